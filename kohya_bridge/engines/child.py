@@ -1,0 +1,321 @@
+"""The half of the child contract that lives in the trainer's process, for every engine.
+
+In: a run folder with `child.json`. Out: events, checkpoints under content-hashed names, states, `losses.json`, and
+exactly one `run_finished` for every attempt that ends by itself. Standard library only: sd-scripts' interpreter has
+other packages than ours. It knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..events import EventLog, read_events
+from ..run_state import fold
+
+EMA_DECAY = 0.98  # about the last 50 steps; a single diffusion loss is mostly the luck of its timestep
+
+# Exit codes of a child; documented in docs/cli.md.
+EXIT_COMPLETED = 0
+EXIT_FAILED = 1
+EXIT_OUT_OF_MEMORY = 3
+EXIT_NO_DATA = 4
+EXIT_NOT_FINITE = 5
+EXIT_DISK_FULL = 6
+EXIT_ABORTED = 130
+
+
+class StopRequested(BaseException):
+    """Raised at a step boundary once LoRA and state are on disk. BaseException: no `except Exception` may eat it."""
+
+
+class ChildFailure(Exception):
+    """A failure whose cause is known: said to the person as problem and fix, without a traceback."""
+
+    def __init__(self, problem: str, fix: str, *, exit_code: int = EXIT_FAILED, code: str = "failed"):
+        super().__init__(problem)
+        self.problem, self.fix, self.exit_code, self.code = problem, fix, exit_code, code
+
+
+class Controls:
+    """Requests of the desk as files in `control/`, and signals. Looked at once a step; a listing costs microseconds."""
+
+    def __init__(self, control_dir: Path):
+        self.dir = Path(control_dir)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.training = False
+        self._signalled = False
+
+    def install_signal_handlers(self) -> None:
+        """SIGINT and SIGTERM ask for a soft stop; a second one, or one before training began, leaves at once.
+
+        They must be installed: a parent that ignores SIGINT passes that on to its children.
+        """
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, self._on_signal)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._signalled or not self.training:
+            raise KeyboardInterrupt
+        self._signalled = True
+
+    def wanted(self) -> set[str]:
+        """Names of the requests that lie there now."""
+        try:
+            names = set(os.listdir(self.dir))
+        except FileNotFoundError:
+            names = set()
+        return names | {"stop"} if self._signalled else names
+
+    def taken(self, name: str) -> None:
+        """Remove a request that has been carried out."""
+        (self.dir / name).unlink(missing_ok=True)
+
+
+class Reporter:
+    """Writes the events of one attempt and keeps the numbers that go into them (average, speed, remaining time)."""
+
+    def __init__(self, run_dir: Path, *, clock: Callable[[], float] = time.time):
+        self.run_dir = Path(run_dir)
+        self.log = EventLog(self.run_dir / "events.jsonl", clock=clock)
+        self.clock = clock
+        self.step = 0
+        self.total = 0
+        self._ema: float | None = None
+        self._last_step_time: float | None = None
+        self._seconds: float | None = None
+
+    def started(self, *, engine: str, total: int, resumed_from: int = 0, **more: Any) -> None:
+        """Begin an attempt; its number follows the attempts that the event file tells of."""
+        before = fold(read_events(self.run_dir / "events.jsonl"))
+        self.step, self.total = resumed_from, total
+        kept = [row for row in before.losses if row[0] <= resumed_from]
+        if kept and isinstance(kept[-1][2], (int, float)):
+            self._ema = float(kept[-1][2])
+        self.log.write(
+            "run_started",
+            sync=True,
+            attempt=before.attempt + 1,
+            engine=engine,
+            pid=os.getpid(),
+            total=total,
+            resumed_from=resumed_from,
+            **more,
+        )
+
+    def phase(self, name: str, *, done: int | None = None, total: int | None = None) -> None:
+        if name != "training":
+            self._last_step_time = None
+        self.log.write("phase", name=name, **({} if done is None else {"done": done, "total": total}))
+
+    def progress(
+        self, step: int, *, loss: float, epoch: int, lr: dict[str, float], vram_gib: float | None = None
+    ) -> None:
+        """One optimizer step is done. `loss` is its mean over micro-batches."""
+        now = self.clock()
+        if math.isfinite(loss):
+            self._ema = loss if self._ema is None else EMA_DECAY * self._ema + (1 - EMA_DECAY) * loss
+        if self._last_step_time is not None and step > self.step:
+            took = (now - self._last_step_time) / (step - self.step)
+            self._seconds = took if self._seconds is None else 0.9 * self._seconds + 0.1 * took
+        self.step, self._last_step_time = step, now
+        eta = None if self._seconds is None else round(self._seconds * (self.total - step), 1)
+        self.log.write(
+            "progress",
+            step=step,
+            total=self.total,
+            epoch=epoch,
+            loss=loss,
+            loss_ema=self._ema,
+            lr=lr,
+            seconds_per_step=None if self._seconds is None else round(self._seconds, 4),
+            eta_s=eta,
+            vram_gib=vram_gib,
+        )
+
+    def checkpoint(self, written: Path, step: int, *, name: str, final: bool = False) -> Path:
+        """Take over a complete LoRA file: rename it to `<name>-step<8 digits>-<hash8>.safetensors` and tell of it.
+
+        The name carries the content's hash, so a loader that caches by path can never serve old weights.
+        """
+        digest = hashlib.sha256(written.read_bytes()).hexdigest()
+        target = self.run_dir / "checkpoints" / f"{name}-step{step:08d}-{digest[:8]}.safetensors"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(written, target)
+        self.log.write(
+            "checkpoint",
+            sync=True,
+            step=step,
+            file=target.relative_to(self.run_dir).as_posix(),
+            sha256=digest,
+            bytes=target.stat().st_size,
+            final=final,
+        )
+        return target
+
+    def state(self, step: int, *, keep: int) -> None:
+        """Tell that `states/step<8 digits>` is complete, and delete all but the newest `keep` by true step."""
+        states = self.run_dir / "states"
+        known = sorted(each for each in states.iterdir() if each.is_dir() and each.name.startswith("step"))
+        removed = [each for each in known if each.name <= f"step{step:08d}"][:-keep]
+        for each in removed:
+            shutil.rmtree(each, ignore_errors=True)
+        self.log.write(
+            "state",
+            sync=True,
+            step=step,
+            dir=f"states/step{step:08d}",
+            removed=[f"states/{each.name}" for each in removed],
+        )
+
+    def notice(self, problem: str, fix: str = "", *, level: str = "warning", code: str = "") -> None:
+        self.log.write("notice", level=level, problem=problem, fix=fix, code=code)
+
+    def finished(
+        self, outcome: str, *, problem: str = "", fix: str = "", evidence: str = "", code: str = ""
+    ) -> None:
+        self.write_losses()
+        self.log.write(
+            "run_finished",
+            sync=True,
+            outcome=outcome,
+            step=self.step,
+            problem=problem,
+            fix=fix,
+            evidence=evidence,
+            code=code,
+        )
+
+    def write_losses(self) -> None:
+        """`losses.json`: the loss series as the events tell it; derived, so it may be deleted and made again."""
+        state = fold(read_events(self.run_dir / "events.jsonl"))
+        series = {
+            "columns": ["step", "loss", "loss_ema", "lr"],
+            "losses": state.losses,
+            "validations": [
+                {key: row.get(key) for key in ("step", "loss", "psnr")} for row in state.validations
+            ],
+        }
+        temporary = self.run_dir / "losses.json.tmp"
+        temporary.write_text(json.dumps(series), encoding="utf-8")
+        os.replace(temporary, self.run_dir / "losses.json")
+
+    @contextmanager
+    def state_folder(self, step: int) -> Any:
+        """A folder to fill with a resume state; it gets its real name only when the block ends without an error."""
+        final = self.run_dir / "states" / f"step{step:08d}"
+        partial = final.with_name(f".partial-{final.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+
+
+class Child:
+    """An attempt at a run from inside the trainer's process: `told`, `report`, `controls`, and the boundary between steps."""
+
+    def __init__(self, run_dir: Path):
+        self.run_dir = Path(run_dir)
+        self.told: dict[str, Any] = json.loads((self.run_dir / "child.json").read_text("utf-8"))
+        self.report = Reporter(self.run_dir)
+        self.controls = Controls(self.run_dir / "control")
+        self.paused = threading.Event()
+
+    def wait_while_paused(
+        self,
+        *,
+        release: Callable[[], None] | None = None,
+        restore: Callable[[], None] | None = None,
+        poll_s: float = 0.1,
+    ) -> set[str]:
+        """If pause is asked for, hold here until it is withdrawn or a stop comes. Returns the requests afterwards.
+
+        `release` may move weights off the GPU before the pause is acknowledged, `restore` bring them back.
+        """
+        wanted = self.controls.wanted()
+        if "pause" not in wanted:
+            return wanted
+        if release:
+            release()
+        self.report.log.write("control", action="pause", stage="acknowledged", step=self.report.step)
+        while "pause" in wanted and "stop" not in wanted:
+            time.sleep(poll_s)
+            wanted = self.controls.wanted()
+        if restore:
+            restore()
+        self.report.log.write("control", action="resume", stage="acknowledged", step=self.report.step)
+        self.report._last_step_time = None  # the pause is no part of a step's time
+        return wanted
+
+    def guarded(self, train: Callable[[], None]) -> int:
+        """Run `train` and turn however it ends into the one `run_finished` event and an exit code."""
+        self.controls.install_signal_handlers()
+        report = self.report
+        try:
+            train()
+            report.finished("completed")
+            return EXIT_COMPLETED
+        except StopRequested as stop:
+            self.controls.taken("stop")
+            report.finished(
+                "stopped",
+                problem=str(stop) or f"Stopped on request after step {report.step} of {report.total}.",
+                fix="Resume continues from here.",
+            )
+            return EXIT_COMPLETED
+        except KeyboardInterrupt:
+            report.finished(
+                "stopped",
+                problem="Stopped at once on request; work since the last saved state is lost.",
+                fix="Resume continues from the last saved state.",
+                code="aborted",
+            )
+            return EXIT_ABORTED
+        except ChildFailure as failure:
+            traceback.print_exc()
+            report.finished("failed", problem=failure.problem, fix=failure.fix, code=failure.code)
+            return failure.exit_code
+        except BaseException as error:  # the outermost edge: log the traceback, tell problem and fix
+            traceback.print_exc()
+            problem, fix, code, exit_code = explain(error)
+            report.finished(
+                "failed",
+                problem=problem,
+                fix=fix,
+                code=code,
+                evidence=f"{type(error).__name__}: {error}"[:2000],
+            )
+            return exit_code
+
+
+def explain(error: BaseException) -> tuple[str, str, str, int]:
+    """`(problem, fix, code, exit code)` for an exception that no engine translated. Engines know more causes."""
+    text = f"{type(error).__name__}: {error}"
+    lowered = text.lower()
+    if isinstance(error, MemoryError) or "out of memory" in lowered or "can't allocate memory" in lowered:
+        return (
+            "Memory ran out.",
+            "Choose the low_memory preset, a lower resolution or batch size 1, and free other programs.",
+            "out_of_memory",
+            EXIT_OUT_OF_MEMORY,
+        )
+    if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
+        return (
+            "The disk is full.",
+            "Free space, then resume: the last complete state is kept.",
+            "disk_full",
+            EXIT_DISK_FULL,
+        )
+    return (f"Training broke off: {text[:300]}", "The traceback is in train.log.", "exception", EXIT_FAILED)

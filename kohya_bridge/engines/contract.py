@@ -1,0 +1,102 @@
+"""What the desk asks of an engine, and what it launches.
+
+In: a plan and where things lie on this machine. Out: findings before anything is spent, and a `Command` to start. Two
+engines implement it: `native.engine` and `kohya.engine`. Neither is imported by its child process's parent for training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..plan import TrainingPlan
+from ..run_folder import RunFolder
+from ..workspace import PACK_ROOT, write_atomically
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that stands between a plan and its start. `blocks` tells an obstacle from advice."""
+
+    code: str
+    problem: str
+    fix: str
+    blocks: bool = True
+
+
+@dataclass(frozen=True)
+class MachinePaths:
+    """Where things lie on this machine: no part of a run's identity. All absolute."""
+
+    base_model_file: Path
+    dataset_dir: Path
+    cache_dir: Path
+    tokenizer_dir: Path
+    """A folder with CLIP's `vocab.json` and `merges.txt` (ComfyUI's `comfy/sd1_tokenizer`, or ours)."""
+    extra: dict[str, str] = field(default_factory=dict)
+    """Further model files by sd-scripts option name (`clip_l`, `t5xxl`, `ae`, `network_weights`)."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A child to start: a list, never a shell line."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    """Added to the parent's environment."""
+
+
+class Engine(Protocol):
+    """What the desk knows of an engine."""
+
+    name: str
+
+    def version(self) -> str:
+        """What a plan records as `engine_version`. Raises Unavailable when the engine is not set up."""
+
+    def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
+        """Everything that stands between this plan and its start on this machine, all at once."""
+
+    def command(
+        self, run: RunFolder, plan: TrainingPlan, paths: MachinePaths, *, resume: Path | None
+    ) -> Command:
+        """Write what the child needs into the run folder and say how to start it. `resume` is a state folder."""
+
+
+def write_child_file(
+    run: RunFolder, plan: TrainingPlan, paths: MachinePaths, *, resume: Path | None, **more: Any
+) -> Path:
+    """Write `child.json`: all that a child is told, as plain JSON, since its interpreter may lack our packages."""
+    told = {
+        "plan": plan.model_dump(mode="json"),
+        "run_id": plan.run_id,
+        "paths": {
+            "base_model_file": str(paths.base_model_file),
+            "dataset_dir": str(paths.dataset_dir),
+            "cache_dir": str(paths.cache_dir),
+            "tokenizer_dir": str(paths.tokenizer_dir),
+            **paths.extra,
+        },
+        "resume": str(resume) if resume else None,
+        **more,
+    }
+    return write_atomically(run.child_file, json.dumps(told, indent=1, ensure_ascii=False))
+
+
+def python_module_command(module: str, *arguments: str, interpreter: str | None = None) -> Command:
+    """`python -m module arguments` with this pack importable, UTF-8 everywhere and no hub access."""
+    parts = [str(PACK_ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])]
+    environment = {
+        "PYTHONPATH": os.pathsep.join(parts),
+        "PYTHONUTF8": "1",
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    return Command((interpreter or sys.executable, "-m", module, *arguments), PACK_ROOT, environment)

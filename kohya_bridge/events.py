@@ -1,0 +1,130 @@
+"""Events: the durable story of a run, one JSON object a line in `events.jsonl`.
+
+In: a kind and its fields, from the one process that owns the file at that moment (the trainer child; the desk only
+while no child lives). Out: numbered lines that a panel, a shell, a restarted ComfyUI and a test all read alike.
+Standard library only: the sd-scripts interpreter imports this file. What the lines mean together is `run_state`'s job.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+EVENT_VERSION = 1
+
+EVENT_KINDS: dict[str, str] = {
+    "queued": "The desk put the run in line for the GPU slot: `position`.",
+    "run_started": "An attempt begins: `attempt`, `engine`, `pid`, `total`, `resumed_from` (step, 0 for a fresh start).",
+    "phase": "What the child is doing: `name` (loading, caching, training, validating, saving), `done` and `total`.",
+    "progress": "One optimizer step: `step`, `total`, `epoch`, `loss`, `loss_ema`, `lr` (name to value), "
+    "`seconds_per_step`, `eta_s`, `vram_gib`.",
+    "validation": "Held-out measure at fixed noise and timesteps: `step`, `loss`, `loss_low`, `loss_high` (95 % interval "
+    "over items), `psnr` (dB, one-step x0), `train_loss` (same measure on as many training items), `items`.",
+    "checkpoint": "A LoRA file is complete on disk: `step`, `file` (relative to the run folder), `sha256`, `bytes`, `final`.",
+    "state": "A full resume state is complete on disk: `step`, `dir` (relative), `removed` (older states deleted).",
+    "sample": "A picture was rendered: `step`, `file` (relative), `prompt`, `seed`.",
+    "best": "The chosen checkpoint changed: `step`, `file`, `reason`.",
+    "notice": "Something a person should know: `level` (info, warning, error), `problem`, `fix`, `code`.",
+    "control": "A request was taken up: `action` (stop, pause, resume, checkpoint, sample), `stage` (acknowledged, done).",
+    "run_finished": "The attempt is over: `outcome` (completed, stopped, failed), `step`, `problem`, `fix`, `evidence`.",
+}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN; a non-finite number becomes the string that Python prints for it, so that no reader breaks."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value
+
+
+def encode(event: dict[str, Any]) -> str:
+    """One line of `events.jsonl`, newline included."""
+    return json.dumps(_plain(event), ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def decode(line: str | bytes) -> dict[str, Any] | None:
+    """The event on a line, or None for a torn or foreign line (a process killed in mid-write leaves one)."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "seq" in event and "kind" in event else None
+
+
+def read_events(file: Path, *, after: int = 0) -> Iterator[dict[str, Any]]:
+    """Every event with `seq` above `after`, in order. A missing file has none; torn lines are passed over."""
+    for event, _ in read_events_from(file, 0):
+        if event["seq"] > after:
+            yield event
+
+
+def read_events_from(file: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Events that start at byte `offset`, each with the offset behind it; stops before an unfinished last line."""
+    try:
+        handle = open(file, "rb")
+    except FileNotFoundError:
+        return
+    with handle:
+        handle.seek(offset)
+        for line in handle:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            event = decode(line)
+            if event is not None:
+                yield event, offset
+
+
+class EventLog:
+    """The writing end of `events.jsonl`. Thread-safe; every line is complete before the call returns.
+
+    Opening it mends what a killed writer left: a torn last line is cut off and numbering goes on after the last
+    complete event. `sync=True` events (checkpoints, states, the end) are flushed to the disk itself.
+    """
+
+    def __init__(self, file: Path, *, clock: Callable[[], float] = time.time):
+        self.file = Path(file)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.seq = self._mend()
+        self._handle = open(self.file, "ab", buffering=0)
+
+    def _mend(self) -> int:
+        last_seq, end = 0, 0
+        for event, offset in read_events_from(self.file, 0):
+            last_seq, end = max(last_seq, event["seq"]), offset
+        if self.file.exists() and self.file.stat().st_size > end:
+            os.truncate(self.file, end)
+        return last_seq
+
+    def write(self, kind: str, *, sync: bool = False, **fields: Any) -> dict[str, Any]:
+        """Append one event and return it. `kind` must be one of `EVENT_KINDS`."""
+        if kind not in EVENT_KINDS:
+            raise ValueError(f"unknown event kind {kind!r}")
+        with self._lock:
+            self.seq += 1
+            event = {
+                "v": EVENT_VERSION,
+                "seq": self.seq,
+                "time": round(self._clock(), 3),
+                "kind": kind,
+                **fields,
+            }
+            self._handle.write(encode(event).encode("utf-8"))
+            if sync:
+                os.fsync(self._handle.fileno())
+        return event
+
+    def close(self) -> None:
+        self._handle.close()

@@ -1,0 +1,102 @@
+"""Parsing what people and files say into typed values, with every problem reported at once and in plain words.
+
+In: a mapping from YAML, JSON, a node or the command line. Out: a pydantic model, or one `InvalidInput` that names each
+wrong field, its value and what to write instead (unknown names get the nearest known one).
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import FieldProblem, InvalidInput
+
+MAX_YAML_BYTES = 1 << 20
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Forbidding(BaseModel):
+    """A frozen model that refuses unknown keys and takes each field's documentation from the string under it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def parse(model: type[Model], data: Any, *, what: str) -> Model:
+    """`data` as a `model`. `what` names the source for the reader, such as "the plan" or a file name.
+
+    Raises:
+        InvalidInput: with one `FieldProblem` for each thing that is wrong.
+    """
+    if not isinstance(data, dict):
+        raise InvalidInput(f"{what} is not a mapping of names to values.", "Write `name: value` lines.")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{what} has {error.error_count()} problem{'s' if error.error_count() > 1 else ''}:",
+            "Mend these values and try again.",
+            problems=[_problem(model, each) for each in error.errors(include_url=False)],
+        ) from None
+
+
+def read_yaml(file: Path) -> Any:
+    """The content of a small YAML file, without aliases (a few hundred bytes of them can expand to gigabytes).
+
+    Raises:
+        InvalidInput: not UTF-8, not YAML, larger than 1 MiB, or with anchors and aliases.
+    """
+    raw = file.read_bytes()
+    if len(raw) > MAX_YAML_BYTES:
+        raise InvalidInput(
+            f"{file.name} is larger than 1 MiB.", "A configuration is a page of text; is it the right file?"
+        )
+    try:
+        text = raw.decode("utf-8-sig")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise InvalidInput(f"{file.name} uses YAML aliases (*name).", "Write the values out.")
+        return yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{file.name} is not UTF-8 text (byte {error.start}).", "Save it as UTF-8."
+        ) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "it can't be read"
+        raise InvalidInput(f"{file.name} is not valid YAML{where}: {reason}.", "Mend that line.") from None
+
+
+def _problem(model: type[BaseModel], error: Any) -> FieldProblem:
+    location = ".".join(str(part) for part in error["loc"]) or "(whole)"
+    kind, value = error["type"], error.get("input")
+    shown = None if kind == "missing" or isinstance(value, (dict, BaseModel)) else value
+    if kind == "extra_forbidden":
+        known = _names_at(model, error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        fix = f"Did you mean {near[0]!r}?" if near else f"Known names: {', '.join(sorted(known))}."
+        return FieldProblem(location, shown, "there is no setting of that name.", fix)
+    if kind == "missing":
+        return FieldProblem(location, None, "it is required and was not given.", "Add it.")
+    if kind == "value_error":
+        problem, _, fix = str(error["ctx"]["error"]).partition(" | ")
+        return FieldProblem(location, shown, problem, fix)
+    return FieldProblem(location, shown, _sentence(error["msg"]), "")
+
+
+def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        nested = field.annotation if field else None
+        if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
+            break
+        model = nested
+    return list(model.model_fields)
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Input ").strip()
+    return message[:1].lower() + message[1:].rstrip(".") + "."

@@ -1,0 +1,178 @@
+"""TrainingPlan: everything that a training run depends on, in sd-scripts' vocabulary, for every engine alike.
+
+In: a `TrainingRequest` (what a person chose) with the facts of its dataset and base model. Out: a frozen, validated plan
+whose digest is the run's id: the same plan is the same run. It holds no path of this machine, and starts nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import field_validator
+
+from .families import family
+from .forbidding import Forbidding, parse, read_yaml
+from .presets import preset_settings
+from .settings import TrainingSettings
+from .workspace import check_slug
+
+
+class DatasetFacts(Forbidding):
+    """What a plan says of its dataset."""
+
+    slug: str
+    """Folder name below `kohya/datasets`."""
+    digest: str
+    """SHA-256 over every picture and caption; see `dataset.py`."""
+    images: int
+    """Number of pictures."""
+    trigger: str = ""
+    """The plain token that stands in every caption."""
+
+
+class BaseModelFacts(Forbidding):
+    """What a plan says of its base model."""
+
+    name: str
+    """File name as ComfyUI lists it; not part of the run's identity."""
+    sha256: str
+    """SHA-256 of the file."""
+    family: str
+    """Key of `families.FAMILIES`."""
+
+
+class TrainingRequest(Forbidding):
+    """What a person chooses: in a YAML config, on the Kohya Train node, or on the command line."""
+
+    dataset: str
+    """Dataset slug."""
+    base_model: str
+    """Checkpoint file name, as ComfyUI's checkpoint list shows it."""
+    family: str = "auto"
+    """`auto` reads it from the checkpoint."""
+    character: str = ""
+    """Name of the LoRA's folder and files; the dataset's slug when empty."""
+    preset: str = "standard"
+    """Named quality: draft, standard, careful, low_memory."""
+    engine: Literal["auto", "native", "kohya"] = "auto"
+    """Who trains."""
+    settings: dict[str, Any] = {}
+    """Values of `TrainingSettings` that replace the preset's."""
+    kohya: dict[str, Any] = {}
+    """Further options of the sd-scripts parser, for the kohya engine only."""
+
+    @field_validator("dataset")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        return _slug(value)
+
+    @field_validator("character")
+    @classmethod
+    def _maybe_named(cls, value: str) -> str:
+        return _slug(value) if value else value
+
+
+def _slug(value: str) -> str:
+    try:
+        return check_slug(value)
+    except Exception as error:  # pydantic takes ValueErrors only; ours has the better words
+        raise ValueError(f"{error.problem} | {error.fix}") from None  # type: ignore[attr-defined]
+
+
+class TrainingPlan(Forbidding):
+    """One training, complete. Frozen and content-addressed; written to `plan.yaml` of the run folder."""
+
+    version: Literal[1] = 1
+    """Format of this file."""
+    character: str
+    """Name of the LoRA's folder and files."""
+    dataset: DatasetFacts
+    """Which pictures and captions."""
+    base_model: BaseModelFacts
+    """Which checkpoint."""
+    engine: Literal["native", "kohya"]
+    """Who trains."""
+    engine_version: str
+    """The native engine's number, or the sd-scripts commit: a change of either is another run."""
+    preset: str = ""
+    """Where the numbers came from; not part of the run's identity."""
+    settings: TrainingSettings
+    """Every number."""
+    kohya: dict[str, Any] = {}
+    """Further sd-scripts options (kohya engine only)."""
+
+    @property
+    def run_id(self) -> str:
+        """First 12 hex digits of SHA-256 over the plan's canonical JSON, without names that change no weight."""
+        identity = self.model_dump(mode="json")
+        identity.pop("preset")
+        identity["base_model"].pop("name")
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()[:12]
+
+    def to_yaml(self) -> str:
+        """The text of `plan.yaml`."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def make_settings(request: TrainingRequest, family_name: str, *, images: int) -> TrainingSettings:
+    """The preset's numbers for this family and number of pictures, with the request's own on top.
+
+    Raises:
+        InvalidInput: unknown preset, unknown or impossible values; all of them at once.
+        NotFound: unknown family.
+    """
+    values = {**preset_settings(request.preset, family(family_name), images=images), **request.settings}
+    return parse(TrainingSettings, values, what="the training settings")
+
+
+def make_plan(
+    request: TrainingRequest,
+    *,
+    dataset: DatasetFacts,
+    base_model: BaseModelFacts,
+    engine: str,
+    engine_version: str,
+) -> TrainingPlan:
+    """The complete plan for `request`. `engine` is the one that was chosen for it ("native" or "kohya")."""
+    settings = make_settings(request, base_model.family, images=dataset.images)
+    return TrainingPlan.model_validate(
+        {
+            "character": request.character or request.dataset,
+            "dataset": dataset.model_dump(),
+            "base_model": base_model.model_dump(),
+            "engine": engine,
+            "engine_version": engine_version,
+            "preset": request.preset,
+            "settings": settings.model_dump(),
+            "kohya": request.kohya,
+        }
+    )
+
+
+def read_request(file: Path) -> TrainingRequest:
+    """A YAML config as a request. Raises InvalidInput with every problem in it."""
+    return parse(TrainingRequest, read_yaml(file), what=file.name)
+
+
+def read_plan(file: Path) -> TrainingPlan:
+    """A run folder's `plan.yaml`. Raises InvalidInput."""
+    return parse(TrainingPlan, read_yaml(file), what=file.name)
+
+
+def plan_differences(old: TrainingPlan, new: TrainingPlan) -> list[tuple[str, Any, Any]]:
+    """`(dotted field, old value, new value)` for everything in which two plans differ."""
+    return _differences("", old.model_dump(mode="json"), new.model_dump(mode="json"))
+
+
+def _differences(path: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in [*old, *(key for key in new if key not in old)]:
+            found += _differences(f"{path}.{key}" if path else key, old.get(key), new.get(key))
+        return found
+    return [] if old == new else [(path, old, new)]

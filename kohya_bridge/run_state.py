@@ -1,0 +1,238 @@
+"""RunState: what the events of one run mean together.
+
+In: events in `seq` order. Out: one value that the panel, the nodes and the shell present. The fold is pure and its twin
+is `web/js/run_state.js`; the fixtures under `tests/fixtures/events` prove the two equal, so change both together.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+STATUSES = (
+    "queued",
+    "loading",
+    "caching",
+    "training",
+    "validating",
+    "saving",
+    "paused",
+    "stopped",
+    "failed",
+    "completed",
+)
+FINISHED = ("stopped", "failed", "completed")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The folded state of a run. Lists hold plain rows so that JSON and the JS twin need no conversion.
+
+    `losses` rows are `[step, loss, loss_ema, lr]`; `validations`, `checkpoints`, `states`, `samples` and `notices` hold
+    the fields of their events without `v`, `seq` and `kind`.
+    """
+
+    status: str = "queued"
+    step: int = 0
+    total: int = 0
+    epoch: int = 0
+    attempt: int = 0
+    engine: str = ""
+    pid: int | None = None
+    resumed_from: int = 0
+    queue_position: int | None = None
+    phase: str = ""
+    phase_done: int | None = None
+    phase_total: int | None = None
+    loss: float | str | None = None
+    loss_ema: float | str | None = None
+    lr: dict[str, float] = field(default_factory=dict)
+    seconds_per_step: float | None = None
+    eta_s: float | None = None
+    vram_gib: float | None = None
+    peak_vram_gib: float | None = None
+    losses: tuple[Any, ...] = ()
+    validations: tuple[Any, ...] = ()
+    checkpoints: tuple[Any, ...] = ()
+    states: tuple[Any, ...] = ()
+    samples: tuple[Any, ...] = ()
+    notices: tuple[Any, ...] = ()
+    best: dict[str, Any] | None = None
+    outcome: str | None = None
+    problem: str = ""
+    fix: str = ""
+    started: float | None = None
+    updated: float | None = None
+    finished: float | None = None
+    last_seq: int = 0
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in FINISHED
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field by name, tuples as lists: the form that the JS twin produces."""
+        return {each.name: _listed(getattr(self, each.name)) for each in fields(self)}
+
+
+def fold(events: Iterable[dict[str, Any]], state: RunState = RunState()) -> RunState:
+    """`state` after `events`. An event whose `seq` was folded already changes nothing, so tails may overlap.
+
+    Long series are collected in lists while folding, so a run of N steps costs O(N).
+    """
+    growing = _Growing(state)
+    for event in events:
+        if event["seq"] > growing.state.last_seq:
+            growing.take(event)
+    return growing.frozen()
+
+
+class _Growing:
+    """A RunState with its series as lists, while events are being folded into it."""
+
+    SERIES = ("losses", "validations", "checkpoints", "states", "samples", "notices")
+
+    def __init__(self, state: RunState):
+        self.state = state
+        self.series: dict[str, list[Any]] = {name: list(getattr(state, name)) for name in self.SERIES}
+
+    def frozen(self) -> RunState:
+        return replace(self.state, **{name: tuple(rows) for name, rows in self.series.items()})
+
+    def take(self, event: dict[str, Any]) -> None:
+        changes = {"last_seq": event["seq"], "updated": event["time"]}
+        step = getattr(self, "_on_" + event["kind"], None)
+        if step is not None:
+            changes.update(step(event) or {})
+        self.state = replace(self.state, **changes)
+
+    def _on_queued(self, event: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "status": "queued",
+            "queue_position": event.get("position"),
+            "outcome": None,
+            "problem": "",
+            "fix": "",
+            "finished": None,
+        }
+
+    def _on_run_started(self, event: dict[str, Any]) -> dict[str, Any]:
+        resumed_from = event.get("resumed_from", 0)
+        self.series["losses"] = [row for row in self.series["losses"] if row[0] <= resumed_from]
+        self.series["validations"] = [
+            row for row in self.series["validations"] if row["step"] <= resumed_from
+        ]
+        return {
+            "status": "loading",
+            "attempt": event.get("attempt", 1),
+            "engine": event.get("engine", ""),
+            "pid": event.get("pid"),
+            "total": event.get("total", 0),
+            "resumed_from": resumed_from,
+            "step": resumed_from,
+            "queue_position": None,
+            "phase": "loading",
+            "phase_done": None,
+            "phase_total": None,
+            "outcome": None,
+            "problem": "",
+            "fix": "",
+            "finished": None,
+            "eta_s": None,
+            "seconds_per_step": None,
+            "started": self.state.started if self.state.started is not None else event["time"],
+        }
+
+    def _on_phase(self, event: dict[str, Any]) -> dict[str, Any]:
+        status = self.state.status if self.state.status == "paused" else event["name"]
+        return {
+            "status": status,
+            "phase": event["name"],
+            "phase_done": event.get("done"),
+            "phase_total": event.get("total"),
+        }
+
+    def _on_progress(self, event: dict[str, Any]) -> dict[str, Any]:
+        lr = event.get("lr") or {}
+        self.series["losses"].append(
+            [event["step"], event.get("loss"), event.get("loss_ema"), next(iter(lr.values()), None)]
+        )
+        vram, peak = event.get("vram_gib"), self.state.peak_vram_gib
+        return {
+            "status": "training",
+            "phase": "training",
+            "phase_done": None,
+            "phase_total": None,
+            "step": event["step"],
+            "total": event.get("total", self.state.total),
+            "epoch": event.get("epoch", self.state.epoch),
+            "loss": event.get("loss"),
+            "loss_ema": event.get("loss_ema"),
+            "lr": lr,
+            "seconds_per_step": event.get("seconds_per_step"),
+            "eta_s": event.get("eta_s"),
+            "vram_gib": vram,
+            "peak_vram_gib": vram if peak is None else peak if vram is None else max(vram, peak),
+        }
+
+    def _on_validation(self, event: dict[str, Any]) -> None:
+        self._put("validations", event, same="step")
+
+    def _on_checkpoint(self, event: dict[str, Any]) -> None:
+        self._put("checkpoints", event, same="file")
+
+    def _on_state(self, event: dict[str, Any]) -> None:
+        removed = set(event.get("removed") or ())
+        self.series["states"] = [row for row in self.series["states"] if row["dir"] not in removed]
+        self._put("states", event, same="dir")
+
+    def _on_sample(self, event: dict[str, Any]) -> None:
+        self._put("samples", event, same="file")
+
+    def _on_notice(self, event: dict[str, Any]) -> None:
+        self.series["notices"].append(_row(event))
+
+    def _on_best(self, event: dict[str, Any]) -> dict[str, Any]:
+        return {"best": _row(event)}
+
+    def _on_control(self, event: dict[str, Any]) -> dict[str, Any]:
+        if event.get("action") == "pause" and event.get("stage") == "acknowledged":
+            return {"status": "paused"}
+        if event.get("action") == "resume" and event.get("stage") == "acknowledged":
+            return {"status": "training"}
+        return {}
+
+    def _on_run_finished(self, event: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "status": event["outcome"],
+            "outcome": event["outcome"],
+            "step": event.get("step", self.state.step),
+            "problem": event.get("problem", ""),
+            "fix": event.get("fix", ""),
+            "finished": event["time"],
+            "pid": None,
+            "eta_s": None,
+            "phase": "",
+            "phase_done": None,
+            "phase_total": None,
+            "vram_gib": None,
+        }
+
+    def _put(self, series: str, event: dict[str, Any], *, same: str) -> None:
+        """Append the event's row; one that names the same thing is replaced (a resumed run makes it again)."""
+        row = _row(event)
+        self.series[series] = [each for each in self.series[series] if each.get(same) != row.get(same)] + [
+            row
+        ]
+
+
+def _row(event: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in event.items() if key not in ("v", "seq", "kind")}
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_listed(each) for each in value]
+    return value

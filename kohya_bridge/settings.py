@@ -1,0 +1,232 @@
+"""TrainingSettings: every number of a training, named and meant as in sd-scripts.
+
+In: values from a preset, a config, a node. Out: one validated model; values that can't go together are refused with both
+quoted. The string under each field is its documentation: meaning, unit, when to change it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from .forbidding import Forbidding
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=10.0)]
+SCHEDULE_FREE = ("AdamWScheduleFree",)
+
+
+class TrainingSettings(Forbidding):
+    """The numbers of a training. Names, meanings and defaults follow sd-scripts unless the field says otherwise."""
+
+    # --- the network -----------------------------------------------------------------------------------------------
+    network_dim: Annotated[int, Field(ge=1, le=512)] = 16
+    """Rank of the LoRA matrices. 8 to 16 holds one character; more costs memory and overfits small sets sooner."""
+    network_alpha: Annotated[float, Field(gt=0, le=1024)] = 8.0
+    """The update is scaled by `network_alpha / network_dim`. Half of the rank is the common choice."""
+    conv_dim: Annotated[int, Field(ge=0, le=512)] = 0
+    """Rank for the 3x3 convolutions of the U-Net's residual blocks (LoCon); 0 leaves them alone."""
+    conv_alpha: Annotated[float, Field(gt=0, le=1024)] = 1.0
+    """Alpha of the convolution LoRA; counts only with `conv_dim`."""
+    network_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the rank-sized activations dropped while training."""
+    network_weights: str = ""
+    """SHA-256 of a LoRA file to start from instead of zeros; empty starts fresh. The desk resolves names to digests."""
+    network_train_unet_only: bool = True
+    """Leave the text encoders alone. Their outputs can then be cached, which saves memory and time."""
+
+    # --- rates, optimiser, schedule --------------------------------------------------------------------------------
+    unet_lr: Rate = 1e-4
+    """Learning rate of the U-Net's LoRA. Prodigy wants 1.0."""
+    text_encoder_lr: Rate = 5e-5
+    """Learning rate of the text encoders' LoRA; counts only when they are trained."""
+    optimizer_type: Literal["AdamW", "AdamW8bit", "Adafactor", "Lion", "Prodigy", "AdamWScheduleFree"] = (
+        "AdamW"
+    )
+    """The optimiser. AdamW8bit saves memory and needs bitsandbytes; Prodigy finds its own rate (set rates to 1.0)."""
+    optimizer_args: dict[str, float | int | bool | str | list[float]] = {}
+    """Keyword arguments of the optimiser, such as `weight_decay: 0.01` or `betas: [0.9, 0.99]`."""
+    lr_scheduler: Literal[
+        "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
+    ] = "cosine"
+    """Shape of the learning rate over the run. Schedule-free optimisers want `constant`."""
+    lr_warmup_steps: Annotated[float, Field(ge=0)] = 0.05
+    """Warm-up: below 1 a share of all steps, else a number of optimizer steps."""
+    lr_scheduler_num_cycles: Annotated[int, Field(ge=1, le=100)] = 1
+    """Number of restarts of `cosine_with_restarts`."""
+    lr_scheduler_power: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Exponent of `polynomial`."""
+    max_train_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
+    """Number of optimizer steps."""
+    train_batch_size: Annotated[int, Field(ge=1, le=256)] = 2
+    """Pictures in one forward pass on one device."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=256)] = 1
+    """Forward passes whose gradients are averaged into one optimizer step."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are scaled down to this L2 norm; 0 switches clipping off."""
+
+    # --- memory and speed ------------------------------------------------------------------------------------------
+    mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
+    """Precision of the frozen model and of the activations. LoRA weights are always kept in fp32."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: much less memory, about a third more time."""
+    attention: Literal["sdpa", "xformers"] = "sdpa"
+    """Attention kernel. PyTorch's SDPA needs nothing; xformers needs CUDA and its package."""
+    torch_compile: bool = False
+    """Compile the U-Net's blocks with torch.compile: slow first steps, faster later ones."""
+    cache_latents: bool = True
+    """Encode each picture once, before training, and keep the latents on disk by content."""
+    cache_text_encoder_outputs: bool = True
+    """Encode each caption once, before training. Not with trained text encoders or changing captions."""
+
+    # --- pictures --------------------------------------------------------------------------------------------------
+    resolution: Annotated[int, Field(ge=64, le=4096)] = 512
+    """Edge in pixels of the square whose area every training picture has at most."""
+    enable_bucket: bool = True
+    """Group pictures by aspect ratio instead of cropping all to squares."""
+    min_bucket_reso: Annotated[int, Field(ge=64, le=8192)] = 256
+    """Shortest bucket edge in pixels."""
+    max_bucket_reso: Annotated[int, Field(ge=64, le=8192)] = 1024
+    """Longest bucket edge in pixels."""
+    bucket_reso_steps: Annotated[int, Field(ge=8, le=512)] = 64
+    """Bucket edges are multiples of this number of pixels."""
+    bucket_no_upscale: bool = True
+    """Never enlarge a picture to fill a bucket."""
+    num_repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How often each picture stands in one epoch."""
+    flip_aug: bool = False
+    """Mirror every second pass over a picture. Not for characters with one-sided features."""
+
+    # --- captions --------------------------------------------------------------------------------------------------
+    shuffle_caption: bool = False
+    """Shuffle the comma-separated tags of a caption each time."""
+    keep_tokens: Annotated[int, Field(ge=0, le=255)] = 1
+    """Tags at the front that are never shuffled or dropped: the trigger stands there."""
+    caption_dropout_rate: Share = 0.0
+    """Share of picks whose caption is replaced by the empty one."""
+    caption_tag_dropout_rate: Share = 0.0
+    """Share of tags (after the kept ones) dropped from a caption each time."""
+    clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
+    """Use the text encoder's n-th last layer (SD 1.x only); 2 for many anime bases."""
+    max_token_length: Literal[75, 150, 225] = 75
+    """Caption length in tokens; what is longer is cut off."""
+
+    # --- the objective ---------------------------------------------------------------------------------------------
+    min_snr_gamma: Annotated[float, Field(ge=0, le=100)] = 5.0
+    """Weight steps by min(SNR, gamma) / SNR (Hang et al. 2023, arXiv 2303.09556); 0 weights all alike."""
+    noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Adds a per-channel constant to the noise, for darker darks; 0.0357 is common."""
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    """What the base predicts; a property of the checkpoint."""
+    zero_terminal_snr: bool = False
+    """Rescale the noise schedule to end in pure noise (Lin et al. 2023, arXiv 2305.08891); for v-prediction bases."""
+    min_timestep: Annotated[int, Field(ge=0, le=999)] = 0
+    """Smallest diffusion timestep that is trained."""
+    max_timestep: Annotated[int, Field(ge=1, le=1000)] = 1000
+    """One past the largest diffusion timestep that is trained."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
+    """Seed of weights, order, noise, timesteps and dropout: the same seed is the same training, bit for bit."""
+
+    # --- saving, validating, stopping ------------------------------------------------------------------------------
+    save_every_n_steps: Annotated[int, Field(ge=0)] = 250
+    """Optimizer steps between LoRA checkpoints; 0 saves only the last."""
+    save_state: bool = True
+    """Save a full resume state with every checkpoint."""
+    save_last_n_states: Annotated[int, Field(ge=1, le=1000)] = 2
+    """How many resume states are kept; older ones are deleted. (sd-scripts counts steps here; we count states.)"""
+    save_precision: Literal["fp16", "bf16", "float"] = "fp16"
+    """Number format of the LoRA files."""
+    validation_split: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    """Share of the pictures that are held out of training to measure it; 0 measures nothing."""
+    validation_seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1234
+    """Seed of the split and of the fixed validation noise."""
+    validate_every_n_steps: Annotated[int, Field(ge=0)] = 250
+    """Optimizer steps between measurements; 0 measures only with checkpoints."""
+    early_stop_patience: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Stop after this many measurements without a better held-out loss; 0 never stops early."""
+    early_stop_min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """A held-out loss counts as better only when lower by more than this."""
+    target_psnr: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Stop when the held-out one-step PSNR reaches this many dB; 0 never does."""
+
+    @field_validator("lr_warmup_steps")
+    @classmethod
+    def _whole_warmup(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(
+                f"{value} is neither a share below 1 nor a whole number of steps. | Write 0.05 or 100."
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainingSettings:
+        wrong = []
+        if self.cache_text_encoder_outputs:
+            clashing = [
+                name
+                for name, on in (
+                    ("network_train_unet_only: false", not self.network_train_unet_only),
+                    ("shuffle_caption: true", self.shuffle_caption),
+                    (
+                        f"caption_tag_dropout_rate: {self.caption_tag_dropout_rate}",
+                        self.caption_tag_dropout_rate > 0,
+                    ),
+                )
+                if on
+            ]
+            if clashing:
+                wrong.append(
+                    (
+                        f"cache_text_encoder_outputs: true can't be used with {', '.join(clashing)}.",
+                        "Set cache_text_encoder_outputs to false, or the others off.",
+                    )
+                )
+        if self.min_bucket_reso > self.max_bucket_reso:
+            wrong.append(
+                (
+                    f"min_bucket_reso {self.min_bucket_reso} is above max_bucket_reso {self.max_bucket_reso}.",
+                    "Swap them.",
+                )
+            )
+        if self.resolution % 8 or self.bucket_reso_steps % 8:
+            wrong.append(
+                (
+                    f"resolution {self.resolution} and bucket_reso_steps {self.bucket_reso_steps} must be multiples of 8.",
+                    "The VAE works on blocks of 8 pixels.",
+                )
+            )
+        if self.min_timestep >= self.max_timestep:
+            wrong.append(
+                (
+                    f"min_timestep {self.min_timestep} is not below max_timestep {self.max_timestep}.",
+                    "Use 0 and 1000.",
+                )
+            )
+        if self.optimizer_type in SCHEDULE_FREE and self.lr_scheduler != "constant":
+            wrong.append(
+                (
+                    f"optimizer_type {self.optimizer_type} brings its own schedule; lr_scheduler is {self.lr_scheduler}.",
+                    "Set lr_scheduler to constant.",
+                )
+            )
+        if self.zero_terminal_snr and self.prediction_type == "epsilon":
+            wrong.append(
+                (
+                    "zero_terminal_snr: true needs prediction_type v_prediction; it is epsilon.",
+                    "An epsilon model can't learn the last step; switch it off.",
+                )
+            )
+        if (self.early_stop_patience or self.target_psnr) and not self.validation_split:
+            wrong.append(
+                (
+                    f"early_stop_patience {self.early_stop_patience} and target_psnr {self.target_psnr} need held-out "
+                    f"pictures; validation_split is 0.",
+                    "Set validation_split to 0.1.",
+                )
+            )
+        if wrong:
+            raise ValueError(
+                " ".join(problem for problem, _ in wrong) + " | " + " ".join(fix for _, fix in wrong)
+            )
+        return self

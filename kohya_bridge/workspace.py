@@ -1,0 +1,184 @@
+"""The workspace: the one folder below which all user data lives, and the names that are allowed in it.
+
+In: a root folder and names (slugs, run ids). Out: absolute paths that are certainly inside the root. Nothing here reads
+or writes the content of datasets or runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InvalidInput, NotFound, StorageError
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9_])?")
+RUN_ID = re.compile(r"[0-9a-f]{12}")
+RESERVED_ON_WINDOWS = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"com{n}" for n in range(1, 10)),
+    *(f"lpt{n}" for n in range(1, 10)),
+}
+PACK_ROOT = Path(__file__).resolve().parent.parent
+
+
+def check_slug(slug: str, *, what: str = "dataset") -> str:
+    """`slug` unchanged if it may name a folder on every system.
+
+    Raises:
+        InvalidInput: it has other characters than `a-z 0-9 _ -`, is longer than 64, or is reserved on Windows.
+    """
+    if not isinstance(slug, str) or not SLUG.fullmatch(slug) or slug in RESERVED_ON_WINDOWS:
+        raise InvalidInput(
+            f"{slug!r} can't name a {what}.",
+            "Use 1 to 64 lower-case letters, digits, '_' and '-', beginning with a letter or digit, such as 'char_alice'.",
+        )
+    return slug
+
+
+def check_run_id(run_id: str) -> str:
+    """`run_id` unchanged if it has the form of one. Raises InvalidInput otherwise."""
+    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+        raise InvalidInput(
+            f"{run_id!r} is not a run id.", "A run id is 12 hexadecimal digits; `runs` lists them."
+        )
+    return run_id
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths below one root; see docs/architecture.md for the tree."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, root: str | Path) -> Workspace:
+        return cls(Path(root).expanduser().resolve())
+
+    @classmethod
+    def default(cls) -> Workspace:
+        """`$WIZDROID_TRAINING`, else `training/` of this checkout: the rule for a shell. Nodes ask ComfyUI instead."""
+        return cls.at(os.environ.get("WIZDROID_TRAINING") or PACK_ROOT / "training")
+
+    @property
+    def datasets_dir(self) -> Path:
+        return self.root / "kohya" / "datasets"
+
+    @property
+    def prompts_dir(self) -> Path:
+        return self.root / "kohya" / "prompts"
+
+    @property
+    def configs_dir(self) -> Path:
+        return self.root / "kohya" / "configs"
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def validations_dir(self) -> Path:
+        return self.root / "validations"
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def trash_dir(self) -> Path:
+        return self.root / "trash"
+
+    @property
+    def experiments_file(self) -> Path:
+        return self.root / "experiments.jsonl"
+
+    def dataset_dir(self, slug: str) -> Path:
+        return self.datasets_dir / check_slug(slug)
+
+    def prompts_file(self, character_id: str) -> Path:
+        return self.prompts_dir / f"{check_slug(character_id, what='character')}.jsonl"
+
+    def run_dir(self, slug: str, run_id: str) -> Path:
+        return self.runs_dir / check_slug(slug) / check_run_id(run_id)
+
+    def validation_dir(self, slug: str, run_id: str) -> Path:
+        return self.validations_dir / check_slug(slug) / check_run_id(run_id)
+
+    def run_dirs(self) -> Iterator[Path]:
+        """Every run folder that holds a plan, in name order."""
+        if self.runs_dir.is_dir():
+            for plan in sorted(self.runs_dir.glob("*/*/plan.yaml")):
+                if RUN_ID.fullmatch(plan.parent.name):
+                    yield plan.parent
+
+    def find_run(self, run_id: str) -> Path:
+        """The folder of the run with that id (or unambiguous beginning of one, 4 digits or more).
+
+        Raises:
+            NotFound: no run, or more than one, has it.
+        """
+        if not re.fullmatch(r"[0-9a-f]{4,12}", run_id or ""):
+            check_run_id(run_id)
+        found = [each for each in self.run_dirs() if each.name.startswith(run_id)]
+        if len(found) == 1:
+            return found[0]
+        raise NotFound(
+            f"No run {run_id!r} in {self.runs_dir.name}/."
+            if not found
+            else f"{run_id!r} fits {len(found)} runs.",
+            "List them with `python -m kohya_bridge runs`." if not found else "Give more digits of the id.",
+        )
+
+
+def write_atomically(file: Path, data: str | bytes) -> Path:
+    """Replace `file` by `data` so that a reader sees the old or the new content, never a part. Returns `file`.
+
+    Raises:
+        StorageError: the disk is full or the folder can't be written; the old content stands.
+    """
+    temporary = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".tmp", dir=file.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data.encode("utf-8") if isinstance(data, str) else data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, file)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise StorageError(
+            f"{file.name} could not be written: {error.strerror or error}.",
+            f"Free disk space or mend the permissions of {file.parent}; nothing was changed.",
+        ) from error
+    return file
+
+
+def file_sha256(file: Path, *, cache_dir: Path | None = None) -> str:
+    """SHA-256 of a file in hex. With `cache_dir` the answer is kept by path, size and mtime (a 7 GB base takes 8 s)."""
+    stat = file.stat()
+    key = hashlib.sha256(f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()
+    kept = cache_dir / "sha256" / f"{key}.json" if cache_dir else None
+    if kept and kept.is_file():
+        return str(json.loads(kept.read_text("utf-8"))["sha256"])
+    with open(file, "rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    if kept:
+        write_atomically(kept, json.dumps({"file": file.name, "sha256": digest.hexdigest()}))
+    return digest.hexdigest()
