@@ -32,7 +32,8 @@ EVENT_KINDS: dict[str, str] = {
     "best": "The chosen checkpoint changed: `step`, `file`, `reason`.",
     "notice": "Something a person should know: `level` (info, warning, error), `problem`, `fix`, `code`.",
     "control": "A request was taken up: `action` (stop, pause, resume, checkpoint, sample), `stage` (acknowledged, done).",
-    "run_finished": "The attempt is over: `outcome` (completed, stopped, failed), `step`, `problem`, `fix`, `evidence`.",
+    "run_finished": "The attempt is over: `outcome` (completed, stopped, failed), `step`, `problem`, `fix`, `evidence`, "
+    "`code` (a short name of the cause).",
 }
 
 

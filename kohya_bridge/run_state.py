@@ -63,6 +63,8 @@ class RunState:
     outcome: str | None = None
     problem: str = ""
     fix: str = ""
+    code: str = ""
+    evidence: str = ""
     started: float | None = None
     updated: float | None = None
     finished: float | None = None
@@ -115,11 +117,13 @@ class _Growing:
             "outcome": None,
             "problem": "",
             "fix": "",
+            "code": "",
+            "evidence": "",
             "finished": None,
         }
 
     def _on_run_started(self, event: dict[str, Any]) -> dict[str, Any]:
-        resumed_from = event.get("resumed_from", 0)
+        resumed_from = event.get("resumed_from") or 0
         self.series["losses"] = [row for row in self.series["losses"] if row[0] <= resumed_from]
         self.series["validations"] = [
             row for row in self.series["validations"] if row["step"] <= resumed_from
@@ -139,6 +143,8 @@ class _Growing:
             "outcome": None,
             "problem": "",
             "fix": "",
+            "code": "",
+            "evidence": "",
             "finished": None,
             "eta_s": None,
             "seconds_per_step": None,
@@ -211,6 +217,8 @@ class _Growing:
             "step": event.get("step", self.state.step),
             "problem": event.get("problem", ""),
             "fix": event.get("fix", ""),
+            "code": event.get("code", ""),
+            "evidence": event.get("evidence", ""),
             "finished": event["time"],
             "pid": None,
             "eta_s": None,
