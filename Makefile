@@ -1,0 +1,45 @@
+# Every command of this project. `make` lists them.
+VENV ?= .venv
+export VENV
+PY := $(VENV)/bin/python
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-full bench kohya screenshots lint clean
+
+help:  ## List the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+demo:  ## Train a LoRA inside a real ComfyUI, from prompt to picture, and name what it made
+	@scripts/install.sh pack host
+	@$(PY) -m scripts.demo
+
+serve:  ## Open the same ComfyUI for a person (PORT=8188)
+	@scripts/install.sh pack optim host
+	@$(PY) -m scripts.serve --port $(or $(PORT),8188)
+
+test:  ## Install what the tests need and run them all, the real ComfyUI included
+	@scripts/test.sh
+
+test-full:  ## Full-size SD 1.5 and SDXL shapes with random weights: memory and seconds per step
+	@scripts/install.sh pack optim host test
+	@$(PY) -m pytest -m full -s
+
+bench:  ## Seconds per step, split up; beside sd-scripts where that is set up
+	@scripts/install.sh pack optim
+	@$(PY) -m scripts.bench
+
+kohya:  ## Set up the sd-scripts engine: submodule and .venv-kohya
+	@scripts/setup_kohya.sh
+
+screenshots:  ## Take the pictures of docs/ in the real frontend
+	@scripts/install.sh pack optim host test
+	@$(PY) -m scripts.screenshots
+
+lint:  ## ruff and mypy
+	@scripts/install.sh pack test
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+clean:  ## Remove what was installed and cached; runs and datasets stay
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .mypy_cache build
+	@echo "Kept: .comfy (the demo's ComfyUI folder with its runs), training, .venv-kohya."

@@ -1,0 +1,33 @@
+"""Start ComfyUI's main.py in this process, with torchvision from a folder of its own.
+
+usage: launch.py COMFYUI_DIR TORCHVISION_DIR [main.py's arguments]
+
+The registry's torchvision is a CUDA build. Beside a CPU torch its compiled part can't load, and its Python part only
+needs two operators to be declared. The folder goes on this process's path and not into the environment, so that the
+trainers that ComfyUI starts never see it.
+"""
+
+import os
+import runpy
+import sys
+
+
+def main() -> None:
+    comfy_dir, torchvision_dir = sys.argv[1:3]
+    if torchvision_dir:
+        sys.path.append(torchvision_dir)
+        import torch
+
+        if torch.version.cuda is None:
+            global declared  # the operators live as long as this object
+            declared = torch.library.Library("torchvision", "DEF")
+            for name in ("nms", "qnms"):
+                declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    os.chdir(comfy_dir)
+    sys.path[0] = comfy_dir
+    sys.argv = [os.path.join(comfy_dir, "main.py"), *sys.argv[3:]]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
