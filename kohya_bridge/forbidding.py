@@ -55,19 +55,28 @@ def read_yaml(file: Path) -> Any:
             f"{file.name} is larger than 1 MiB.", "A configuration is a page of text; is it the right file?"
         )
     try:
-        text = raw.decode("utf-8-sig")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise InvalidInput(f"{file.name} uses YAML aliases (*name).", "Write the values out.")
-        return yaml.safe_load(text)
+        return parse_yaml(raw.decode("utf-8-sig"), what=file.name)
     except UnicodeDecodeError as error:
         raise InvalidInput(
             f"{file.name} is not UTF-8 text (byte {error.start}).", "Save it as UTF-8."
         ) from None
+
+
+def parse_yaml(text: str, *, what: str) -> Any:
+    """The content of YAML text, without aliases. `what` names the source for the reader.
+
+    Raises:
+        InvalidInput: not YAML, or with anchors and aliases.
+    """
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise InvalidInput(f"{what} uses YAML aliases (*name).", "Write the values out.")
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "it can't be read"
-        raise InvalidInput(f"{file.name} is not valid YAML{where}: {reason}.", "Mend that line.") from None
+        raise InvalidInput(f"{what} is not valid YAML{where}: {reason}.", "Mend that line.") from None
 
 
 def _problem(model: type[BaseModel], error: Any) -> FieldProblem:
