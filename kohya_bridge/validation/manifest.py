@@ -1,0 +1,199 @@
+"""`validation_manifest.json`: every picture that was rendered to judge a run, how it was made, and what it measured.
+
+In: records of cells and grids. Out: one JSON file for each run, written atomically under a lock. A re-run replaces the
+record of the same cell, but the `notes` that a person wrote stay, on cells, grids and the whole. A file that can't be
+read is never overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from ..errors import Conflict, InvalidInput
+from ..forbidding import Forbidding, parse
+from ..workspace import write_atomically
+from .cells import Checkpoint, Render
+
+MANIFEST_NAME = "validation_manifest.json"
+LOCK_TIMEOUT_S = 30.0
+
+
+class Sampling(Forbidding):
+    """How a picture was sampled."""
+
+    sampler: str
+    """Sampler name, as the renderer calls it."""
+    scheduler: str
+    """Noise schedule name."""
+    steps: int
+    """Sampling steps."""
+    cfg: float
+    """Classifier-free guidance scale."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    base_model: str = ""
+    """Name of the checkpoint that rendered it."""
+    renderer: Literal["comfyui", "diffusers"] = "comfyui"
+    """Who rendered it: the two never make equal pixels."""
+
+
+class PictureFile(Forbidding):
+    """A picture on disk."""
+
+    file: str
+    """Relative to the manifest's folder."""
+    sha256: str
+    """Of the file."""
+
+
+class LoraFile(Forbidding):
+    """The LoRA that a cell was rendered with."""
+
+    step: int
+    """Optimizer step of the checkpoint."""
+    file: str
+    """Relative to the run folder."""
+    sha256: str
+    """Of the file."""
+
+
+class CellRecord(Forbidding):
+    """One rendered picture."""
+
+    key: str
+    """Digest of everything that decides its pixels."""
+    prompt: str
+    """As it was sampled."""
+    negative: str = ""
+    """Negative prompt."""
+    trigger_off: bool = False
+    """Whether the trigger was taken out of the prompt on purpose."""
+    seed: int
+    """Sampling seed."""
+    strength: float
+    """LoRA strength; 0 is the base model alone."""
+    lora: LoraFile | None = None
+    """None for the base model alone."""
+    sampling: Sampling
+    """How it was sampled."""
+    picture: PictureFile | None = None
+    """None while it is not rendered."""
+    metrics: dict[str, float | None] = {}
+    """By name of `measures.MEASURES`."""
+    notes: str = ""
+    """Free text of a person; survives re-runs."""
+
+
+class GridRecord(Forbidding):
+    """One labelled grid."""
+
+    picture: PictureFile
+    """The grid's PNG."""
+    rows: list[str]
+    """Row labels from the top."""
+    columns: list[str]
+    """Column labels from the left."""
+    cells: dict[str, str]
+    """Address (`B2`) to cell key."""
+    measures: dict[str, Any] = {}
+    """What the whole grid measured: encoder, variants, what was not measured."""
+    notes: str = ""
+    """Free text of a person; survives re-runs."""
+
+
+class Manifest(Forbidding):
+    """The whole file."""
+
+    version: Literal[1] = 1
+    """Format of this file."""
+    slug: str
+    """Whose run."""
+    run_id: str
+    """Which run."""
+    cells: list[CellRecord] = []
+    """In the order in which they were first rendered."""
+    grids: list[GridRecord] = []
+    """In the order in which they were first composed."""
+    notes: str = ""
+    """Free text of a person."""
+
+
+def cell_key(render: Render, sampling: Sampling) -> str:
+    """Digest of everything that decides the pixels of a cell."""
+    text = json.dumps({"render": render.key, **sampling.model_dump()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def lora_file(checkpoint: Checkpoint | None) -> LoraFile | None:
+    """A checkpoint as the manifest records it."""
+    if checkpoint is None:
+        return None
+    return LoraFile(step=checkpoint.step, file=checkpoint.file, sha256=checkpoint.sha256)
+
+
+def read_manifest(file: Path) -> Manifest:
+    """The manifest in `file`.
+
+    Raises:
+        InvalidInput: it is not JSON, or not a manifest; the file is left as it is.
+    """
+    try:
+        data = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise InvalidInput(
+            f"{file.name} can't be read as JSON ({error}).", "Mend it, or move it away; it was not changed."
+        ) from None
+    return parse(Manifest, data, what=file.name)
+
+
+def update_manifest(
+    file: Path, *, slug: str, run_id: str, cells: Iterable[CellRecord], grids: Iterable[GridRecord]
+) -> Manifest:
+    """Put `cells` and `grids` into the manifest, keep all notes, and return what stands there now.
+
+    Raises:
+        InvalidInput: the file that is there can't be read or belongs to another run.
+        Conflict: another process held the manifest for half a minute.
+        StorageError: it can't be written; the old one stands.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(file.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S):
+            old = read_manifest(file) if file.exists() else Manifest(slug=slug, run_id=run_id)
+            if (old.slug, old.run_id) != (slug, run_id):
+                raise InvalidInput(
+                    f"{file.name} belongs to run {old.run_id} of {old.slug}, not to {run_id} of {slug}.",
+                    "Move it away, or validate into another folder.",
+                )
+            new = old.model_copy(
+                update={
+                    "cells": _merged(old.cells, cells, name=lambda cell: cell.key),
+                    "grids": _merged(old.grids, grids, name=lambda grid: grid.picture.file),
+                }
+            )
+            write_atomically(
+                file, json.dumps(new.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+            )
+            return new
+    except Timeout:
+        raise Conflict(
+            f"Another process is writing {file.name}.", "Wait for it to end, then validate again."
+        ) from None
+
+
+def _merged(old: list[Any], new: Iterable[Any], *, name: Any) -> list[Any]:
+    records = {name(record): record for record in old}
+    for record in new:
+        before = records.get(name(record))
+        if before is not None and before.notes and not record.notes:
+            record = record.model_copy(update={"notes": before.notes})
+        records[name(record)] = record
+    return list(records.values())
