@@ -154,6 +154,17 @@ def read_manifest(file: Path) -> Manifest:
     return parse(Manifest, data, what=file.name)
 
 
+def strength_advice(manifest: Manifest, lora_sha256: str) -> dict[str, Any] | None:
+    """What the newest grid recommends for that LoRA (fields of `measures.StrengthAdvice`); a measured one goes first."""
+    found = [
+        advice
+        for grid in manifest.grids
+        if isinstance(advice := grid.measures.get("advice", {}).get(lora_sha256), dict)
+    ]
+    measured = [advice for advice in found if advice["measured"]]
+    return dict((measured or found)[-1]) if found else None
+
+
 def update_manifest(
     file: Path, *, slug: str, run_id: str, cells: Iterable[CellRecord], grids: Iterable[GridRecord]
 ) -> Manifest:

@@ -144,6 +144,11 @@ class StrengthAdvice:
     reason: str
     measured: bool
 
+    @property
+    def text(self) -> str:
+        """For people: "0.8 (0.6 to 1)"."""
+        return f"{self.strength:g}" + (f" ({self.low:g} to {self.high:g})" if self.low != self.high else "")
+
 
 def difference(one: Image.Image, other: Image.Image) -> float:
     """Mean absolute difference of two pictures of the same size, 0 (equal) to 1."""

@@ -31,7 +31,7 @@ from .manifest import (
     lora_file,
     update_manifest,
 )
-from .measures import GridMeasures
+from .measures import GridMeasures, recommend_strength
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,18 @@ def save_grid(
     sampling: Sampling,
     measures: GridMeasures | None = None,
     title: str = "",
+    texts: dict[str, str] | None = None,
 ) -> SavedGrid:
     """Write everything below `folder` (the run's validation folder). The same plan and sampling re-use their names.
+
+    `texts` go into each cell's PNG as they are: ComfyUI's `prompt` and `workflow`, so that a cell can be opened as one.
 
     Raises:
         InvalidInput, Conflict: the manifest that is there is damaged, foreign or held by another process.
         StorageError: the disk is full or read-only.
     """
     records = {
-        each.key: _save_cell(folder, each, pictures.get(each.key), sampling, measures)
+        each.key: _save_cell(folder, each, pictures.get(each.key), sampling, measures, texts or {})
         for each in plan.renders
     }
     sheet = compose_plan(plan, pictures, title=title or slug, footer=_footer(sampling))
@@ -74,7 +77,7 @@ def save_grid(
         rows=list(plan.row_labels),
         columns=list(plan.column_labels),
         cells={each.address: records[each.render.key].key for each in plan.cells},
-        measures=_measures_json(measures) if measures else {},
+        measures=_measures_json(plan, measures) if measures else {},
     )
     manifest_file = folder / MANIFEST_NAME
     manifest = update_manifest(manifest_file, slug=slug, run_id=run_id, cells=records.values(), grids=[grid])
@@ -115,12 +118,13 @@ def _save_cell(
     picture: Image.Image | None,
     sampling: Sampling,
     measures: GridMeasures | None,
+    texts: dict[str, str],
 ) -> CellRecord:
     key = cell_key(render, sampling)
     saved = None
     if picture is not None:
         saved = _write_png(
-            folder, f"cells/{key}.png", picture, {"parameters": generation_text(render, sampling)}
+            folder, f"cells/{key}.png", picture, {"parameters": generation_text(render, sampling), **texts}
         )
     return CellRecord(
         key=key,
@@ -160,7 +164,7 @@ def _footer(sampling: Sampling) -> str:
     )
 
 
-def _measures_json(measures: GridMeasures) -> dict[str, Any]:
+def _measures_json(plan: GridPlan, measures: GridMeasures) -> dict[str, Any]:
     rounded: Callable[[Any], Any] = lambda value: round(value, 6) if isinstance(value, float) else value
     variants = []
     for variant in measures.variants:
@@ -173,4 +177,11 @@ def _measures_json(measures: GridMeasures) -> dict[str, Any]:
         "used": list(measures.used),
         "missing": list(measures.missing),
         "variants": variants,
+        "advice": {
+            each.sha256: {
+                name: rounded(value) for name, value in asdict(recommend_strength(measures, each)).items()
+            }
+            for each in dict.fromkeys(cell.render.checkpoint for cell in plan.cells)
+            if each is not None
+        },
     }

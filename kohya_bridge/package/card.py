@@ -1,0 +1,173 @@
+"""The model card: what a LoRA is, how to use it, what it was made from, what was measured, how to make it again.
+
+In: `PackageFacts` and the finished file's names and hashes. Out: Markdown for people, freed of this machine. A number
+that was not measured is not in it; the card says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .facts import PackageFacts
+from .metadata import usage_hint
+
+
+def model_card(facts: PackageFacts, *, file_name: str, sha256: str, tensor_sha256: str) -> str:
+    """The whole card. `file_name` is the LoRA's name without folders."""
+    stem = file_name.removesuffix(".safetensors")
+    parts = [
+        f"# {facts.title}",
+        f"A LoRA for {facts.family.title}, trained from {facts.plan.dataset.images} pictures. {usage_hint(facts)}",
+        facts.release.description,
+        "## Prompt tokens",
+        _tokens(facts),
+        "## How to use it",
+        _usage(facts, stem),
+        "## Recommended strength",
+        f"**{facts.strength.text}**. {facts.strength.reason}",
+        "## Training data",
+        _data(facts),
+        "## Licence and approval",
+        _licence(facts),
+        "## Training",
+        _training(facts),
+        "## Measures",
+        _measures(facts),
+        "## Limits",
+        _limits(facts),
+        "## Reproduce",
+        _reproduce(facts, file_name),
+        "## File",
+        _table(
+            (
+                ("File", f"`{file_name}`"),
+                ("SHA-256", f"`{sha256}`"),
+                ("AutoV2", f"`{sha256[:10]}`"),
+                ("SHA-256 of the tensors", f"`{tensor_sha256}`"),
+            )
+        ),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _tokens(facts: PackageFacts) -> str:
+    if not facts.trigger:
+        return "No trigger: the LoRA acts on every prompt."
+    return (
+        f"`{facts.trigger}`: write it as a plain word, without brackets. It stood in every training caption."
+    )
+
+
+def _usage(facts: PackageFacts, stem: str) -> str:
+    strength = f"{facts.strength.strength:g}"
+    clip = "" if facts.plan.settings.network_train_unet_only else f", strength_clip {strength}"
+    note = "" if clip else " The text encoder was not trained, so `strength_clip` changes nothing."
+    lines = [
+        f"- ComfyUI: **Load Trained LoRA** of this pack, or the stock **Load LoRA** with `{facts.plan.character}/{stem}"
+        f".safetensors`, strength_model {strength}{clip}.{note}",
+        f"- AUTOMATIC1111 and Forge: `<lora:{stem}:{strength}>` in the prompt.",
+        f'- diffusers: `pipeline.load_lora_weights(folder, weight_name="{stem}.safetensors")`.',
+    ]
+    if facts.sample:
+        lines.append(
+            f"- A prompt that was rendered with it: `{facts.sample.prompt}` (seed {facts.sample.seed})."
+        )
+    return "\n".join(lines)
+
+
+def _data(facts: PackageFacts) -> str:
+    dataset = facts.plan.dataset
+    return _table(
+        (
+            ("Pictures", str(dataset.images)),
+            ("Held out of training", str(facts.held_out_images)),
+            ("Source", facts.release.source),
+            ("Rating", facts.release.rating),
+            ("Dataset", f"`{dataset.slug}`, digest `{dataset.digest}`"),
+        )
+    )
+
+
+def _licence(facts: PackageFacts) -> str:
+    licence = facts.release.licence
+    link = f" <{licence.url}>" if licence.url else ""
+    return (
+        f"{licence.text}.{link}\n\nThe owner of the dataset approved the release (`release_approved: true` in its "
+        "`metadata.yaml`). The licence of the base model applies to pictures made with it as well."
+    )
+
+
+def _training(facts: PackageFacts) -> str:
+    plan, settings = facts.plan, facts.plan.settings
+    environment = facts.environment
+    versions = environment.get("versions") or environment.get("packages")
+    shown = (
+        ", ".join(f"{name} {version}" for name, version in versions.items())
+        if isinstance(versions, dict)
+        else ""
+    )
+    return _table(
+        (
+            ("Base model", f"`{plan.base_model.name}`, SHA-256 `{plan.base_model.sha256}`"),
+            ("Engine", f"{plan.engine} {plan.engine_version}"),
+            ("Step", f"{facts.step} of {settings.max_train_steps}"),
+            ("Why this step", facts.best_reason),
+            ("Rank and alpha", f"{settings.network_dim} and {settings.network_alpha:g}"),
+            ("Rate", f"{settings.unet_lr:g}, {settings.lr_scheduler}, {settings.optimizer_type}"),
+            ("Batch", f"{settings.train_batch_size} x {settings.gradient_accumulation_steps}"),
+            ("Resolution", f"{settings.resolution} px"),
+            ("Seed", str(settings.seed)),
+            ("Run", f"`{facts.run_id}`"),
+            ("Duration", f"{facts.duration_s / 60:.1f} minutes" if facts.duration_s else ""),
+            ("Versions", shown),
+        )
+    )
+
+
+def _measures(facts: PackageFacts) -> str:
+    row = facts.validation
+    if not row:
+        return "This checkpoint was not measured on held-out pictures."
+    items = row.get("items") or facts.held_out_images
+    said = [
+        f"Held out: {items} of {facts.plan.dataset.images} pictures, never trained on, at fixed noise and timesteps "
+        f"(seed {facts.plan.settings.validation_seed})."
+    ]
+    if isinstance(row.get("loss"), (int, float)):
+        interval = ""
+        if row.get("loss_low") is not None and row.get("loss_high") is not None:
+            interval = f" (95 % interval over pictures: {row['loss_low']:.5f} to {row['loss_high']:.5f})"
+        said.append(f"- Held-out loss {row['loss']:.5f}{interval}.")
+    if isinstance(row.get("train_loss"), (int, float)):
+        said.append(f"- The same measure on as many trained pictures: {row['train_loss']:.5f}.")
+    if isinstance(row.get("psnr"), (int, float)):
+        said.append(f"- PSNR of the one-step prediction on the held-out pictures: {row['psnr']:.2f} dB.")
+    return said[0] + "\n\n" + "\n".join(said[1:])
+
+
+def _limits(facts: PackageFacts) -> str:
+    lines = [
+        f"- Trained on {facts.plan.dataset.images} pictures: poses, outfits and views that are not among them are guessed.",
+        f"- Made for `{facts.plan.base_model.name}`; on other models of the same family the likeness varies.",
+    ]
+    if not facts.strength.measured:
+        lines.append("- The strength was not measured.")
+    if not facts.validation:
+        lines.append("- Nothing was measured on held-out pictures: whether it overfits is unknown.")
+    elif (facts.validation.get("items") or facts.held_out_images) < 5:
+        lines.append("- Few pictures were held out, so the interval of the held-out loss is wide.")
+    return "\n".join(lines)
+
+
+def _reproduce(facts: PackageFacts, file_name: str) -> str:
+    return (
+        "The file carries its complete training plan. With the dataset and the base model named above on this machine:\n\n"
+        f"    python -m kohya_bridge reproduce {file_name}\n\n"
+        "rebuilds the plan, checks both by their digests, and trains. On the same machine and versions the tensors are "
+        "identical."
+    )
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    there = [(name, value.replace("|", "\\|").replace("\n", " ")) for name, value in rows if value]
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in there)])

@@ -1,0 +1,145 @@
+"""Packaging: one checkpoint of a run becomes a LoRA that ComfyUI's loaders list, with its card and sidecars.
+
+In: a run folder, which checkpoint, ComfyUI's loras folder. Out: a `LoraPackage`. The tensors are copied to the byte, the
+metadata is rewritten in one pass, the name ends in the first digits of the finished file's SHA-256. The same inputs give
+the same file; nothing is ever overwritten by something else.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ..run_folder import RunFolder
+from ..workspace import Workspace, write_atomically
+from .card import model_card
+from .facts import PackageFacts, gather_facts
+from .header import Rewritten, rewrite_metadata, tensor_sha256
+from .metadata import packaged_metadata
+from .pictures import preview_png, thumbnail_data_url
+from .scrub import scrub_text
+from .sidecars import write_sidecars
+
+CARD_NAME = "model-card.md"
+RECORD_NAME = "package.json"
+
+
+@dataclass(frozen=True)
+class LoraPackage:
+    """A packaged LoRA. `name` is what ComfyUI's LoRA list shows: relative to the loras folder, with `/`."""
+
+    name: str
+    file: Path
+    sha256: str
+    tensor_sha256: str
+    card_file: Path
+    sidecar_files: tuple[Path, ...]
+    folder: Path
+    """The package's own folder inside the run: card and record."""
+    step: int
+    left_out: tuple[str, ...] = ()
+    """Metadata that had to be left out to keep the header below ComfyUI's limit."""
+
+    def to_json(self) -> dict[str, object]:
+        """For the experiment log: no paths."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "tensor_sha256": self.tensor_sha256,
+            "step": self.step,
+        }
+
+
+def package_lora(
+    run: RunFolder,
+    workspace: Workspace,
+    *,
+    lora_dir: Path,
+    which: str | int = "best",
+    author: str = "",
+    title: str = "",
+    hub_base_model: str = "",
+    civitai_info: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> LoraPackage:
+    """Package one checkpoint (`best`, `latest` or a step) into `lora_dir/<character>/`.
+
+    Raises:
+        NotFound: the run has no such checkpoint, or its dataset is gone.
+        Refused: the dataset states no licence, source or approval (all listed), or the weights are not finite.
+        Conflict: the checkpoint was changed after the run wrote it.
+        StorageError: the disk is full or read-only.
+    """
+    facts = gather_facts(
+        run, workspace, which=which, author=author, title=title, hub_base_model=hub_base_model
+    )
+    sample = _open_sample(facts)
+    metadata, left_out = packaged_metadata(
+        facts,
+        tensor_sha256=tensor_sha256(facts.header),
+        thumbnail=thumbnail_data_url(sample) if sample else "",
+    )
+    folder = lora_dir / facts.plan.character
+    written = rewrite_metadata(
+        facts.header, folder, metadata, name=lambda sha256: f"{facts.stem_start}-{sha256[:8]}.safetensors"
+    )
+    sidecars = write_sidecars(
+        facts,
+        written,
+        preview=preview_png(sample) if sample else None,
+        civitai_info=civitai_info,
+        now=clock(),
+    )
+    card_file, package_dir = _write_card(run, facts, written)
+    package = LoraPackage(
+        name=f"{facts.plan.character}/{written.file.name}",
+        file=written.file,
+        sha256=written.sha256,
+        tensor_sha256=written.tensor_sha256,
+        card_file=card_file,
+        sidecar_files=sidecars,
+        folder=package_dir,
+        step=facts.step,
+        left_out=tuple(left_out),
+    )
+    write_atomically(package_dir / RECORD_NAME, json.dumps(package.to_json(), indent=1) + "\n")
+    return package
+
+
+def packages_of(run: RunFolder) -> list[dict[str, object]]:
+    """The records of everything that was packaged from `run`, by step."""
+    records = []
+    for file in sorted(run.dir.glob(f"package/*/{RECORD_NAME}")):
+        try:
+            records.append(json.loads(file.read_text("utf-8")))
+        except ValueError:
+            continue  # torn by hand: the LoRA itself is untouched
+    return sorted(records, key=lambda record: int(record["step"]))
+
+
+def _open_sample(facts: PackageFacts) -> Image.Image | None:
+    if facts.sample_file is None or not facts.sample_file.is_file():
+        return None
+    try:
+        picture: Image.Image = Image.open(facts.sample_file)
+        picture.load()  # closes the file
+        return picture
+    except OSError:
+        return None
+
+
+def _write_card(run: RunFolder, facts: PackageFacts, written: Rewritten) -> tuple[Path, Path]:
+    """The card beside the LoRA, and the same in the run's package folder under its plain name."""
+    text = model_card(
+        facts, file_name=written.file.name, sha256=written.sha256, tensor_sha256=written.tensor_sha256
+    )
+    text = scrub_text(text)
+    package_dir = run.dir / "package" / written.file.stem
+    write_atomically(package_dir / CARD_NAME, text)
+    card_file = written.file.with_name(f"{written.file.stem}.{CARD_NAME}")
+    return write_atomically(card_file, text), package_dir
