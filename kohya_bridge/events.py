@@ -7,6 +7,7 @@ Standard library only: the sd-scripts interpreter imports this file. What the li
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -122,10 +123,22 @@ class EventLog:
                 "kind": kind,
                 **fields,
             }
-            self._handle.write(encode(event).encode("utf-8"))
+            self._append(encode(event).encode("utf-8"))
             if sync:
                 os.fsync(self._handle.fileno())
         return event
+
+    def _append(self, line: bytes) -> None:
+        """Write the whole line or nothing: a full disk may take a part of it, and then leave room for the next."""
+        end = os.fstat(self._handle.fileno()).st_size
+        try:
+            written = self._handle.write(line)
+            if written != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self.seq -= 1
+            os.ftruncate(self._handle.fileno(), end)
+            raise
 
     def close(self) -> None:
         self._handle.close()

@@ -7,6 +7,7 @@ other packages than ours. It knows nothing of models.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -21,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..errors import BridgeError, StorageError
 from ..events import EventLog, read_events
 from ..run_state import fold
 
@@ -185,7 +187,10 @@ class Reporter:
     def finished(
         self, outcome: str, *, problem: str = "", fix: str = "", evidence: str = "", code: str = ""
     ) -> None:
-        self.write_losses()
+        try:
+            self.write_losses()
+        except OSError:  # losses.json can be made again; the verdict must not be lost with it
+            traceback.print_exc()
         self.log.write(
             "run_finished",
             sync=True,
@@ -226,10 +231,11 @@ class Reporter:
 class Child:
     """An attempt at a run from inside the trainer's process: `told`, `report`, `controls`, and the boundary between steps."""
 
-    def __init__(self, run_dir: Path):
+    def __init__(self, run_dir: Path, *, report: Any = None):
+        """`report` replaces the reporter: of several processes that train one run, only the first may write."""
         self.run_dir = Path(run_dir)
         self.told: dict[str, Any] = json.loads((self.run_dir / "child.json").read_text("utf-8"))
-        self.report = Reporter(self.run_dir)
+        self.report = Reporter(self.run_dir) if report is None else report
         self.controls = Controls(self.run_dir / "control")
         self.paused = threading.Event()
 
@@ -260,8 +266,19 @@ class Child:
         return wanted
 
     def guarded(self, train: Callable[[], None]) -> int:
-        """Run `train` and turn however it ends into the one `run_finished` event and an exit code."""
+        """Run `train` and turn however it ends into the one `run_finished` event and an exit code.
+
+        Where even that event can't be written, the exit code alone tells; the desk then writes the verdict.
+        """
         self.controls.install_signal_handlers()
+        self._exit_code = EXIT_FAILED
+        try:
+            return self._judged(train)
+        except OSError:
+            traceback.print_exc()
+            return self._exit_code
+
+    def _judged(self, train: Callable[[], None]) -> int:
         report = self.report
         try:
             train()
@@ -285,11 +302,13 @@ class Child:
             return EXIT_ABORTED
         except ChildFailure as failure:
             traceback.print_exc()
+            self._exit_code = failure.exit_code
             report.finished("failed", problem=failure.problem, fix=failure.fix, code=failure.code)
             return failure.exit_code
         except BaseException as error:  # the outermost edge: log the traceback, tell problem and fix
             traceback.print_exc()
             problem, fix, code, exit_code = explain(error)
+            self._exit_code = exit_code
             report.finished(
                 "failed",
                 problem=problem,
@@ -311,11 +330,20 @@ def explain(error: BaseException) -> tuple[str, str, str, int]:
             "out_of_memory",
             EXIT_OUT_OF_MEMORY,
         )
-    if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
+    if _is_disk_full(error):
         return (
             "The disk is full.",
             "Free space, then resume: the last complete state is kept.",
             "disk_full",
             EXIT_DISK_FULL,
         )
+    if isinstance(error, BridgeError):
+        return error.problem, error.fix, "refused", EXIT_FAILED
     return (f"Training broke off: {text[:300]}", "The traceback is in train.log.", "exception", EXIT_FAILED)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """No space, quota used up, or file larger than allowed; a StorageError carries the system's error as its cause."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    cause = error.__cause__ if isinstance(error, StorageError) else error
+    return isinstance(cause, OSError) and cause.errno in full

@@ -1,0 +1,62 @@
+"""`python -m kohya_bridge.engines.native RUN_DIR`: train one run as a child process.
+
+The first event is written before torch is imported, so that whoever waits sees the run begin at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..child import Child
+from .ranks import is_follower
+
+NAME = "native"
+
+
+class Mute:
+    """The reporter of every process but the first: takes all calls and writes nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> Mute:
+        return self
+
+
+def train(child: Child) -> None:
+    """One attempt, from its first event to its last step."""
+    total = child.told["plan"]["settings"]["max_train_steps"]
+    resume = child.told.get("resume")
+    child.report.started(engine=NAME, total=total, resumed_from=_resumed_step(resume))
+    child.report.phase("loading")
+
+    from .environment import write_environment
+    from .fit import fit
+    from .ranks import join_ranks
+
+    ranks = join_ranks()
+    try:
+        if ranks.speaks:
+            write_environment(child.run_dir / "environment.json", device=ranks.device)
+        print(fit(child, ranks).summary(), flush=True)
+    finally:
+        ranks.close()
+
+
+def _resumed_step(resume: str | None) -> int:
+    """The step that a state folder's name carries; its content is read once torch is there."""
+    return int(Path(resume).name.removeprefix("step")) if resume else 0
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: python -m kohya_bridge.engines.native RUN_DIR", file=sys.stderr)
+        return 2
+    child = Child(Path(arguments[0]).resolve(), report=Mute() if is_follower() else None)
+    return child.guarded(lambda: train(child))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

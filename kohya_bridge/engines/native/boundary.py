@@ -1,0 +1,221 @@
+"""What happens between two steps: saving, measuring, choosing the best, stopping, and what the desk asks for.
+
+In: the number of finished steps. Out: files and events; True when training is over. The order is fixed: a checkpoint is
+on disk before anything that could fail is tried, the state next, then the measurement, the choice and the early stop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from ...lora_facts import check_lora
+from ...lora_metadata import training_metadata
+from ...run_folder import RunFolder
+from ...selection import Choice, choose_best, why_stop
+from ...workspace import write_atomically
+from ..child import Child, ChildFailure, StopRequested
+from .lora_file import save_lora
+from .meter import Meter, not_finite
+from .prepare import Training
+from .sample import render_sample
+from .state import write_state
+
+
+class Boundary:
+    """The boundary of one attempt. On ranks that don't speak it only keeps step with the first."""
+
+    def __init__(self, child: Child, training: Training, meter: Meter):
+        self.child, self.report, self.training, self.meter = child, child.report, training, meter
+        self.settings, self.speaks = training.settings, training.ranks.speaks
+        self.folder = RunFolder(child.run_dir)
+        self._saved_step = -1
+        self._phase = "loading"
+
+    def before_first_step(self, step: int) -> None:
+        """Measure what has no measurement yet: the untrained model, or a state that died before it was measured."""
+        if self._measure_due(step) and step not in {row["step"] for row in self.folder.state().validations}:
+            self._measure(step)
+            self._choose()
+        self._enter("training")
+        self.child.controls.training = True
+
+    def after_step(self, step: int) -> bool:
+        """Everything that is due after `step` finished steps. True when training is over.
+
+        Raises:
+            StopRequested: a stop was asked for; LoRA and state are on disk.
+        """
+        last = step == self.settings.max_train_steps
+        if last or _due(step, self.settings.save_every_n_steps):
+            self._save(step, final=last, with_state=self.settings.save_state)
+        reason = None
+        if self._measure_due(step):
+            self._measure(step)
+            reason = None if last else self._why_stop()
+            if reason:  # again as the final one, if it is saved already
+                self._save(step, final=True, with_state=self.settings.save_state)
+            self._choose()
+        if reason:
+            self.report.notice(
+                f"Training stopped early after step {step}. {reason}", level="info", code="early_stop"
+            )
+        over = last or reason is not None
+        if over:
+            self._finish()
+        else:
+            self._obey(step)
+            self._enter("training")
+        return over
+
+    def _enter(self, phase: str) -> None:
+        """Tell of a phase when it is another one than before."""
+        if phase != self._phase:
+            self.report.phase(phase)
+        self._phase = phase
+
+    def _obey(self, step: int) -> None:
+        """Carry out the requests that lie in `control/`."""
+        ranks = self.training.ranks
+        wanted = ranks.agree(self.child.controls.wanted() if self.speaks else set())
+        if not wanted:
+            return
+        self.meter.flush()
+        for name, act in (("checkpoint", self._checkpoint_now), ("sample", self._sample_now)):
+            if name in wanted:
+                self._acknowledge(name, step)
+                act(step)
+                self._done(name, step)
+        if "pause" in wanted and "stop" not in wanted:
+            wanted = self._pause()
+        if "stop" in wanted:
+            self._acknowledge("stop", step)
+            if self._saved_step != step:
+                self._save(step, final=False, with_state=True)
+            raise StopRequested
+
+    def _checkpoint_now(self, step: int) -> None:
+        if self._saved_step != step:
+            self._save(step, final=False, with_state=True)
+
+    def _sample_now(self, step: int) -> None:
+        if self.speaks:
+            self.report.log.write("sample", **render_sample(self.training, step, self.folder.samples_dir))
+
+    def _pause(self) -> set[str]:
+        """Hold until the pause is withdrawn, with the weights off the GPU. What is wanted afterwards."""
+        wanted = set()
+        if self.speaks:
+            wanted = self.child.wait_while_paused(
+                release=lambda: self.training.move_frozen_weights(torch.device("cpu")),
+                restore=lambda: self.training.move_frozen_weights(self.training.device),
+            )
+        return self.training.ranks.agree(wanted)
+
+    def _acknowledge(self, action: str, step: int) -> None:
+        if self.speaks:
+            self.report.log.write("control", action=action, stage="acknowledged", step=step)
+
+    def _done(self, action: str, step: int) -> None:
+        if self.speaks:
+            self.child.controls.taken(action)
+            self.report.log.write("control", action=action, stage="done", step=step)
+
+    def _save(self, step: int, *, final: bool, with_state: bool) -> None:
+        """Write the LoRA, checked before it gets its name, and then the resume state."""
+        self.meter.flush()
+        trained = self.training.trained
+        if not trained.weights.are_finite():
+            raise not_finite(f"A LoRA weight is not a number after step {step}.")
+        self._saved_step = step
+        if not self.speaks:
+            return
+        self._enter("saving")
+        self._write_checkpoint(step, final=final)
+        if with_state:
+            with self.report.state_folder(step) as folder:
+                write_state(folder, step, trained)
+            self.report.state(step, keep=self.settings.save_last_n_states)
+
+    def _write_checkpoint(self, step: int, *, final: bool) -> None:
+        training, trained = self.training, self.training.trained
+        temporary = self.folder.checkpoints_dir / ".writing.safetensors"
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        metadata = training_metadata(training.plan, training.facts(step))
+        with trained.optimiser.averaged():
+            save_lora(
+                temporary, trained.network.state(), dtype=self.settings.save_precision, metadata=metadata
+            )
+        wrong = check_lora(temporary, step=step)
+        if wrong:
+            temporary.unlink()
+            raise ChildFailure(
+                f"The LoRA of step {step} is damaged: {wrong[0]}", "Resume from the last state."
+            )
+        self.report.checkpoint(temporary, step, name=training.plan.character, final=final)
+
+    def _measure_due(self, step: int) -> bool:
+        """At every n-th step, or with every checkpoint; the untrained model and the last step always."""
+        every = self.settings.validate_every_n_steps or self.settings.save_every_n_steps
+        ends = step in (0, self.settings.max_train_steps)
+        return self.training.held_out is not None and (ends or _due(step, every))
+
+    def _measure(self, step: int) -> None:
+        self.meter.flush()
+        if not self.speaks:
+            return
+        self._enter("validating")
+        with self.training.trained.optimiser.averaged(), self.training.evaluating():
+            measured = self.training.held_out.measure(step)
+        self.report.log.write("validation", **measured.event())
+
+    def _why_stop(self) -> str | None:
+        reason = None
+        if self.speaks:
+            settings = self.settings
+            reason = why_stop(
+                self.folder.state().validations,
+                patience=settings.early_stop_patience,
+                min_delta=settings.early_stop_min_delta,
+                target_psnr=settings.target_psnr,
+            )
+        agreed = self.training.ranks.agree({"stop"} if reason else set())
+        return (reason or "The first process says so.") if agreed else None
+
+    def _choose(self) -> Choice | None:
+        """Choose the best checkpoint anew and tell if it is another one than before."""
+        if not self.speaks:
+            return None
+        state = self.folder.state()
+        choice = choose_best(state.validations, state.checkpoints)
+        if choice and (state.best is None or state.best["file"] != choice.file):
+            self.report.log.write("best", sync=True, **choice.__dict__)
+        return choice
+
+    def _finish(self) -> None:
+        """Leave `best.safetensors` and `best.json` behind."""
+        self.meter.flush()
+        choice = self._choose()
+        if choice is None:
+            return
+        write_atomically(self.folder.best_file, json.dumps(choice.__dict__, indent=1))
+        link_or_copy(self.folder.dir / choice.file, self.folder.dir / "best.safetensors")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Let `target` be a relative link to `source`, or a copy where the system allows no links (Windows)."""
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.symlink_to(os.path.relpath(source, target.parent))
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
+def _due(step: int, every: int) -> bool:
+    return bool(step and every and step % every == 0)

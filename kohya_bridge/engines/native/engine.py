@@ -1,0 +1,174 @@
+"""NativeEngine: the embedded default, as the desk sees it.
+
+In: a plan and this machine's paths. Out: what stands in its way, and the command that starts its child. It imports
+neither torch nor diffusers: whether they are there is asked of the package metadata.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ...families import family
+from ...plan import TrainingPlan
+from ...run_folder import RunFolder
+from ...settings import TrainingSettings
+from ..contract import Command, MachinePaths, Problem, python_module_command, write_child_file
+
+VERSION = "1"
+"""Part of every plan: raise it when the same plan would train to other weights, so that it becomes another run."""
+
+REQUIRED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "PIL")
+OPTIMISER_PACKAGES = {
+    "AdamW8bit": ("bitsandbytes", "bitsandbytes"),
+    "Lion": ("lion_pytorch", "lion-pytorch"),
+    "Prodigy": ("prodigyopt", "prodigyopt"),
+    "AdamWScheduleFree": ("schedulefree", "schedulefree"),
+}
+"""Optimiser to (module, package on PyPI), where it needs one beyond torch and transformers."""
+
+# Rough GPU memory in GiB: frozen U-Net in half precision, and activations of one picture at the family's resolution
+# without and with gradient checkpointing. Estimates from the models' sizes, for advice only.
+_VRAM_GIB = {"sd15": (1.7, 3.0, 0.9), "sdxl": (5.2, 12.0, 3.2)}
+_BYTES_PER_WEIGHT_OF_LORA = 16  # fp32 master, gradient and two moments
+
+
+class NativeEngine:
+    """See `contract.Engine`."""
+
+    name = "native"
+
+    def version(self) -> str:
+        return VERSION
+
+    def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
+        """Everything that stands between this plan and its start here, all at once."""
+        settings = plan.settings
+        missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            fix = f"Install them into ComfyUI's Python: pip install {' '.join(missing).replace('PIL', 'pillow')}"
+            return [Problem("packages", f"The native engine needs {', '.join(missing)}.", fix)]
+        gpu = gpu_kind()
+        return [
+            *_plan_problems(plan),
+            *_optimiser_problems(settings),
+            *_device_problems(settings, gpu),
+            *_file_problems(settings, paths),
+            *(_memory_advice(plan, paths) if gpu == "cuda" else []),
+        ]
+
+    def command(
+        self, run: RunFolder, plan: TrainingPlan, paths: MachinePaths, *, resume: Path | None
+    ) -> Command:
+        """How to start the child; `child.json` is written."""
+        write_child_file(run, plan, paths, resume=resume)
+        command = python_module_command("kohya_bridge.engines.native", str(run.dir))
+        repeatable = {
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8"
+        }  # cuBLAS is deterministic only with a fixed workspace
+        return Command(command.argv, command.cwd, {**command.environment, **repeatable})
+
+
+def gpu_kind() -> str:
+    """`cuda` (NVIDIA, or AMD through ROCm) or `cpu`, without importing torch where nobody else has."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        build = version("torch")
+    except PackageNotFoundError:
+        return "cpu"
+    driver = any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/dxg", "/dev/kfd"))
+    return "cuda" if "+cpu" not in build and (driver or shutil.which("nvidia-smi")) else "cpu"
+
+
+def _plan_problems(plan: TrainingPlan) -> list[Problem]:
+    found = []
+    if not family(plan.base_model.family).native:
+        problem = f"The native engine does not train {family(plan.base_model.family).title}."
+        found.append(Problem("family", problem, "Choose the kohya engine."))
+    if plan.kohya:
+        problem = f"These options exist in sd-scripts only: {', '.join(sorted(plan.kohya))}."
+        found.append(Problem("kohya_options", problem, "Choose the kohya engine, or leave them out."))
+    return found
+
+
+def _optimiser_problems(settings: TrainingSettings) -> list[Problem]:
+    found, name = [], settings.optimizer_type
+    module, package = OPTIMISER_PACKAGES.get(name, ("torch", "torch"))
+    if importlib.util.find_spec(module) is None:
+        fix = f"Install it into ComfyUI's Python (pip install {package}), or set optimizer_type to AdamW."
+        found.append(Problem("optimiser_package", f"optimizer_type {name} needs the package {package}.", fix))
+    rates = [settings.unet_lr] + ([] if settings.network_train_unet_only else [settings.text_encoder_lr])
+    if name == "Prodigy" and len(set(rates)) > 1:
+        problem = f"Prodigy finds one rate for all; unet_lr is {rates[0]:g} and text_encoder_lr {rates[1]:g}."
+        found.append(Problem("prodigy_rates", problem, "Set both to 1.0."))
+    elif name == "Prodigy" and rates[0] < 0.1:
+        problem = f"Prodigy multiplies its own rate by unet_lr, which is {rates[0]:g}: it would hardly learn."
+        found.append(Problem("prodigy_rate", problem, "Set unet_lr to 1.0.", blocks=False))
+    return found
+
+
+def _device_problems(settings: TrainingSettings, gpu: str) -> list[Problem]:
+    found = []
+    if gpu == "cpu" and settings.mixed_precision == "fp16":
+        problem = (
+            "mixed_precision is fp16, and this machine has no GPU to train on: a CPU has no fp16 training."
+        )
+        found.append(Problem("precision", problem, "Set mixed_precision to bf16 or no."))
+    if settings.attention == "xformers" and (gpu == "cpu" or importlib.util.find_spec("xformers") is None):
+        lacking = "a GPU" if gpu == "cpu" else "the package xformers"
+        problem = f"attention is xformers, which needs {lacking}."
+        found.append(Problem("attention", problem, "Set attention to sdpa: it needs nothing."))
+    if gpu == "cpu":
+        problem = "There is no GPU: full-size models train on the CPU, at minutes a step."
+        found.append(Problem("no_gpu", problem, "Fine for small models and trials.", blocks=False))
+    return found
+
+
+def _file_problems(settings: TrainingSettings, paths: MachinePaths) -> list[Problem]:
+    if settings.network_weights and not Path(paths.extra.get("network_weights", "")).is_file():
+        problem = f"The LoRA to start from ({settings.network_weights[:12]}) is not in a LoRA folder."
+        return [Problem("network_weights", problem, "Put it there, or empty network_weights.")]
+    return []
+
+
+def _memory_advice(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
+    """Advice when the estimate is above what the card has. A base much smaller than its family's needs none."""
+    card = _vram_gib()
+    need = estimate_vram_gib(plan)
+    if card is None or need <= card or paths.base_model_file.is_dir():
+        return []
+    problem = f"The training may need about {need:.0f} GiB of GPU memory; the card has {card:.0f} GiB."
+    fix = "Use the low_memory preset, gradient_checkpointing, a smaller resolution or train_batch_size 1."
+    return [Problem("vram", problem, fix, blocks=False)]
+
+
+def estimate_vram_gib(plan: TrainingPlan) -> float:
+    """A rough upper estimate of GPU memory, in GiB."""
+    settings, of = plan.settings, family(plan.base_model.family)
+    weights, plain, checkpointed = _VRAM_GIB.get(of.name, _VRAM_GIB["sdxl"])
+    wide = 2.0 if settings.mixed_precision == "no" else 1.0
+    activations = checkpointed if settings.gradient_checkpointing else plain
+    area = (settings.resolution / of.resolution) ** 2
+    lora = (
+        settings.network_dim * (1.0e6 if of.name == "sd15" else 2.9e6) * _BYTES_PER_WEIGHT_OF_LORA / 2**30 / 4
+    )
+    return weights * wide + activations * wide * area * settings.train_batch_size + lora + 0.8
+
+
+def _vram_gib() -> float | None:
+    """Memory of the first NVIDIA card, None where it can't be asked."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        asked = subprocess.run(query, capture_output=True, text=True, timeout=5, check=False)
+        return float(asked.stdout.splitlines()[0]) / 1024
+    except (OSError, subprocess.TimeoutExpired, IndexError, ValueError):
+        return None

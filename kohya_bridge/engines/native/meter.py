@@ -1,0 +1,112 @@
+"""Numbers on their way from the device to the events, and where a step's time goes.
+
+In: each step's loss and gradient norm, still on the device. Out: one `progress` event for every step, without the loop
+ever waiting for the device: a GPU's numbers travel beside its work and are told at most `LAG` steps later.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..child import EXIT_NOT_FINITE, ChildFailure
+
+LAG = 2  # steps; also bounds how far the host may run ahead, so that times and controls stay true
+
+
+@dataclass(frozen=True)
+class _Sent:
+    step: int
+    epoch: int
+    rates: dict[str, float]
+    numbers_2: torch.Tensor
+    arrived: Any
+
+
+class Meter:
+    """Tells of every step in order. A loss or gradient that is not a number ends the run at once."""
+
+    def __init__(self, report: Any, device: torch.device, *, check_norm: bool = True):
+        self.report, self.device, self.check_norm = report, device, check_norm
+        self._under_way: deque[_Sent] = deque()
+
+    def put(
+        self, step: int, loss: torch.Tensor, norm: torch.Tensor, *, epoch: int, rates: dict[str, float]
+    ) -> None:
+        """Take the numbers of optimizer step `step`."""
+        numbers_2, arrived = torch.stack((loss, norm)), None
+        if self.device.type == "cuda":
+            numbers_2 = torch.empty(2, pin_memory=True).copy_(numbers_2, non_blocking=True)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        self._under_way.append(_Sent(step, epoch, rates, numbers_2, arrived))
+        while self._under_way and (
+            arrived is None or len(self._under_way) > LAG or self._under_way[0].arrived.query()
+        ):
+            self._tell(self._under_way.popleft())
+
+    def flush(self) -> None:
+        """Tell of everything that is under way."""
+        while self._under_way:
+            self._tell(self._under_way.popleft())
+
+    def _tell(self, sent: _Sent) -> None:
+        if sent.arrived is not None:
+            sent.arrived.synchronize()
+        loss, norm = sent.numbers_2.tolist()
+        self.report.progress(sent.step, loss=loss, epoch=sent.epoch, lr=sent.rates, vram_gib=self._vram_gib())
+        if not math.isfinite(loss) or (self.check_norm and not math.isfinite(norm)):
+            what = "loss" if not math.isfinite(loss) else "gradient"
+            raise not_finite(
+                f"The {what} at step {sent.step} is not a number ({loss if what == 'loss' else norm})."
+            )
+
+    def _vram_gib(self) -> float | None:
+        if self.device.type != "cuda":
+            return None
+        return round(torch.cuda.memory_reserved(self.device) / 2**30, 3)
+
+
+def not_finite(problem: str) -> ChildFailure:
+    """The end of a run whose numbers broke; the last state on disk is from before."""
+    return ChildFailure(
+        problem,
+        "Lower the learning rate or use bf16; the last saved state is intact.",
+        exit_code=EXIT_NOT_FINITE,
+        code="not_finite",
+    )
+
+
+@dataclass
+class Clock:
+    """Seconds by part of the loop. `synchronise` makes a GPU's times true, and the loop slower: for measuring only."""
+
+    synchronise: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    loop_seconds: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        if self.synchronise:
+            torch.cuda.synchronize()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def summary(self) -> str:
+        """One line for the log: seconds per step, split."""
+        steps = len(self.loop_seconds)
+        if not steps:
+            return "no step was made"
+        whole = sum(self.loop_seconds) / steps
+        parts = {name: spent / steps for name, spent in self.seconds.items()}
+        parts["rest"] = whole - sum(parts.values())
+        split = ", ".join(f"{name} {spent:.4f} s ({spent / whole:.1%})" for name, spent in parts.items())
+        return f"{steps} steps, {whole:.4f} s each: {split}"

@@ -1,0 +1,315 @@
+"""Everything between the child's start and its first step: data, cache, model, LoRA, optimiser, and a state to go on from.
+
+In: what the child was told. Out: a `Training` that knows how to compute one micro-batch's loss. Parts of the base model
+are loaded when they are needed and let go before the next: the text encoders never lie beside the U-Net unless trained.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...families import family
+from ...lora_metadata import TrainingFacts
+from ...plan import TrainingPlan
+from ...settings import TrainingSettings
+from ..child import Child, ChildFailure, StopRequested
+from .batches import Batch, BatchMaker, Sources
+from .cache import TensorCache
+from .data import Item, Picker, Split, captions_vary, read_items, split_items
+from .denoiser import Conditioning, Denoiser
+from .encoding import Encodings, encode_picture, make_keys
+from .held_out import HeldOut
+from .lora import LoraNetwork, add_lora
+from .lora_file import read_lora
+from .models import load_base
+from .objective import Objective, make_objective
+from .optimisers import FlatWeights, Optimiser
+from .precision import compute_dtype, make_repeatable
+from .ranks import Ranks
+from .state import Trained, read_state
+
+
+@dataclass
+class Training:
+    """One run, ready to step."""
+
+    plan: TrainingPlan
+    base: Any
+    """The loaded base model: `.unet`, and `.vae` and `.text` where they are needed at every step."""
+    trained: Trained
+    objective: Objective
+    denoise: Denoiser
+    split: Split
+    maker: BatchMaker
+    held_out: HeldOut | None
+    encodings: Encodings
+    load: Any
+    """Loads further parts of the base model: `load({"vae"}).vae`."""
+    ranks: Ranks
+    first_step: int
+    """Optimizer steps that are done already."""
+
+    @property
+    def settings(self) -> TrainingSettings:
+        return self.plan.settings
+
+    @property
+    def device(self) -> torch.device:
+        return self.ranks.device
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The scalar loss of one micro-batch, fp32 on the device."""
+        clean_BCHW = (
+            batch.clean_BCHW if batch.clean_BCHW is not None else self.base.vae.encode(batch.pixels_BCHW)
+        )
+        noise_BCHW, timesteps_B = batch.noise_BCHW, batch.timesteps_B
+        noisy_BCHW = self.objective.noisy(clean_BCHW, noise_BCHW, timesteps_B)
+        said_BCHW = self.denoise(noisy_BCHW, timesteps_B, self._conditioning(batch), batch.time_ids_B6)
+        target_BCHW = self.objective.target(clean_BCHW, noise_BCHW, timesteps_B)
+        return self.objective.weighted(self.objective.loss_B(said_BCHW, target_BCHW), timesteps_B)
+
+    def _conditioning(self, batch: Batch) -> Conditioning:
+        if batch.hidden_BTD is not None:
+            return Conditioning(batch.hidden_BTD, batch.pooled_BP)
+        with torch.set_grad_enabled(not self.settings.network_train_unet_only):
+            encoded = self.base.text.encode(batch.tokens, self.settings.clip_skip)
+        return Conditioning(encoded.hidden, encoded.pooled)
+
+    def condition(self, caption: str) -> Conditioning:
+        """What the text encoders say of a caption now, (1, T, D)."""
+        if self.maker.sources.text is not None:
+            hidden, pooled = self.encodings.text(caption)
+            return Conditioning(hidden[None], None if pooled is None else pooled[None]).to(
+                self.device, self.denoise.dtype
+            )
+        with torch.no_grad():
+            text, settings = self.base.text, self.settings
+            encoded = text.encode(text.tokenize([caption], settings.max_token_length), settings.clip_skip)
+        return Conditioning(encoded.hidden, encoded.pooled)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Without dropout, for as long as the block lasts."""
+        models = [self.base.unet, *(self.base.text.encoders if self.base.text else [])]
+        before = [model.training for model in models]
+        for model in models:
+            model.eval()
+        try:
+            yield
+        finally:
+            for model, was_training in zip(models, before, strict=True):
+                model.train(was_training)
+
+    def move_frozen_weights(self, device: torch.device) -> None:
+        """Off the GPU for a pause, and back. The trained weights and the optimiser are small and stay."""
+        if self.device.type == "cpu":
+            return
+        for model in [self.base.unet, *(self.base.text.encoders if self.base.text else [])]:
+            model.to(device)
+        torch.cuda.empty_cache()
+
+    def facts(self, step: int) -> TrainingFacts:
+        """What a checkpoint's metadata says beyond the plan. No times: the same training gives the same file."""
+        picker, settings = self.maker.picker, self.settings
+        micro_batches = settings.gradient_accumulation_steps * self.ranks.world
+        tags = Counter(
+            tag.strip() for item in self.split.trained for tag in item.caption.split(",") if tag.strip()
+        )
+        return TrainingFacts(
+            step=step,
+            epoch=picker.epoch_of(max(0, step * micro_batches - 1)) + 1,
+            epochs=picker.epoch_of(settings.max_train_steps * micro_batches - 1) + 1,
+            train_images=len(self.split.trained) * settings.num_repeats,
+            validation_images=len(self.split.held_out),
+            batches_per_epoch=picker.batches_per_epoch,
+            processes=self.ranks.world,
+            tag_frequency=tags,
+            buckets=Counter(item.placement.bucket for item in self.split.trained),
+        )
+
+    def clean_latents(self, item: Item) -> torch.Tensor:
+        """The latents of a picture, (C, H, W)."""
+        if self.settings.cache_latents:
+            return self.encodings.latents(item, False)
+        return encode_picture(self.base.vae, (item, False))
+
+
+def prepare(child: Child, ranks: Ranks) -> Training:
+    """Load and build everything. Reports its phases; a stop that is asked for meanwhile ends it between two of them."""
+    plan = TrainingPlan.model_validate(child.told["plan"])
+    paths = {name: Path(value) for name, value in child.told["paths"].items()}
+    settings, device = plan.settings, ranks.device
+    make_repeatable(device)
+    dtype = compute_dtype(settings.mixed_precision, device)
+
+    def load(parts: set[str]) -> Any:
+        """Encoders in fp32: their outputs are made once and serve runs in any precision."""
+        return load_base(
+            paths["base_model_file"],
+            family=plan.base_model.family,
+            dtype=dtype,
+            device=device,
+            parts=parts,
+            tokenizer_dir=paths["tokenizer_dir"],
+            text_dtype=dtype if "unet" in parts else torch.float32,
+        )
+
+    split = split_items(read_items(paths["dataset_dir"], settings), settings)
+    stop_if_asked(child, ranks)
+    encodings = _encodings(plan, paths)
+    if ranks.speaks:
+        _fill(encodings, split, settings, load, child)
+    ranks.agree(set())  # the others wait until the cache is complete, and then find it so
+    if not ranks.speaks:
+        _fill(encodings, split, settings, load, child)
+    child.report.phase("loading")
+    base = load({"unet", *_parts_of_every_step(settings)})
+    stop_if_asked(child, ranks)
+    network = add_lora(base, settings, seed=settings.seed)
+    if settings.network_weights:
+        _start_from(network, paths["network_weights"], child)
+    _arrange(base, settings, device)
+    weights = FlatWeights(network.groups())
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    trained = Trained(network, weights, Optimiser(weights, settings), scaler, plan.run_id)
+    objective = make_objective(settings, base.scheduler_config, device=device)
+    training = Training(
+        plan=plan,
+        base=base,
+        trained=trained,
+        objective=objective,
+        denoise=Denoiser(base.unet, dtype),
+        split=split,
+        maker=_maker(plan, split, base, encodings, device),
+        held_out=None,
+        encodings=encodings,
+        load=load,
+        ranks=ranks,
+        first_step=read_state(Path(child.told["resume"]), trained) if child.told.get("resume") else 0,
+    )
+    training.held_out = _held_out(training)
+    return training
+
+
+def _start_from(network: LoraNetwork, file: Path, child: Child) -> None:
+    """Begin with the weights of a LoRA file instead of zeros."""
+    foreign = network.start_from(read_lora(file)[0])
+    if foreign:
+        child.report.notice(
+            f"{len(foreign)} layers of {file.name} are not trained here and were left out, such as {foreign[0]}.",
+            "Switch text encoders or convolutions on if they should go on training.",
+            code="left_out_layers",
+        )
+
+
+def stop_if_asked(child: Child, ranks: Ranks) -> None:
+    """Leave before the first step, where there is nothing to save that is not saved."""
+    if "stop" in ranks.agree(child.controls.wanted() if ranks.speaks else set()):
+        raise StopRequested("Stopped on request before the first step.")
+
+
+def _encodings(plan: TrainingPlan, paths: dict[str, Path]) -> Encodings:
+    keys = make_keys(
+        plan.settings,
+        base_file=paths["base_model_file"],
+        base_sha256=plan.base_model.sha256,
+        cache_dir=paths["cache_dir"],
+    )
+    return Encodings(TensorCache(paths["cache_dir"] / "encodings"), keys)
+
+
+def _fill(encodings: Encodings, split: Split, settings: TrainingSettings, load: Any, child: Child) -> None:
+    items = (*split.trained, *split.held_out)
+    mirrored = (False, True) if settings.flip_aug else (False,)
+    uses = [(item, flipped) for item in items for flipped in mirrored] if settings.cache_latents else []
+    captions = [*(item.caption for item in items), ""] if text_is_cached(settings) else []
+
+    def told(done: int, total: int) -> None:
+        child.report.phase("caching", done=done, total=total)
+        if "stop" in child.controls.wanted():
+            raise StopRequested("Stopped on request while caching; what is cached stays.")
+
+    encodings.fill(uses, captions, load=load, told=told)
+
+
+def text_is_cached(settings: TrainingSettings) -> bool:
+    """Whether every caption's outputs are known before the first step."""
+    changes = not settings.network_train_unet_only or captions_vary(settings)
+    return settings.cache_text_encoder_outputs and not changes
+
+
+def _parts_of_every_step(settings: TrainingSettings) -> set[str]:
+    return {
+        name
+        for name, needed in (("vae", not settings.cache_latents), ("text", not text_is_cached(settings)))
+        if needed
+    }
+
+
+def _arrange(base: Any, settings: TrainingSettings, device: torch.device) -> None:
+    """Checkpointing, attention kernel and compilation, as the settings say."""
+    base.unet.train()
+    encoders = [] if settings.network_train_unet_only else base.text.encoders
+    for encoder in encoders:
+        encoder.train()
+    if settings.gradient_checkpointing:
+        base.unet.enable_gradient_checkpointing()
+        for encoder in encoders:
+            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+    if settings.attention == "xformers":
+        try:
+            base.unet.enable_xformers_memory_efficient_attention()
+        except (ImportError, ValueError, NotImplementedError) as error:
+            raise ChildFailure(
+                f"attention is xformers, which does not work here: {error}",
+                "Set attention to sdpa: it needs nothing and is as fast on most cards.",
+                code="xformers",
+            ) from error
+    if settings.torch_compile:
+        base.unet.compile_repeated_blocks(dynamic=False)
+
+
+def _maker(
+    plan: TrainingPlan, split: Split, base: Any, encodings: Encodings, device: torch.device
+) -> BatchMaker:
+    settings = plan.settings
+    cached_text = text_is_cached(settings)
+    sources = Sources(
+        latents=encodings.latents if settings.cache_latents else None,
+        text=encodings.text if cached_text else None,
+        tokenize=None
+        if cached_text
+        else lambda captions: base.text.tokenize(captions, settings.max_token_length),
+    )
+    return BatchMaker(
+        picker=Picker(split.trained, settings),
+        settings=settings,
+        sources=sources,
+        family=family(plan.base_model.family),
+        latent_channels=base.unet.config.in_channels,
+        pin=device.type == "cuda",
+    )
+
+
+def _held_out(training: Training) -> HeldOut | None:
+    if not training.split.held_out:
+        return None
+    settings = training.settings
+    return HeldOut(
+        items=training.split.held_out,
+        probe=training.split.probe,
+        seed=settings.validation_seed,
+        denoise=training.denoise,
+        objective=training.objective,
+        latents=training.clean_latents,
+        condition=training.condition,
+        device=training.device,
+        at_once=min(4, settings.train_batch_size),
+    )

@@ -1,0 +1,61 @@
+"""Several processes training one LoRA, one per GPU, as `accelerate launch` starts them.
+
+In: the environment that the launcher sets. Out: who speaks, gradients averaged as one flat tensor, and one answer for
+all to the requests that lie in the run folder. With one process everything here does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import torch
+
+from ...run_folder import CONTROLS
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among `world` processes. Only rank 0 writes events and files."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def speaks(self) -> bool:
+        return self.rank == 0
+
+    def average(self, grad_N: torch.Tensor) -> None:
+        """Replace the gradient by its mean over all processes."""
+        if self.world > 1:
+            torch.distributed.all_reduce(grad_N)
+            grad_N.div_(self.world)
+
+    def agree(self, wanted: set[str]) -> set[str]:
+        """What rank 0 wants, on every rank: all must stop, pause and save at the same step."""
+        if self.world == 1:
+            return wanted
+        asked = torch.tensor([float(name in wanted) for name in CONTROLS], device=self.device)
+        torch.distributed.broadcast(asked, src=0)
+        return {name for name, is_asked in zip(CONTROLS, asked.tolist(), strict=True) if is_asked}
+
+    def close(self) -> None:
+        if self.world > 1:
+            torch.distributed.destroy_process_group()
+
+
+def join_ranks() -> Ranks:
+    """Find this process's device and, when a launcher started several, join the others."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Ranks(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    return Ranks(state.process_index, state.num_processes, state.device)
+
+
+def is_follower() -> bool:
+    """Whether a launcher started this process as another than the first; known before torch is imported."""
+    return int(os.environ.get("RANK", "0")) > 0
