@@ -1,0 +1,215 @@
+"""Captions: what is said about a picture, in `captions.jsonl`, and the log of prompts that a character was made with.
+
+In: rows or a built character. Out: JSON lines, written atomically. `captions.jsonl` is the truth for training; whatever
+an engine wants beside it (sidecar files) is staged in the run folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from .errors import Conflict, InvalidInput, StorageError
+from .workspace import Workspace, write_atomically
+
+if TYPE_CHECKING:
+    from .character import Character
+
+LOCK_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class CaptionRow:
+    """One line of `captions.jsonl`. `source` says who wrote it: `builder`, `person`, `import`, `auto` or nothing."""
+
+    file_name: str
+    prompt: str
+    negative_prompt: str = ""
+    trigger: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """A line that can't be used: its number from 1 and why."""
+
+    line: int
+    problem: str
+
+
+def read_captions(file: Path) -> list[CaptionRow]:
+    """All rows of a `captions.jsonl`; an absent file has none.
+
+    Raises:
+        InvalidInput: some line is not usable; all of them are named. `parse_captions` goes on instead.
+    """
+    if not file.is_file():
+        return []
+    rows, problems = parse_captions(file.read_bytes())
+    if problems:
+        shown = "; ".join(f"line {each.line}: {each.problem}" for each in problems[:10])
+        raise InvalidInput(
+            f"{file.name} has {len(problems)} bad lines: {shown}.", "Mend or delete those lines."
+        )
+    return rows
+
+
+def parse_captions(raw: bytes) -> tuple[list[CaptionRow], list[RowProblem]]:
+    """Rows and unusable lines of a JSON-lines caption file. Never raises; foreign keys are ignored."""
+    rows, problems = [], []
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        row = _row(line)
+        if isinstance(row, str):
+            problems.append(RowProblem(number, row))
+        else:
+            rows.append(row)
+    return rows, problems
+
+
+def write_captions(file: Path, rows: Iterable[CaptionRow]) -> Path:
+    """Replace a `captions.jsonl`; empty fields are left out, so that a person can read it. Raises StorageError."""
+    lines = [
+        json.dumps({key: value for key, value in asdict(row).items() if value or key in ("file_name", "prompt")},
+                   ensure_ascii=False)
+        for row in rows
+    ]  # fmt: skip
+    return write_atomically(file, "".join(line + "\n" for line in lines))
+
+
+def append_prompt(
+    workspace: Workspace, character: Character, *, clock: Callable[[], float] = time.time
+) -> bool:
+    """Add what the builder made to `kohya/prompts/<character_id>.jsonl`; True when it was not there yet.
+
+    Two rows are the same when prompt, negative prompt, trigger, seed and dataset are.
+
+    Raises:
+        StorageError, Conflict: the file can't be written, or another program holds it for 20 seconds.
+    """
+    file = workspace.prompts_file(character.character_id)
+    row = {
+        "prompt": character.prompt,
+        "negative_prompt": character.negative_prompt,
+        "caption": character.caption,
+        "trigger": character.trigger,
+        "seed": character.seed,
+        "character_id": character.character_id,
+        "attributes": dict(character.attributes),
+        "dataset": character.dataset,
+        "time": clock(),
+    }
+    with locked(file):
+        if _prompt_key(row) in {_prompt_key(each) for each in read_prompts(file)}:
+            return False
+        _append_line(file, json.dumps(row, ensure_ascii=False))
+    return True
+
+
+def read_prompts(file: Path) -> list[dict[str, Any]]:
+    """The rows of a prompt log; torn or foreign lines are passed over, an absent file has none."""
+    if not file.is_file():
+        return []
+    rows = []
+    for line in file.read_bytes().split(b"\n"):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("prompt"), str):
+            rows.append(row)
+    return rows
+
+
+def plain_caption(text: str) -> str:
+    """`text` as a trainer should read it: one line, no emphasis `(x:1.2)`, `<lora:...>`, `BREAK` or wildcard syntax.
+
+    Trainers take captions literally: what steers a sampler's parser would be learnt as words.
+    """
+    text = re.sub(r"<[^<>]{0,200}>", " ", text)
+    text = re.sub(r"\bBREAK\b", ",", text)
+    text = re.sub(r"\{([^{}|]*)(?:\|[^{}]*)?\}", r"\1", text)
+    text = re.sub(r"__([A-Za-z0-9*/-][A-Za-z0-9_*/-]*?)__", r"\1", text)
+    text = text.replace(r"\(", "\ue000").replace(r"\)", "\ue001")
+    previous = None
+    while previous != text:
+        previous = text
+        text = re.sub(r"[(\[]([^()\[\]]*?)(?::-?\d*\.?\d+)?[)\]]", r"\1", text)
+    text = text.replace("\ue000", "(").replace("\ue001", ")")
+    parts = [re.sub(r"\s+", " ", part).strip() for part in re.split(r"[\n\r,]+", text)]
+    return ", ".join(part for part in parts if part)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold `file` against other writers, in this process and in others; the lock is `.<name>.lock` beside it.
+
+    Raises:
+        Conflict: another program holds it for longer than 20 seconds.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file.with_name(f".{file.name}.lock"))
+    try:
+        lock.acquire(timeout=LOCK_TIMEOUT_S)
+    except Timeout:
+        raise Conflict(
+            f"{file.name} is held by another program.", "Wait until it has finished, or close it."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _row(line: bytes) -> CaptionRow | str:
+    try:
+        data = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        return "it is not UTF-8 text"
+    except (ValueError, RecursionError):
+        return "it is not valid JSON"
+    if not isinstance(data, dict) or not isinstance(data.get("file_name"), str) or not data["file_name"]:
+        return "it has no file_name"
+    prompt = data.get("prompt")
+    if not isinstance(prompt, str):
+        return "it has no prompt"
+    other = {key: data.get(key) or "" for key in ("negative_prompt", "trigger", "source")}
+    if not all(isinstance(value, str) for value in other.values()):
+        return "negative_prompt, trigger and source must be text"
+    if any(
+        "\ud800" <= letter <= "\udfff"
+        for text in (data["file_name"], prompt, *other.values())
+        for letter in text
+    ):
+        return "it holds half a character (a lone surrogate)"
+    return CaptionRow(data["file_name"], prompt, **other)
+
+
+def _prompt_key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(key) or "" for key in ("prompt", "negative_prompt", "trigger", "seed", "dataset"))
+
+
+def _append_line(file: Path, line: str) -> None:
+    """One write of one line; a torn line of an earlier crash is closed first, so that it stays the only damage."""
+    try:
+        with open(file, "ab+") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                line = line if stream.read(1) == b"\n" else "\n" + line
+            stream.write(line.encode("utf-8") + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise StorageError(
+            f"{file.name} could not be written: {error.strerror or error}.", "Free disk space and try again."
+        ) from error

@@ -1,0 +1,190 @@
+"""A dataset: pictures of one character with their captions, as a plain folder.
+
+    <slug>/images/*.png        the pictures
+    <slug>/captions.jsonl      {"file_name": "0001-3fa9c1d2b07e.png", "prompt": "char_wren, smiling"}
+    <slug>/metadata.yaml       licence, source, trigger, waivers
+    <slug>/dataset.lock.json   what was trained or published
+
+In: a workspace and a name, or pictures to make a dataset of. Out: a frozen `Dataset`, its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .captions import CaptionRow, locked, parse_captions, plain_caption, write_captions
+from .dataset_folder import (
+    CAPTIONS_NAME,
+    IMAGES_NAME,
+    Dataset,
+    DatasetItem,
+    ReadingProblem,
+    read_dataset,
+)
+from .dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
+from .errors import InvalidInput, NotFound, StorageError
+from .workspace import Workspace, file_sha256
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+INCOMING_NAME = ".incoming"
+
+__all__ = [
+    "Dataset",
+    "DatasetItem",
+    "DatasetMetadata",
+    "ReadingProblem",
+    "dataset_digest",
+    "export_pictures",
+    "find_dataset",
+    "list_datasets",
+    "pixel_digest",
+    "read_dataset",
+]
+
+
+def find_dataset(workspace: Workspace, slug: str) -> Dataset:
+    """The dataset of that name in the workspace. Raises InvalidInput, NotFound (which lists what there is)."""
+    dir = workspace.dataset_dir(slug)
+    if not dir.is_dir():
+        known = ", ".join(list_datasets(workspace)) or "none yet"
+        raise NotFound(f"There is no dataset {slug!r}.", f"Datasets: {known}.")
+    return read_dataset(dir)
+
+
+def list_datasets(workspace: Workspace) -> list[str]:
+    """Names of the workspace's dataset folders, in order."""
+    if not workspace.datasets_dir.is_dir():
+        return []
+    return sorted(
+        each.name for each in workspace.datasets_dir.iterdir()
+        if each.is_dir() and not each.name.startswith(".") and (each / IMAGES_NAME).is_dir()
+    )  # fmt: skip
+
+
+def dataset_digest(dataset: Dataset, *, cache_dir: Path | None = None) -> str:
+    """SHA-256 in hex over every picture's name, bytes and caption; moving or renaming the folder does not change it.
+
+    With `cache_dir` the hashes of unchanged pictures are not computed again.
+    """
+    digest = hashlib.sha256()
+    for item in dataset.items:
+        caption = hashlib.sha256(item.caption.encode("utf-8", "surrogatepass")).hexdigest()
+        line = f"{item.name}\n{file_sha256(item.file, cache_dir=cache_dir)}\n{caption}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def export_pictures(
+    workspace: Workspace,
+    slug: str,
+    pictures: Iterable[Image],
+    captions: Iterable[str | CaptionRow],
+    *,
+    mode: Literal["append", "replace"] = "append",
+    metadata: DatasetMetadata | None = None,
+) -> Dataset:
+    """Write pictures with their captions into the dataset and return it as it now is.
+
+    A file is named by its place and content (`0007-3fa9c1d2.png`). A picture that is there already is not written again
+    and keeps its caption; no file is ever overwritten. `replace` moves the old pictures and captions to the workspace's
+    trash first. Without `metadata` an existing `metadata.yaml` stays.
+
+    Raises:
+        InvalidInput: not one caption for each picture (one for all is fine), or no picture.
+        StorageError, Conflict: the disk is full, or another program writes to this dataset.
+    """
+    dir = workspace.dataset_dir(slug)
+    pictures, given = list(pictures), list(captions)
+    if not pictures:
+        raise InvalidInput("There is no picture to export.", "Connect an image.")
+    if len(given) not in (1, len(pictures)):
+        raise InvalidInput(
+            f"There are {len(pictures)} pictures and {len(given)} captions.",
+            "Give one caption for each picture, or one for all.",
+        )
+    given = given if len(given) == len(pictures) else given * len(pictures)
+    with locked(workspace.datasets_dir / slug):
+        rows = _existing_rows(dir) if mode == "append" else {}
+        images_dir = dir / (IMAGES_NAME if mode == "append" else INCOMING_NAME)
+        shutil.rmtree(dir / INCOMING_NAME, ignore_errors=True)
+        try:
+            for picture, caption in zip(pictures, given, strict=True):
+                name, is_new = _store(images_dir, picture)
+                if is_new or not rows.get(name, CaptionRow("", "")).prompt:
+                    rows[name] = _row_for(name, caption)
+        except OSError as error:
+            raise StorageError(
+                f"The picture could not be written: {error.strerror or error}.",
+                f"Free disk space or mend the permissions of {dir.name}/; what was exported before stands.",
+            ) from error
+        if mode == "replace":
+            _to_trash(workspace, dir)
+            os.replace(images_dir, dir / IMAGES_NAME)
+        write_captions(dir / CAPTIONS_NAME, rows.values())
+        if metadata or not (dir / METADATA_NAME).exists():
+            named = (metadata or DatasetMetadata()).model_copy(update={"slug": slug})
+            write_metadata(dir / METADATA_NAME, named)
+    return read_dataset(dir)
+
+
+def pixel_digest(picture: Image) -> str:
+    """SHA-256 in hex of what a picture shows: its size and RGBA values, however the file is encoded."""
+    flat = picture.convert("RGBA")
+    return hashlib.sha256(f"{flat.size}".encode() + flat.tobytes()).hexdigest()
+
+
+def _existing_rows(dir: Path) -> dict[str, CaptionRow]:
+    file = dir / CAPTIONS_NAME
+    if not file.is_file():
+        return {}
+    rows, bad = parse_captions(file.read_bytes())
+    if bad:
+        raise InvalidInput(
+            f"{CAPTIONS_NAME} of {dir.name} has {len(bad)} bad lines, first in line {bad[0].line}: {bad[0].problem}.",
+            "Mend them first (`lint` lists them): rewriting the file would lose those lines.",
+        )
+    return {row.file_name: row for row in rows}
+
+
+def _row_for(name: str, caption: str | CaptionRow) -> CaptionRow:
+    if isinstance(caption, CaptionRow):
+        return CaptionRow(name, caption.prompt, caption.negative_prompt, caption.trigger, caption.source)
+    return CaptionRow(name, plain_caption(caption), source="person")
+
+
+def _store(images_dir: Path, picture: Image) -> tuple[str, bool]:
+    """Write a picture as PNG under its own name: `(name, whether it is new)`. An equal picture is found by its hash."""
+    digest = pixel_digest(picture)[:12]
+    images_dir.mkdir(parents=True, exist_ok=True)
+    names = sorted(each.name for each in images_dir.iterdir())
+    there = next((name for name in names if Path(name).stem.endswith(f"-{digest}")), None)
+    if there:
+        return there, False
+    numbers = [int(name[:4]) for name in names if name[:4].isdigit()]
+    name = f"{max(numbers, default=0) + 1:04d}-{digest}.png"
+    temporary = images_dir / f".{name}.tmp"
+    with open(temporary, "wb") as stream:
+        picture.save(stream, format="PNG", optimize=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.rename(temporary, images_dir / name)
+    return name, True
+
+
+def _to_trash(workspace: Workspace, dir: Path) -> None:
+    """Move pictures and captions aside in one rename each; `metadata.yaml` stays."""
+    if not (dir / IMAGES_NAME).is_dir():
+        return
+    aside = workspace.trash_dir / "datasets" / f"{dir.name}-{time.time_ns()}"
+    aside.mkdir(parents=True)
+    os.replace(dir / IMAGES_NAME, aside / IMAGES_NAME)
+    if (dir / CAPTIONS_NAME).is_file():
+        os.replace(dir / CAPTIONS_NAME, aside / CAPTIONS_NAME)
