@@ -82,6 +82,7 @@ def _data(facts: PackageFacts) -> str:
             ("Pictures", str(dataset.images)),
             ("Held out of training", str(facts.held_out_images)),
             ("Source", facts.release.source),
+            ("Credit", facts.release.credit),
             ("Rating", facts.release.rating),
             ("Dataset", f"`{dataset.slug}`, digest `{dataset.digest}`"),
         )

@@ -108,7 +108,7 @@ def gather_facts(
         header=header,
         made=datetime.fromtimestamp(float(row["time"]), timezone.utc),
         release=release,
-        author=author or release.author,
+        author=author,
         title=title or plan.character,
         trigger=plan.dataset.trigger,
         strength=strength,

@@ -57,10 +57,10 @@ class LoraPackage:
 
 def package_lora(
     run: RunFolder,
-    workspace: Workspace,
+    which: str | int = "best",
     *,
     lora_dir: Path,
-    which: str | int = "best",
+    workspace: Workspace | None = None,
     author: str = "",
     title: str = "",
     hub_base_model: str = "",
@@ -69,6 +69,8 @@ def package_lora(
 ) -> LoraPackage:
     """Package one checkpoint (`best`, `latest` or a step) into `lora_dir/<character>/`.
 
+    `workspace` is the one that the run lies in, unless another is given.
+
     Raises:
         NotFound: the run has no such checkpoint, or its dataset is gone.
         Refused: the dataset states no licence, source or approval (all listed), or the weights are not finite.
@@ -76,7 +78,12 @@ def package_lora(
         StorageError: the disk is full or read-only.
     """
     facts = gather_facts(
-        run, workspace, which=which, author=author, title=title, hub_base_model=hub_base_model
+        run,
+        workspace or Workspace.at(run.dir.parents[2]),
+        which=which,
+        author=author,
+        title=title,
+        hub_base_model=hub_base_model,
     )
     sample = _open_sample(facts)
     metadata, left_out = packaged_metadata(

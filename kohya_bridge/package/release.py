@@ -24,8 +24,10 @@ class ReleaseFacts:
 
     licence: Licence
     source: str
-    author: str
+    credit: str
+    """Whom to name for the pictures."""
     description: str
+    """Who is shown."""
     rating: str
 
 
@@ -77,8 +79,8 @@ def check_release(metadata: Mapping[str, Any], *, dataset: str) -> ReleaseFacts:
     return ReleaseFacts(
         licence=licence,
         source=source,
-        author=_text(metadata, "author") or _text(metadata, "creator"),
-        description=_text(metadata, "description") or _text(metadata, "notes"),
+        credit=_text(metadata, "credit"),
+        description=_text(metadata, "character"),
         rating=_text(metadata, "rating"),
     )
 

@@ -21,17 +21,8 @@ from .metadata import tags, usage_hint
 MANAGER_OWN = ("file_name", "size", "sha256", "autov3", "base_model", "hash_status", "wizdroid")
 """Fields of `.metadata.json` that describe the file; everything else belongs to whoever wrote it last."""
 HASH_OF_NOTHING = "e3b0c44298fc"
-RATING_LEVELS = {
-    "general": 1,
-    "safe": 1,
-    "pg": 1,
-    "pg13": 2,
-    "sensitive": 2,
-    "questionable": 4,
-    "r": 4,
-    "explicit": 8,
-    "x": 8,
-}
+RATING_LEVELS = {"sfw": 1, "suggestive": 2, "nsfw": 8}
+"""The dataset's ratings as Civitai's levels: PG, PG-13, X."""
 
 
 def write_sidecars(
@@ -75,7 +66,7 @@ def lora_manager_sidecar(
         "sha256": written.sha256,
         "base_model": facts.family.lora_manager_base,
         "preview_url": preview,
-        "preview_nsfw_level": RATING_LEVELS.get(facts.release.rating.lower().replace("-", ""), 0),
+        "preview_nsfw_level": RATING_LEVELS.get(facts.release.rating or "sfw", 0),
         "notes": "",
         "from_civitai": False,
         "civitai": {"trainedWords": [facts.trigger] if facts.trigger else [], "customImages": []},

@@ -21,9 +21,9 @@ METADATA = """\
 license: CC0-1.0
 source: Drawn for this test, by nobody.
 release_approved: true
-description: A knight with green hair.
-author: The Atelier
-rating: general
+character: A knight with green hair.
+credit: The Atelier
+rating: sfw
 lora_tag: char_alice
 """
 LORA_METADATA = {

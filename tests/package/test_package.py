@@ -22,7 +22,7 @@ from .conftest import LORA_METADATA, lora_tensors, write_checkpoint
 
 
 def package(finished, **options):
-    return package_lora(finished.run, finished.workspace, lora_dir=finished.lora_dir, **options)
+    return package_lora(finished.run, lora_dir=finished.lora_dir, **options)
 
 
 def all_files(*folders):
@@ -50,7 +50,7 @@ def test_tensors_are_untouched_and_every_number_can_be_read_back(finished):
 
 
 def test_the_header_holds_modelspec_kohyas_fields_and_the_whole_plan_below_one_mebibyte(validated):
-    made = package(validated)
+    made = package(validated, author="The Atelier")
     with safe_open(made.file, "np") as opened:
         metadata = opened.metadata()
     assert metadata["modelspec.sai_model_spec"] == "1.0.1"
@@ -239,5 +239,5 @@ def test_a_full_disk_leaves_nothing_behind_and_is_said_plainly(finished, tmp_pat
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
     with pytest.raises(Exception, match="could not be written"):
-        package_lora(finished.run, finished.workspace, lora_dir=blocked)
+        package_lora(finished.run, lora_dir=blocked)
     assert blocked.read_text().startswith("a file")
