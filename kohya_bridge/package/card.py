@@ -165,7 +165,8 @@ def _reproduce(facts: PackageFacts, file_name: str) -> str:
         "The file carries its complete training plan. With the dataset and the base model named above on this machine:\n\n"
         f"    python -m kohya_bridge reproduce {file_name}\n\n"
         "rebuilds the plan, checks both by their digests, and trains. On the same machine and versions the tensors are "
-        "identical."
+        "identical. This card can be given instead of the file: the plan stands here as well.\n\n"
+        f"```yaml\n{facts.plan.to_yaml()}```"
     )
 
 

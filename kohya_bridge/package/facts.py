@@ -15,13 +15,13 @@ from typing import Any
 from ..errors import Conflict, InvalidInput, Refused
 from ..families import Family, family
 from ..held_out_split import held_out_names
+from ..lora_facts import check_lora
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from ..safetensors_header import SafetensorsHeader, read_header
 from ..validation.manifest import MANIFEST_NAME, CellRecord, Manifest, read_manifest, strength_advice
 from ..validation.measures import StrengthAdvice
 from ..workspace import Workspace, file_sha256
-from .header import not_finite
 from .release import ReleaseFacts, read_release
 from .scrub import machine_names, scrub_json
 
@@ -60,9 +60,17 @@ class PackageFacts:
     environment: dict[str, Any]
     grid_file: Path | None
     sample: CellRecord | None
-    sample_file: Path | None
+    cells: tuple[CellRecord, ...]
+    """Every rendered picture of this LoRA."""
+    validation_dir: Path | None
     hub_base_model: str = ""
     """Hugging Face id of the base model, such as `org/name`; a local file name is no id."""
+
+    @property
+    def sample_file(self) -> Path | None:
+        if self.sample is None or self.sample.picture is None or self.validation_dir is None:
+            return None
+        return self.validation_dir / self.sample.picture.file
 
     @property
     def stem_start(self) -> str:
@@ -82,7 +90,7 @@ def gather_facts(
 
     Raises:
         NotFound: no such run, checkpoint or dataset.
-        Refused: the dataset allows no release, or the checkpoint's weights are not finite.
+        Refused: the dataset allows no release, or the checkpoint's weights are incomplete or not finite.
         Conflict: the checkpoint file is not the one that the run wrote.
     """
     plan = run.plan()
@@ -96,7 +104,7 @@ def gather_facts(
     manifest, folder = _manifest(workspace, run)
     advice = strength_advice(manifest, row["sha256"]) if manifest else None
     strength = StrengthAdvice(**advice) if advice else NOT_MEASURED
-    sample = _sample(manifest, row["sha256"], strength.strength)
+    cells = _cells(manifest, row["sha256"])
     finished = state.finished if state.finished is not None else state.updated
     return PackageFacts(
         plan=plan,
@@ -119,8 +127,9 @@ def gather_facts(
         duration_s=finished - state.started if finished and state.started else None,
         environment=_environment(run),
         grid_file=_grid(manifest, folder, step),
-        sample=sample,
-        sample_file=folder / sample.picture.file if sample and sample.picture else None,
+        sample=min(cells, key=lambda cell: abs(cell.strength - strength.strength), default=None),
+        cells=cells,
+        validation_dir=folder if manifest else None,
         hub_base_model=hub_base_model,
     )
 
@@ -131,14 +140,13 @@ def _checked_checkpoint(file: Path, row: dict[str, Any]) -> SafetensorsHeader:
             f"{file.name} is not the file that the run wrote: its SHA-256 differs from the one recorded.",
             "Choose another checkpoint, or resume the run to make it again.",
         )
-    header = read_header(file)
-    bad = not_finite(header)
-    if bad:
+    wrong = check_lora(file)
+    if wrong:
         raise Refused(
-            f"{file.name} holds infinite or undefined numbers in {len(bad)} of {len(header.tensors)} tensors.",
-            "Choose an earlier checkpoint; lower the learning rate before training again.",
+            " ".join(wrong),
+            "Choose an earlier checkpoint; if its numbers are not finite, lower the learning rate next time.",
         )
-    return header
+    return read_header(file)
 
 
 def _best_reason(best: dict[str, Any] | None, row: dict[str, Any]) -> str:
@@ -176,9 +184,8 @@ def _manifest(workspace: Workspace, run: RunFolder) -> tuple[Manifest | None, Pa
         )  # a damaged manifest must not keep a LoRA from being packaged; validate reports it
 
 
-def _sample(manifest: Manifest | None, sha256: str, strength: float) -> CellRecord | None:
-    """The rendered cell of this LoRA whose strength is nearest to the recommended one."""
-    mine = [
+def _cells(manifest: Manifest | None, sha256: str) -> tuple[CellRecord, ...]:
+    return tuple(
         cell
         for cell in (manifest.cells if manifest else [])
         if cell.lora
@@ -186,8 +193,7 @@ def _sample(manifest: Manifest | None, sha256: str, strength: float) -> CellReco
         and cell.picture
         and not cell.trigger_off
         and cell.strength > 0
-    ]
-    return min(mine, key=lambda cell: abs(cell.strength - strength)) if mine else None
+    )
 
 
 def _grid(manifest: Manifest | None, folder: Path, step: int) -> Path | None:

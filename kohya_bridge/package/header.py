@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import Conflict, InvalidInput, StorageError
 from ..safetensors_header import SafetensorsHeader, read_header
 from ..workspace import file_sha256
@@ -67,24 +65,6 @@ def tensor_sha256(header: SafetensorsHeader) -> str:
     for block in _data_blocks(header):
         digest.update(block)
     return digest.hexdigest()
-
-
-def not_finite(header: SafetensorsHeader) -> list[str]:
-    """Names of the floating-point tensors that hold an infinity or NaN. Formats below 16 bits are not looked into."""
-    bad = []
-    with header.file.open("rb") as stream:
-        for name, info in header.tensors.items():
-            if info.dtype not in ("F16", "F32", "F64", "BF16"):
-                continue
-            stream.seek(info.begin)
-            raw = stream.read(info.end - info.begin)
-            if info.dtype == "BF16":  # the upper half of an F32: all exponent bits set means not finite
-                finite = bool(((np.frombuffer(raw, "<u2") & 0x7F80) != 0x7F80).all())
-            else:
-                finite = bool(np.isfinite(np.frombuffer(raw, f"<f{int(info.dtype[1:]) // 8}")).all())
-            if not finite:
-                bad.append(name)
-    return bad
 
 
 def rewrite_metadata(

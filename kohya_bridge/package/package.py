@@ -20,6 +20,7 @@ from ..workspace import Workspace, write_atomically
 from .card import model_card
 from .facts import PackageFacts, gather_facts
 from .header import Rewritten, rewrite_metadata, tensor_sha256
+from .hub import write_civitai_zip, write_hub_folder
 from .metadata import packaged_metadata
 from .pictures import preview_png, thumbnail_data_url
 from .scrub import scrub_text
@@ -65,11 +66,14 @@ def package_lora(
     title: str = "",
     hub_base_model: str = "",
     civitai_info: bool = False,
+    hub_folder: bool = False,
+    civitai_zip: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> LoraPackage:
     """Package one checkpoint (`best`, `latest` or a step) into `lora_dir/<character>/`.
 
-    `workspace` is the one that the run lies in, unless another is given.
+    `workspace` is the one that the run lies in, unless another is given. On request the package's folder in the run also
+    gets `huggingface/` and a zip for Civitai, and the LoRA a `.civitai.info`.
 
     Raises:
         NotFound: the run has no such checkpoint, or its dataset is gone.
@@ -103,6 +107,10 @@ def package_lora(
         now=clock(),
     )
     card_file, package_dir = _write_card(run, facts, written)
+    if hub_folder:
+        write_hub_folder(package_dir / "huggingface", facts, written)
+    if civitai_zip:
+        write_civitai_zip(package_dir / f"{written.file.stem}-civitai.zip", facts, written)
     package = LoraPackage(
         name=f"{facts.plan.character}/{written.file.name}",
         file=written.file,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -42,6 +43,12 @@ def preview_png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "PNG", pnginfo=texts)
     return buffer.getvalue()
+
+
+def preview_bytes(file: Path) -> bytes:
+    """`preview_png` of a picture file."""
+    with Image.open(file) as picture:
+        return preview_png(picture)
 
 
 def _scrubbed(text: str, names: frozenset[str]) -> str:
