@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...buckets import Placement
 from ...families import Family
 from ...settings import TrainingSettings
-from .buckets import Placement
 from .data import Item, Pick, Picker, load_pixels
 from .randomness import Purpose, stream
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from ...buckets import Placement, Size, place
 from ...dataset import read_dataset
 from ...errors import InvalidInput
 from ...held_out_split import held_out_names, probe_names
 from ...settings import TrainingSettings
 from ..child import EXIT_NO_DATA, ChildFailure
-from .buckets import Placement, Size, place
 from .randomness import Purpose, stream
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...errors import InvalidInput
-from ...settings import TrainingSettings
+from .errors import InvalidInput
+from .settings import TrainingSettings
 
 Size = tuple[int, int]  # width, height in pixels
 
