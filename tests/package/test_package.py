@@ -120,7 +120,7 @@ def test_words_of_captions_with_a_slash_stay_as_they_are(finished):
 
 
 def test_everything_that_the_release_lacks_is_listed_at_once_and_nothing_is_written(finished):
-    finished.dataset_metadata.write_text("license: CC-BY-4\nrelease_approved: 'yes'\n")
+    finished.dataset_metadata.write_text("licence: CC-BY-4\n")
     with pytest.raises(Refused) as caught:
         package(finished)
     assert caught.value.problem.count("\n  - ") == 3
