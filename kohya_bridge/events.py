@@ -94,9 +94,17 @@ class EventLog:
     complete event. `sync=True` events (checkpoints, states, the end) are flushed to the disk itself.
     """
 
-    def __init__(self, file: Path, *, clock: Callable[[], float] = time.time):
+    def __init__(
+        self,
+        file: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        listener: Callable[[dict[str, Any]], None] | None = None,
+    ):
+        """`listener` is called with each event once it is on disk; it must not raise."""
         self.file = Path(file)
         self._clock = clock
+        self._listener = listener
         self._lock = threading.Lock()
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.seq = self._mend()
@@ -126,6 +134,8 @@ class EventLog:
             self._append(encode(event).encode("utf-8"))
             if sync:
                 os.fsync(self._handle.fileno())
+        if self._listener is not None:
+            self._listener(event)
         return event
 
     def _append(self, line: bytes) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 from ..errors import BridgeError, StorageError
 from ..events import EventLog, read_events
 from ..run_state import fold
+from ..trackers import Trackers
 
 EMA_DECAY = 0.98  # about the last 50 steps; a single diffusion loss is mostly the luck of its timestep
 
@@ -90,7 +91,8 @@ class Reporter:
 
     def __init__(self, run_dir: Path, *, clock: Callable[[], float] = time.time):
         self.run_dir = Path(run_dir)
-        self.log = EventLog(self.run_dir / "events.jsonl", clock=clock)
+        trackers = Trackers(self.run_dir, complain=self.notice)
+        self.log = EventLog(self.run_dir / "events.jsonl", clock=clock, listener=trackers.take)
         self.clock = clock
         self.step = 0
         self.total = 0
