@@ -52,6 +52,18 @@ def reference_pictures(workspace: Workspace, plan: TrainingPlan) -> Reference:
     return Reference(_small(trained), _small(held_out), note)
 
 
+def held_out_captions(workspace: Workspace, plan: TrainingPlan, *, most: int = 2) -> tuple[str, ...]:
+    """Captions of held-out pictures: prompts that training never saw. None when the dataset is gone or held none out."""
+    try:
+        dataset = read_dataset(workspace.dataset_dir(plan.dataset.slug))
+    except NotFound:
+        return ()
+    settings, names = plan.settings, [item.name for item in dataset.items]
+    apart = held_out_names(names, share=settings.validation_split, seed=settings.validation_seed)
+    captions = [item.caption for item in dataset.items if item.name in apart and item.caption.strip()]
+    return tuple(dict.fromkeys(captions))[:most]
+
+
 def _small(files: list[Path]) -> tuple[Image.Image, ...]:
     pictures = []
     for file in files:

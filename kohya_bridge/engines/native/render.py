@@ -1,0 +1,126 @@
+"""`python -m kohya_bridge.engines.native.render JOB.json`: render validation cells without ComfyUI, by diffusers' samplers.
+
+In: a job file (`validation/renderer.py` writes it). Out: one PNG for each render under its key, and a JSON line on stdout
+after each. The same job gives the same pixels on the same machine; ComfyUI's own samplers give others.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ...errors import BridgeError
+from .denoiser import Conditioning, Denoiser
+from .models import Base, load_base
+from .precision import compute_dtype
+from .wearing import wearing
+
+
+def render_job(job: dict[str, Any]) -> None:
+    """Render everything that the job asks for; one line of progress for each picture."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = compute_dtype(job["mixed_precision"] if device.type == "cuda" else "no", device)
+    base = load_base(
+        Path(job["base_model_file"]),
+        family=job["family"],
+        dtype=dtype,
+        device=device,
+        tokenizer_dir=Path(job["tokenizer_dir"]),
+    )
+    done, total = 0, len(job["renders"])
+    for (file, strength), group in groupby(
+        job["renders"], key=lambda each: (each["lora_file"], each["strength"])
+    ):
+        worn: AbstractContextManager[None] = wearing(base, Path(file), strength) if file else nullcontext()
+        with worn:
+            for each in group:
+                picture = _render(base, job, each)
+                _save(picture, Path(job["out_dir"]) / f"{each['key']}.png")
+                done += 1
+                print(json.dumps({"done": done, "total": total, "key": each["key"]}), flush=True)
+
+
+@torch.no_grad()
+def _render(base: Base, job: dict[str, Any], each: dict[str, Any]) -> Image.Image:
+    """One picture by classifier-free guidance (Ho and Salimans 2022). Noise comes from the seed alone, on the CPU."""
+    width, height, cfg = job["width"], job["height"], job["cfg"]
+    assert base.unet is not None and base.text is not None and base.vae is not None
+    scheduler = _scheduler(job["sampler"], job["scheduler"], base.scheduler_config)
+    scheduler.set_timesteps(job["steps"])
+    channels = base.unet.config.in_channels
+    noise = np.random.default_rng(each["seed"]).standard_normal(
+        (1, channels, height // 8, width // 8), dtype=np.float32
+    )
+    latents_BCHW = torch.from_numpy(noise).to(base.device) * scheduler.init_noise_sigma
+    ids = base.text.tokenize([each["negative"], each["prompt"]], job["max_token_length"])
+    encoded = base.text.encode(ids, job["clip_skip"])
+    both = Conditioning(encoded.hidden, encoded.pooled).to(base.device, base.dtype)
+    sizes_26 = torch.tensor(
+        [[height, width, 0, 0, height, width]] * 2, dtype=torch.float32, device=base.device
+    )
+    denoise = Denoiser(base.unet, base.dtype)
+    for timestep in scheduler.timesteps:
+        model_input = scheduler.scale_model_input(latents_BCHW, timestep).expand(2, -1, -1, -1)
+        without, with_prompt = denoise(
+            model_input, timestep.to(base.device).expand(2), both, sizes_26
+        ).float()
+        said = without + cfg * (with_prompt - without)
+        latents_BCHW = scheduler.step(said[None], timestep, latents_BCHW, return_dict=False)[0]
+    pixels_CHW = base.vae.decode(latents_BCHW)[0].cpu()
+    array = ((pixels_CHW.permute(1, 2, 0) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    return Image.fromarray(array)
+
+
+def _scheduler(sampler: str, scheduler: str, config: dict[str, Any]) -> Any:
+    """diffusers' sampler for one of `validation.renderer.SAMPLERS`."""
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+
+    shared = {key: value for key, value in config.items() if key != "clip_sample"}
+    if sampler == "ddim":
+        return DDIMScheduler(**config, timestep_spacing="trailing")
+    karras = {"use_karras_sigmas": scheduler == "karras"}
+    if sampler == "euler":
+        return EulerDiscreteScheduler(**shared, **karras, timestep_spacing="trailing")
+    return DPMSolverMultistepScheduler(**shared, **karras, timestep_spacing="trailing")
+
+
+def _save(picture: Image.Image, file: Path) -> None:
+    temporary = file.with_name(f".{file.name}.tmp")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(temporary, "PNG")
+    temporary.replace(file)
+
+
+def main(arguments: Iterable[str]) -> int:
+    (job_file,) = arguments
+    try:
+        render_job(json.loads(Path(job_file).read_text("utf-8")))
+        return 0
+    except BridgeError as error:
+        print(json.dumps({"problem": error.problem, "fix": error.fix}), flush=True)
+    except torch.cuda.OutOfMemoryError:
+        fix = "Render smaller pictures, or free the GPU first."
+        print(json.dumps({"problem": "The GPU's memory ran out while rendering.", "fix": fix}), flush=True)
+    except Exception as error:  # the outermost edge: the traceback goes to the log, a sentence to the parent
+        traceback.print_exc()
+        print(
+            json.dumps(
+                {"problem": f"Rendering broke off: {error}", "fix": "The traceback is in render.log."}
+            ),
+            flush=True,
+        )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

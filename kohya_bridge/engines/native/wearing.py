@@ -1,0 +1,91 @@
+"""A LoRA file on a loaded base model for a while: its update is added to the frozen weights, and taken away exactly.
+
+In: a `Base`, a LoRA with kohya's names, a strength. Out: the same `Base` with changed weights inside a `with` block. The
+originals are put back from copies, not by subtraction, so the base model renders the same pixels before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ...errors import InvalidInput
+from ...families import family as family_of
+from ...lora_facts import ALPHA, DOWN, UP
+from .ldm_keys import translate, unet_modules
+from .lora_file import read_lora
+from .models import Base, shape_of_unet
+
+
+@contextmanager
+def wearing(base: Base, file: Path, strength: float) -> Iterator[None]:
+    """`base` with the LoRA in `file` at `strength`, for as long as the block lasts.
+
+    Raises:
+        InvalidInput: a module of the LoRA has no place in this model, or another shape; nothing was changed then.
+    """
+    state, _ = read_lora(file)
+    layers = layers_by_key(base)
+    modules = [key.removesuffix(DOWN) for key in state if key.endswith(DOWN)]
+    unknown = [name for name in modules if name not in layers]
+    if unknown:
+        raise InvalidInput(
+            f"{len(unknown)} of {len(modules)} modules of {file.name} have no place in this base model, such as {unknown[0]}.",
+            "Use the base model, or one of the family, that it was trained on.",
+        )
+    updates = {name: _update(state, name, layers[name].weight) for name in modules}
+    originals = {name: layers[name].weight.detach().clone() for name in modules}
+    with torch.no_grad():
+        for name, update in updates.items():
+            layers[name].weight.copy_(originals[name].float() + strength * update)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, original in originals.items():
+                layers[name].weight.copy_(original)
+
+
+def layers_by_key(base: Base) -> dict[str, torch.nn.Module]:
+    """Every Linear and Conv2d of U-Net and text encoders by its name in a kohya file."""
+    found: dict[str, torch.nn.Module] = {}
+    if base.unet is not None:
+        to_ldm = {}
+        if (
+            base.family == "sdxl"
+        ):  # kohya's SDXL names are the original model's, SD 1.x names those of diffusers
+            to_ldm = {ours: theirs for theirs, ours in unet_modules(shape_of_unet(base.unet)).items()}
+        for name, layer in _weighted(base.unet):
+            key = translate(name, to_ldm) if to_ldm else name
+            if key is not None:
+                found[f"lora_unet_{key}".replace(".", "_")] = layer
+    if base.text is not None:
+        for prefix, encoder in zip(
+            family_of(base.family).text_encoder_prefixes, base.text.encoders, strict=True
+        ):
+            for name, layer in _weighted(encoder):
+                found[f"{prefix}_text_model_{name.removeprefix('text_model.')}".replace(".", "_")] = layer
+    return found
+
+
+def _weighted(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    for name, module in root.named_modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+            yield name, module
+
+
+def _update(state: dict[str, torch.Tensor], name: str, weight: torch.Tensor) -> torch.Tensor:
+    """alpha / rank * up @ down in the layer's shape, fp32 (LoRA paper, section 4.1; scaling as sd-scripts)."""
+    down, up = state[name + DOWN].float(), state[name + UP].float()
+    rank = down.shape[0]
+    alpha = float(state[name + ALPHA]) if name + ALPHA in state else float(rank)
+    update = (up.reshape(up.shape[0], -1) @ down.reshape(rank, -1)) * (alpha / rank)
+    if update.numel() != weight.numel():
+        raise InvalidInput(
+            f"{name} has {update.numel()} weights in the LoRA and {weight.numel()} in the base model.",
+            "Use the base model that the LoRA was trained on.",
+        )
+    return update.reshape(weight.shape).to(weight.device)

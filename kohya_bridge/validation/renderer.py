@@ -1,0 +1,161 @@
+"""Rendering a grid without ComfyUI: a child process loads the base model and renders, this side only asks and waits.
+
+In: a run, a `GridPlan`, where base model and tokenizer lie. Out: pictures by render key. Torch is never imported here. What
+was rendered before in the same way is taken from the validation folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..engines.contract import python_module_command
+from ..errors import BridgeError, FieldProblem, InvalidInput
+from ..plan import TrainingPlan
+from ..run_folder import RunFolder
+from .cells import GridPlan, Render
+from .manifest import Sampling
+from .save import find_rendered
+
+SAMPLERS = ("euler", "ddim", "dpmpp_2m")
+SCHEDULERS = ("normal", "karras")
+LOG_NAME = "render.log"
+
+
+class RenderingFailed(BridgeError):
+    """The child could not render; its own sentence says why."""
+
+
+def render_grid(
+    run: RunFolder,
+    grid: GridPlan,
+    *,
+    sampling: Sampling,
+    base_model_file: Path,
+    tokenizer_dir: Path,
+    folder: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Image.Image]:
+    """Pictures of all renders. `folder` is the run's validation folder; `on_progress` hears (done, total) pictures.
+
+    Raises:
+        InvalidInput: a sampler, scheduler or size that can't be.
+        RenderingFailed: the child failed; the log is `render.log` in `folder`.
+    """
+    check_sampling(sampling)
+    pictures = find_rendered(folder, grid, sampling)
+    missing = [each for each in grid.renders if each.key not in pictures]
+    if missing:
+        with tempfile.TemporaryDirectory(prefix="render-") as out_dir:
+            job = _job(run, run.plan(), missing, sampling, base_model_file, tokenizer_dir, Path(out_dir))
+            _run_child(job, Path(out_dir), folder / LOG_NAME, on_progress)
+            for each in missing:
+                with Image.open(Path(out_dir) / f"{each.key}.png") as picture:
+                    pictures[each.key] = picture.convert("RGB")
+    return pictures
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Raises InvalidInput with everything that diffusers' side can't render."""
+    problems = []
+    if sampling.sampler not in SAMPLERS:
+        problems.append(
+            FieldProblem("sampler", sampling.sampler, "is not known here.", f"Use {', '.join(SAMPLERS)}.")
+        )
+    if sampling.scheduler not in SCHEDULERS:
+        problems.append(
+            FieldProblem(
+                "scheduler", sampling.scheduler, "is not known here.", f"Use {', '.join(SCHEDULERS)}."
+            )
+        )
+    for name, pixels in (("width", sampling.width), ("height", sampling.height)):
+        if pixels % 8 or not 64 <= pixels <= 4096:
+            problems.append(
+                FieldProblem(name, pixels, "is no possible edge.", "Use a multiple of 8 from 64 to 4096.")
+            )
+    if not 1 <= sampling.steps <= 1000:
+        problems.append(FieldProblem("steps", sampling.steps, "is out of range.", "Use 1 to 1000."))
+    if problems:
+        raise InvalidInput("These pictures can't be rendered:", "Mend these values.", problems=problems)
+
+
+def _job(
+    run: RunFolder,
+    plan: TrainingPlan,
+    renders: list[Render],
+    sampling: Sampling,
+    base_model_file: Path,
+    tokenizer_dir: Path,
+    out_dir: Path,
+) -> dict[str, Any]:
+    return {
+        "base_model_file": str(base_model_file),
+        "tokenizer_dir": str(tokenizer_dir),
+        "family": plan.base_model.family,
+        "mixed_precision": plan.settings.mixed_precision,
+        "clip_skip": plan.settings.clip_skip,
+        "max_token_length": plan.settings.max_token_length,
+        "out_dir": str(out_dir),
+        **sampling.model_dump(include={"sampler", "scheduler", "steps", "cfg", "width", "height"}),
+        "renders": [
+            {
+                "key": each.key,
+                "prompt": each.prompt.text,
+                "negative": each.prompt.negative,
+                "seed": each.seed,
+                "strength": each.strength,
+                "lora_file": str(run.dir / each.checkpoint.file) if each.checkpoint else None,
+            }
+            for each in renders
+        ],
+    }
+
+
+def _run_child(
+    job: dict[str, Any], out_dir: Path, log_file: Path, on_progress: Callable[[int, int], None]
+) -> None:
+    job_file = out_dir / "job.json"
+    job_file.write_text(json.dumps(job), encoding="utf-8")
+    command = python_module_command("kohya_bridge.engines.native.render", str(job_file))
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    said: dict[str, Any] = {}
+    with open(log_file, "w", encoding="utf-8") as log:
+        child = subprocess.Popen(
+            command.argv,
+            cwd=command.cwd,
+            env={**os.environ, **command.environment},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+        )
+        try:
+            for line in child.stdout or ():
+                said = _message(line) or said
+                if "done" in said:
+                    on_progress(said["done"], said["total"])
+            status = child.wait()
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+    if status != 0:
+        raise RenderingFailed(
+            said.get("problem") or f"Rendering ended with status {status}.",
+            said.get("fix") or f"Its log is {LOG_NAME} in the validation folder.",
+        )
+
+
+def _message(line: str) -> dict[str, Any] | None:
+    try:
+        data = json.loads(line)
+    except ValueError:
+        return None  # a library that prints to stdout
+    return data if isinstance(data, dict) else None
