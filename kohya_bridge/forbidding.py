@@ -17,6 +17,8 @@ from .errors import FieldProblem, InvalidInput
 
 MAX_YAML_BYTES = 1 << 20
 Model = TypeVar("Model", bound=BaseModel)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml where PyYAML was built with it: ten times faster, which counts where a thousand plans are read."""
 
 
 class Forbidding(BaseModel):
@@ -69,9 +71,9 @@ def parse_yaml(text: str, *, what: str) -> Any:
         InvalidInput: not YAML, or with anchors and aliases.
     """
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_LOADER)):
             raise InvalidInput(f"{what} uses YAML aliases (*name).", "Write the values out.")
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""

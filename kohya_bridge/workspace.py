@@ -141,6 +141,23 @@ class Workspace:
             "List them with `python -m kohya_bridge runs`." if not found else "Give more digits of the id.",
         )
 
+    def run_named(self, run_id: str) -> Path:
+        """The folder of the run with exactly that id, certainly inside the workspace: what a web request may name.
+
+        Raises:
+            InvalidInput: it has not the form of a run id.
+            NotFound: there is no such run, or its folder is a link that leads out of `runs/`.
+        """
+        check_run_id(run_id)
+        found = [plan.parent for plan in sorted(self.runs_dir.glob(f"*/{run_id}/plan.yaml"))]
+        fence = self.runs_dir.resolve()  # the folder itself may be a link to a larger disk
+        inside = [each for each in found if each.resolve().is_relative_to(fence)]
+        if not inside:
+            raise NotFound(
+                f"There is no run {run_id} in this workspace.", "The list of runs shows what is there."
+            )
+        return inside[0]
+
 
 def write_atomically(file: Path, data: str | bytes) -> Path:
     """Replace `file` by `data` so that a reader sees the old or the new content, never a part. Returns `file`.

@@ -11,7 +11,6 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 
@@ -64,6 +63,8 @@ class Rehearsal:
     seconds_per_step: float = 0.42
     every: int = 100
     """Steps between validation, checkpoint, state and sample."""
+    checkpoint_bytes: int = 0
+    """Length of a checkpoint's file; 0 leaves it at a few words."""
     thin: int = 1
     """Only every n-th step is told, to keep fixtures readable."""
     reporter: Reporter | None = None
@@ -123,7 +124,8 @@ class Rehearsal:
         self._wait(0.4)
         written = self.run.dir / "checkpoints" / "part.safetensors"
         written.parent.mkdir(parents=True, exist_ok=True)
-        written.write_bytes(f"{self.plan.run_id} step {step}".encode())
+        content = f"{self.plan.run_id} step {step}".encode()
+        written.write_bytes(content.ljust(self.checkpoint_bytes, b"."))
         kept = report.checkpoint(written, step, name=self.plan.character, final=final)
         with report.state_folder(step) as folder:
             (folder / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")

@@ -119,7 +119,20 @@ def _random_fields(rng: random.Random) -> dict:
     return {"kind": kind, **must, **chosen}
 
 
-_KINDS = (
-    "queued run_started phase progress progress progress validation checkpoint state sample best notice control "
-    "run_finished unknown"
-).split()
+_KINDS = [
+    "queued",
+    "run_started",
+    "phase",
+    "progress",
+    "progress",
+    "progress",
+    "validation",
+    "checkpoint",
+    "state",
+    "sample",
+    "best",
+    "notice",
+    "control",
+    "run_finished",
+    "unknown",
+]

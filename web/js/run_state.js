@@ -120,7 +120,10 @@ class Growing {
    */
   put(name, event, same) {
     const row = rowOf(event);
-    this.replace(name, [.../** @type {Row[]} */ (this.state[name]).filter((each) => each[same] !== row[same]), row]);
+    this.replace(name, [
+      .../** @type {Row[]} */ (this.state[name]).filter((each) => each[same] !== row[same]),
+      row,
+    ]);
   }
 }
 
@@ -134,8 +137,14 @@ const STEPS = {
 
   run_started(event, growing) {
     const from = event.resumed_from || 0;
-    growing.replace("losses", growing.state.losses.filter((row) => row[0] <= from));
-    growing.replace("validations", growing.state.validations.filter((row) => row.step <= from));
+    growing.replace(
+      "losses",
+      growing.state.losses.filter((row) => row[0] <= from),
+    );
+    growing.replace(
+      "validations",
+      growing.state.validations.filter((row) => row.step <= from),
+    );
     return {
       ...NOT_ENDED,
       status: "loading",
@@ -164,7 +173,9 @@ const STEPS = {
 
   progress(event, growing) {
     const lr = event.lr || {};
-    growing.series("losses").push([event.step, field(event, "loss"), field(event, "loss_ema"), Object.values(lr)[0] ?? null]);
+    growing
+      .series("losses")
+      .push([event.step, field(event, "loss"), field(event, "loss_ema"), Object.values(lr)[0] ?? null]);
     const vram = field(event, "vram_gib");
     const peak = growing.state.peak_vram_gib;
     return {
@@ -191,7 +202,10 @@ const STEPS = {
 
   state(event, growing) {
     const removed = new Set(event.removed || []);
-    growing.replace("states", growing.state.states.filter((row) => !removed.has(row.dir)));
+    growing.replace(
+      "states",
+      growing.state.states.filter((row) => !removed.has(row.dir)),
+    );
     growing.put("states", event, "dir");
   },
 

@@ -1,0 +1,263 @@
+"""What each panel route answers: one function each, from what is asked to plain JSON or a picture.
+
+In: a `Panel` (desk, host, views) and an `Ask` whose run is fenced already. Out: the answer; a failure is a BridgeError.
+Whatever training needs is decided in the core; here a request's words become one call of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..kohya_bridge.errors import InvalidInput, NotFound, Unavailable
+from ..kohya_bridge.retry import choices_of, request_of, suggest
+from ..kohya_bridge.run_folder import RunFolder
+from ..kohya_bridge.run_list import RunList
+from ..kohya_bridge.run_pictures import (
+    PICTURE_TYPES,
+    THUMBNAIL_SIZES,
+    dataset_picture,
+    find_picture,
+)
+from ..kohya_bridge.run_pictures import thumbnail as make_thumbnail
+from ..kohya_bridge.run_view import RunViews
+from ..kohya_bridge.thinning import MOST_ROWS
+from ..kohya_bridge.workspace import Workspace, check_run_id
+
+MOST_EVENTS = 2_000
+MOST_LOG_LINES = 500
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What the answers are made from."""
+
+    desk: Any
+    host: Any
+    workspace: Workspace
+    run_list: RunList
+    views: RunViews
+
+    @classmethod
+    def at(cls, desk: Any, host: Any) -> Panel:
+        run_list = RunList(desk.workspace)
+        return cls(desk, host, desk.workspace, run_list, RunViews(desk.workspace, run_list))
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request, parsed: the run it names, the other parts of its path, its query and its body."""
+
+    named_run: RunFolder | None
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run(self) -> RunFolder:
+        if self.named_run is None:
+            raise InvalidInput("The address names no run.", "Name one by its id.")
+        return self.named_run
+
+    def number(self, name: str, default: int, *, least: int, most: int) -> int:
+        """A whole number of the query. Raises InvalidInput outside `least` to `most`."""
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) <= 12 and least <= int(text) <= most):
+            raise InvalidInput(f"{name} = {text[:40]!r} is no number that fits.", f"Write {least} to {most}.")
+        return int(text)
+
+    def switch(self, name: str) -> bool:
+        """A true or false of the body, false when it is not there."""
+        value = self.body.get(name, False)
+        if not isinstance(value, bool):
+            raise InvalidInput(f"{name} = {value!r} is neither true nor false.", "Send true or false.")
+        return value
+
+    def word(self, name: str, default: str) -> str:
+        value = self.body.get(name, default)
+        if not isinstance(value, str) or len(value) > 64:
+            raise InvalidInput(f"{name} is no short text.", f"Send a text such as {default!r}.")
+        return value
+
+
+@dataclass(frozen=True)
+class File:
+    """Answer with a file as it is."""
+
+    file: Path
+    content_type: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """Answer with these bytes."""
+
+    data: bytes
+    content_type: str
+
+
+# --- looking -------------------------------------------------------------------------------------------------------
+
+
+def runs(panel: Panel, ask: Ask) -> str:
+    """JSON put together from what is encoded already: a thousand runs take milliseconds."""
+    queue = ",".join(f'"{run_id}"' for run_id in panel.desk.queue())
+    return f'{{"now":{time.time():.3f},"queue":[{queue}],"runs":{panel.run_list.encoded()}}}'
+
+
+def held(panel: Panel, ask: Ask) -> dict[str, Any]:
+    found = [RunFolder(each) for each in panel.workspace.run_dirs()]
+    waiting = [run for run in found if run.held_prompt_file.is_file()]
+    return {
+        "held": [
+            {"run_id": run.run_id, "slug": run.slug, "since": run.held_prompt_file.stat().st_mtime}
+            for run in waiting
+        ]
+    }
+
+
+def compare(panel: Panel, ask: Ask) -> dict[str, Any]:
+    names = [name for name in ask.query.get("runs", "").split(",") if name]
+    return panel.views.compare([RunFolder(panel.workspace.run_named(name)) for name in names])
+
+
+def run(panel: Panel, ask: Ask) -> dict[str, Any]:
+    queue = panel.desk.queue()
+    return {
+        "now": time.time(),
+        **panel.views.snapshot(ask.run),
+        "queue": queue,
+        "held": ask.run.held_prompt_file.is_file(),
+    }
+
+
+def events(panel: Panel, ask: Ask) -> dict[str, Any]:
+    after = ask.number("after", 0, least=0, most=10**9)
+    found = list(islice(ask.run.events(after=after), MOST_EVENTS + 1))
+    return {"events": found[:MOST_EVENTS], "more": len(found) > MOST_EVENTS}
+
+
+def losses(panel: Panel, ask: Ask) -> dict[str, Any]:
+    first = ask.number("from", 0, least=0, most=10**9)
+    last = ask.number("to", 10**9, least=first, most=10**9)
+    most = ask.number("points", MOST_ROWS, least=10, most=MOST_ROWS)
+    return {
+        "from": first,
+        "to": last,
+        "losses": panel.views.losses(ask.run, first=first, last=last, most=most),
+    }
+
+
+def log_tail(panel: Panel, ask: Ask) -> dict[str, Any]:
+    return {"text": ask.run.log_tail(ask.number("lines", 80, least=1, most=MOST_LOG_LINES))}
+
+
+def plan(panel: Panel, ask: Ask) -> dict[str, Any]:
+    return {"plan": ask.run.plan().model_dump(mode="json"), "text": ask.run.plan_file.read_text("utf-8")}
+
+
+def request(panel: Panel, ask: Ask) -> dict[str, Any]:
+    return {"request": choices_of(ask.run.plan()).model_dump(mode="json")}
+
+
+def checkpoint(panel: Panel, ask: Ask) -> dict[str, Any]:
+    return {"run_id": ask.run.run_id, "slug": ask.run.slug, **ask.run.checkpoint(ask.path["which"])}
+
+
+# --- pictures ------------------------------------------------------------------------------------------------------
+
+
+def pictures(panel: Panel, ask: Ask) -> dict[str, Any]:
+    return {"pictures": [each.to_json() for each in panel.views.pictures(ask.run)]}
+
+
+def picture(panel: Panel, ask: Ask) -> File | Data:
+    file = find_picture(panel.views.pictures(ask.run), ask.path["name"]).file
+    size = ask.number("size", 0, least=0, most=max(THUMBNAIL_SIZES))
+    if size == 0:
+        return File(file, PICTURE_TYPES[file.suffix.lower()])
+    if size not in THUMBNAIL_SIZES:
+        raise InvalidInput(f"There are no thumbnails of {size} pixels.", f"Sizes: {THUMBNAIL_SIZES}.")
+    return Data(make_thumbnail(panel.workspace, file, size=size), "image/webp")
+
+
+def thumbnail(panel: Panel, ask: Ask) -> Data:
+    """The newest sample or grid; before there is one, a picture of the data set."""
+    found = panel.views.pictures(ask.run)
+    file = found[-1].file if found else dataset_picture(panel.workspace, ask.run.plan().dataset.slug)
+    if file is None:
+        raise NotFound("This run has no picture yet.", "Samples and grids appear here.")
+    return Data(make_thumbnail(panel.workspace, file, size=THUMBNAIL_SIZES[0]), "image/webp")
+
+
+# --- steering ------------------------------------------------------------------------------------------------------
+
+
+def stop(panel: Panel, ask: Ask) -> dict[str, Any]:
+    panel.desk.stop(ask.run.run_id, at_once=ask.switch("at_once"))
+    return {"asked": "stop"}
+
+
+def pause(panel: Panel, ask: Ask) -> dict[str, Any]:
+    panel.desk.pause(ask.run.run_id)
+    return {"asked": "pause"}
+
+
+def unpause(panel: Panel, ask: Ask) -> dict[str, Any]:
+    panel.desk.unpause(ask.run.run_id)
+    return {"asked": "unpause"}
+
+
+def resume(panel: Panel, ask: Ask) -> dict[str, Any]:
+    panel.desk.resume(ask.run.run_id)
+    return {"asked": "resume", "run_id": ask.run.run_id}
+
+
+def checkpoint_now(panel: Panel, ask: Ask) -> dict[str, Any]:
+    panel.desk.checkpoint_now(ask.run.run_id)
+    return {"asked": "checkpoint"}
+
+
+def sample_now(panel: Panel, ask: Ask) -> dict[str, Any]:
+    panel.desk.sample_now(ask.run.run_id)
+    return {"asked": "sample"}
+
+
+def retry(panel: Panel, ask: Ask) -> dict[str, Any]:
+    """A new run with the suggestion's numbers: the old one stays as it is."""
+    code = ask.word("code", "")
+    found = suggest(ask.run.plan(), code)
+    if found is None:
+        raise NotFound(f"Nothing safer is known for {code!r}.", "Change the numbers on the Kohya Train node.")
+    started = panel.desk.submit(request_of(ask.run.plan(), found.settings))
+    return {"asked": "retry", "run_id": started.run_id}
+
+
+def package(panel: Panel, ask: Ask) -> dict[str, Any]:
+    lora_dirs = panel.host.model_dirs("loras")
+    if not lora_dirs:
+        raise Unavailable("ComfyUI has no loras folder.", "Add one to its model paths.")
+    from ..kohya_bridge.package.package import package_lora
+
+    made = package_lora(ask.run, panel.workspace, lora_dir=lora_dirs[0], which=ask.word("which", "best"))
+    return {"asked": "package", "name": made.name, "file": str(made.file)}
+
+
+def delete(panel: Panel, ask: Ask) -> dict[str, Any]:
+    panel.desk.delete(ask.run.run_id)
+    return {"asked": "delete"}
+
+
+def move(panel: Panel, ask: Ask) -> dict[str, Any]:
+    run_id = check_run_id(ask.word("run_id", ""))
+    position = ask.body.get("position")
+    if not isinstance(position, int) or isinstance(position, bool) or not 1 <= position <= 10_000:
+        raise InvalidInput(f"position = {position!r} is no place in the queue.", "Places count from 1.")
+    panel.desk.move(run_id, position)
+    return {"queue": panel.desk.queue()}

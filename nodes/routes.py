@@ -1,0 +1,185 @@
+"""The panel's routes: one table, one guard, one error shape.
+
+In: HTTP requests of the page. Out: JSON, or a picture. Every handler is a plain function from a `Panel` and an `Ask` to
+an answer; it runs in a worker thread, since ComfyUI's event loop must not wait for files. What a handler may name is
+fenced by the `Ask`. Importing this needs aiohttp but no ComfyUI, so that tests can serve it with a desk alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from ..kohya_bridge.errors import (
+    BridgeError,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Refused,
+    StorageError,
+    Unavailable,
+)
+from ..kohya_bridge.run_folder import RunFolder
+from . import panel_answers as answers
+from .panel_answers import Panel
+from .request_guard import body_of, refuse_foreign, run_of
+
+log = logging.getLogger("wizdroid.training")
+
+PREFIX = "/wizdroid/training"
+LIVE_EVENT = "wizdroid.training"
+
+STATUS_OF: tuple[tuple[type[BridgeError], int], ...] = (
+    (InvalidInput, 400),
+    (Refused, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Unavailable, 503),
+    (StorageError, 507),
+    (BridgeError, 500),
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One line of the table. `{run}` in a path is a run id; handlers get the run's folder for it."""
+
+    method: str
+    path: str
+    answer: Callable[[Panel, answers.Ask], Any]
+    meaning: str
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "runs", answers.runs, "All runs, newest first, and the queue."),
+    Route("GET", "held", answers.held, "Runs that a workflow waits for."),
+    Route("GET", "compare", answers.compare, "Curves and plan differences of 2 to 6 runs: `runs=ID,ID`."),
+    Route("GET", "runs/{run}", answers.run, "One run: state, plan, changes, pictures, suggestions."),
+    Route("GET", "runs/{run}/events", answers.events, "Events with `seq` above `after`, at most 2,000."),
+    Route(
+        "GET", "runs/{run}/losses", answers.losses, "Loss rows of steps `from` to `to`, thinned to `points`."
+    ),
+    Route("GET", "runs/{run}/log", answers.log_tail, "The last `lines` lines of the log."),
+    Route("GET", "runs/{run}/plan", answers.plan, "The plan, as numbers and as the text of `plan.yaml`."),
+    Route(
+        "GET", "runs/{run}/request", answers.request, "The choices that lead to this plan, to train again."
+    ),
+    Route("GET", "runs/{run}/pictures", answers.pictures, "Names of samples and grids."),
+    Route(
+        "GET", "runs/{run}/pictures/{name}", answers.picture, "One picture; `size` 96 or 320 for a thumbnail."
+    ),
+    Route("GET", "runs/{run}/thumbnail", answers.thumbnail, "The newest picture, small."),
+    Route(
+        "GET",
+        "runs/{run}/checkpoints/{which}",
+        answers.checkpoint,
+        "A checkpoint: `best`, `latest` or a step.",
+    ),
+    Route("POST", "runs/{run}/stop", answers.stop, "Stop after this step; `at_once` stops now."),
+    Route("POST", "runs/{run}/pause", answers.pause, "Hold at the next step."),
+    Route("POST", "runs/{run}/unpause", answers.unpause, "Go on after a pause."),
+    Route("POST", "runs/{run}/resume", answers.resume, "Start again from the newest saved state."),
+    Route("POST", "runs/{run}/checkpoint", answers.checkpoint_now, "Save a LoRA at the next step."),
+    Route("POST", "runs/{run}/sample", answers.sample_now, "Render a sample at the next step."),
+    Route(
+        "POST",
+        "runs/{run}/retry",
+        answers.retry,
+        "Train again with the suggestion of that `code`, as a new run.",
+    ),
+    Route(
+        "POST", "runs/{run}/package", answers.package, "Install a checkpoint (`which`) among ComfyUI's LoRAs."
+    ),
+    Route("POST", "runs/{run}/delete", answers.delete, "Move the run to the workspace's trash."),
+    Route("POST", "queue", answers.move, "Put `run_id` at `position` of the queue."),
+)
+
+
+def add_routes(routes: web.RouteTableDef, desk: Any, host: Any) -> Panel:
+    """Put the table into `routes` (ComfyUI's own, or a test's). `host` is `nodes.host`, or what stands in for it."""
+    panel = Panel.at(desk, host)
+    for route in ROUTES:
+        routes.route(route.method, f"{PREFIX}/{route.path}")(_served(panel, route))
+    routes.route("*", PREFIX + "/{rest:.*}")(_unknown)
+    return panel
+
+
+def live_events(
+    send_event: Callable[[str, dict[str, Any]], None],
+) -> Callable[[RunFolder, dict[str, Any]], None]:
+    """What the desk's watcher calls with every new event line: it goes to every open page."""
+
+    def on_event(run: RunFolder, event: dict[str, Any]) -> None:
+        send_event(LIVE_EVENT, {"run_id": run.run_id, "slug": run.slug, "event": event})
+
+    return on_event
+
+
+def _served(panel: Panel, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The route's handler with guard, fences, worker thread and the one error shape around it."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            refuse_foreign(request)
+            body = await body_of(request) if route.method == "POST" else {}
+            run = run_of(panel.workspace, request.match_info.get("run"))
+            ask = answers.Ask(run, dict(request.match_info), dict(request.query), body)
+            return await asyncio.get_running_loop().run_in_executor(None, _answered, panel, route, ask)
+        except BridgeError as error:
+            return _told(error)
+        except web.HTTPException:
+            raise
+        except Exception:  # the outermost edge: the traceback goes to the log, two sentences to the page
+            log.exception("%s %s failed", request.method, request.path)
+            return failure(500, "The panel's server side failed.", "ComfyUI's console has the traceback.")
+
+    handle.__doc__ = route.meaning
+    return handle
+
+
+def _answered(panel: Panel, route: Route, ask: answers.Ask) -> web.StreamResponse:
+    answer = route.answer(panel, ask)
+    if isinstance(answer, answers.File):
+        return web.FileResponse(answer.file, headers=_headers(answer.content_type))
+    if isinstance(answer, answers.Data):
+        return web.Response(body=answer.data, headers=_headers(answer.content_type))
+    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+    return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _headers(content_type: str) -> dict[str, str]:
+    """ComfyUI lets browsers keep anything that looks like a picture for a day unless the answer says otherwise."""
+    return {
+        "Content-Type": content_type,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+
+
+async def _unknown(request: web.Request) -> web.Response:
+    return failure(404, "The panel has no such address.", f"docs/panel.md lists what is under {PREFIX}.")
+
+
+def _told(error: BridgeError) -> web.Response:
+    status = next(number for kind, number in STATUS_OF if isinstance(error, kind))
+    return failure(status, error.problem, error.fix)
+
+
+def failure(status: int, problem: str, fix: str) -> web.Response:
+    """The one error shape: a sentence of problem and one of fix."""
+    return web.json_response(
+        {"problem": problem, "fix": fix}, status=status, headers={"Cache-Control": "no-store"}
+    )
+
+
+def pack_js_dir() -> Path:
+    """Where the panel's modules lie; ComfyUI serves them because `WEB_DIRECTORY` names their parent."""
+    return Path(__file__).resolve().parent.parent / "web" / "js"

@@ -1,0 +1,72 @@
+// @ts-check
+/** Elements, made so that data can only ever become text. */
+
+/**
+ * @typedef {Node|string|number|null|undefined|false} Child
+ * @typedef {Record<string, any>} Props
+ */
+
+/**
+ * An element with attributes, listeners (`onclick` and the like, as functions) and children. `class`, `text` and every
+ * attribute are set as plain values; there is no way to pass markup.
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {Document} document @param {T} tag @param {Props|null} [props] @param {...Child} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function el(document, tag, props, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "text") element.textContent = String(value);
+    else if (name.startsWith("on") && typeof value === "function")
+      element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  put(/** @type {HTMLElement} */ (element), children);
+  return element;
+}
+
+/** Append children; null and false are left out. @param {HTMLElement} parent @param {Child[]} children */
+export function put(parent, children) {
+  for (const child of children) {
+    if (child === null || child === undefined || child === false) continue;
+    parent.appendChild(
+      typeof child === "object" ? child : parent.ownerDocument.createTextNode(String(child)),
+    );
+  }
+}
+
+/** Change text only where it differs: a live region and a selection stay undisturbed. @param {Node} node @param {string} text */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** @param {HTMLElement} element @param {boolean} shown */
+export function show(element, shown) {
+  if (element.hidden === shown) element.hidden = !shown;
+}
+
+/**
+ * Keep `parent`'s children in step with `items`: each key has one element, made once and moved where it belongs.
+ * @template Item
+ * @param {HTMLElement} parent @param {Item[]} items @param {(item: Item) => string} keyOf
+ * @param {(item: Item) => HTMLElement} make @param {(element: HTMLElement, item: Item) => void} [update]
+ */
+export function keyed(parent, items, keyOf, make, update) {
+  const old = new Map();
+  for (const child of /** @type {HTMLElement[]} */ ([...parent.children])) old.set(child.dataset.key, child);
+  let at = parent.firstElementChild;
+  for (const item of items) {
+    const key = keyOf(item);
+    let element = old.get(key);
+    if (element) old.delete(key);
+    else {
+      element = make(item);
+      element.dataset.key = key;
+    }
+    update?.(element, item);
+    if (at && element === at) at = at.nextElementSibling;
+    else parent.insertBefore(element, at);
+  }
+  for (const gone of old.values()) gone.remove();
+}

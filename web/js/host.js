@@ -1,0 +1,89 @@
+// @ts-check
+/**
+ * The one adapter to ComfyUI's page: its server, its socket, its toasts, settings and graph.
+ *
+ * In: calls of the panel. Out: plain values and promises. Nothing else of the panel imports ComfyUI.
+ */
+
+// @ts-ignore ComfyUI serves these two
+import { app } from "../../../scripts/app.js";
+// @ts-ignore
+import { api } from "../../../scripts/api.js";
+
+import { createClient } from "./failure.js";
+import { addTrainNode, trainAgain, tryCheckpoint } from "./graph.js";
+
+export const TAB_ID = "wizdroid-training";
+const LIVE_EVENT = "wizdroid.training";
+const TOAST_MS = 6000;
+
+/**
+ * @typedef {import("./run_store.js").StoreHost & {
+ *   url: (path: string) => string,
+ *   toast: (message: {severity: string, summary: string, detail?: string}) => void,
+ *   tell: (text: string) => void,
+ *   copy: (text: string) => Promise<void>,
+ *   setting: (id: string) => any,
+ *   refreshChoices: () => Promise<void>,
+ *   tryCheckpoint: (checkpoint: {run_id: string, slug: string, step: number, file: string}) => Promise<string>,
+ *   trainAgain: (request: import("./graph.js").Choices) => Promise<string>,
+ *   addTrainNode: () => Promise<string>,
+ * }} Host
+ */
+
+/** @returns {Host & {app: any, openPanel: () => void, setBadge: (text: string|null) => void}} */
+export function createHost() {
+  const client = createClient((path, options) => api.fetchApi(path, options));
+  const toast = (/** @type {{severity: string, summary: string, detail?: string}} */ message) =>
+    app.extensionManager.toast.add({
+      life: message.severity === "error" ? 2 * TOAST_MS : TOAST_MS,
+      ...message,
+    });
+  const listen = (
+    /** @type {EventTarget} */ target,
+    /** @type {string} */ name,
+    /** @type {(event: any) => void} */ listener,
+  ) => {
+    target.addEventListener(name, listener);
+    return () => target.removeEventListener(name, listener);
+  };
+  return {
+    app,
+    ...client,
+    url: (path) => api.apiURL(`/wizdroid/training/${path}`),
+    onEvent: (listener) => listen(api, LIVE_EVENT, (event) => listener(event.detail)),
+    onReconnect: (listener) => listen(api, "reconnected", listener),
+    onPromptDone: (listener) => listen(api, "execution_success", listener),
+    onVisible: (listener) => listen(document, "visibilitychange", () => listener(!document.hidden)),
+    toast,
+    tell: (text) => text && toast({ severity: "info", summary: text }),
+    copy: (text) => copy(text),
+    setting: (id) => app.extensionManager.setting.get(id),
+    refreshChoices: () => app.refreshComboInNodes(),
+    tryCheckpoint: (checkpoint) => tryCheckpoint(app, checkpoint),
+    trainAgain: (request) => trainAgain(app, request),
+    addTrainNode: () => addTrainNode(app),
+    openPanel() {
+      const tabs = app.extensionManager.sidebarTab;
+      if (tabs.activeSidebarTabId !== TAB_ID) tabs.toggleSidebarTab(TAB_ID);
+    },
+    setBadge(text) {
+      // The tab's badge is read once unless the tab object that ComfyUI made reactive itself changes.
+      const tab = app.extensionManager?.sidebarTab.sidebarTabs.find(
+        (/** @type {any} */ each) => each.id === TAB_ID,
+      );
+      if (tab) tab.iconBadge = text ?? "";
+    },
+  };
+}
+
+/** Clipboard access needs a secure page; over plain HTTP from another machine the old way still works. @param {string} text */
+async function copy(text) {
+  if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}

@@ -1,0 +1,150 @@
+// @ts-check
+/** Commands of the palette, menu entries, settings and node menus under "Wizdroid": lists, made from the steering verbs. */
+
+import { isBusy } from "./run_store.js";
+import { VERBS } from "./steering.js";
+
+/**
+ * @typedef {import("./run_store.js").RunStore} RunStore
+ * @typedef {import("./panel.js").Calls} Calls
+ */
+
+const PALETTE = [
+  "stop",
+  "stop_now",
+  "pause",
+  "unpause",
+  "resume",
+  "checkpoint",
+  "sample",
+  "try",
+  "package",
+  "again",
+  "folder",
+  "delete",
+];
+const RUN_NODES = [
+  "WizdroidKohyaTrain",
+  "WizdroidTrainingRun",
+  "WizdroidLoadTrainedLora",
+  "WizdroidPackageLora",
+  "WizdroidLoraValidateGrid",
+];
+
+export const SETTINGS = Object.freeze([
+  {
+    id: "Wizdroid.Training.Toasts",
+    name: "Tell me when a run finishes or fails",
+    category: ["Wizdroid", "Training", "Toasts"],
+    type: "boolean",
+    defaultValue: true,
+    tooltip: "A message in the corner of the page, also while the panel is closed.",
+  },
+  {
+    id: "Wizdroid.Training.Badge",
+    name: "Show on the tab how many runs train",
+    category: ["Wizdroid", "Training", "Badge"],
+    type: "boolean",
+    defaultValue: true,
+  },
+  {
+    id: "Wizdroid.Training.LogScale",
+    name: "Draw loss on a logarithmic scale",
+    category: ["Wizdroid", "Training", "LogScale"],
+    type: "boolean",
+    defaultValue: false,
+    tooltip: "For charts opened from now on; each chart has its own switch as well.",
+  },
+]);
+
+/** The run that a command means: the open one, else the one that trains, else the newest. @param {RunStore} store */
+export function meantRun(store) {
+  return (
+    store.openId ?? store.runs.find((line) => isBusy(line.state))?.run_id ?? store.runs[0]?.run_id ?? null
+  );
+}
+
+/** @param {RunStore} store @param {Calls} calls @param {{openPanel: () => void, tell: (text: string) => void}} host */
+export function commands(store, calls, host) {
+  const onMeantRun = (/** @type {import("./steering.js").ActionId} */ id) => async () => {
+    if (!store.loaded || store.stale) await store.refreshList();
+    const runId = meantRun(store);
+    if (runId) calls.act(id, runId, {});
+    else host.tell("There is no run yet.");
+  };
+  return [
+    {
+      id: "Wizdroid.Training.Open",
+      label: "Wizdroid: Open the training panel",
+      icon: "pi pi-chart-line",
+      function: () => host.openPanel(),
+    },
+    ...VERBS.filter((each) => PALETTE.includes(each.id)).map((each) => ({
+      id: `Wizdroid.Training.${each.id}`,
+      label: `Wizdroid: ${each.label}`,
+      icon: "pi pi-chart-line",
+      function: onMeantRun(each.id),
+    })),
+  ];
+}
+
+export const MENU = Object.freeze([
+  {
+    path: ["Extensions", "Wizdroid"],
+    commands: [
+      "Wizdroid.Training.Open",
+      "Wizdroid.Training.pause",
+      "Wizdroid.Training.unpause",
+      "Wizdroid.Training.stop",
+      "Wizdroid.Training.resume",
+    ],
+  },
+]);
+
+/**
+ * Entries of a node's own menu, for the nodes that make or use a run.
+ * @param {any} node @param {RunStore} store @param {Calls} calls @param {{openPanel: () => void, tell: (text: string) => void}} host
+ */
+export function nodeMenuItems(node, store, calls, host) {
+  if (!RUN_NODES.includes(node?.comfyClass ?? node?.type)) return [];
+  const onItsRun = (/** @type {(runId: string) => void} */ act) => async () => {
+    if (!store.loaded || store.stale) await store.refreshList();
+    const runId = runOf(node, store);
+    if (runId) act(runId);
+    else host.tell("This node has no run yet.");
+  };
+  return [
+    {
+      content: "Wizdroid: Show its run",
+      callback: onItsRun((runId) => {
+        host.openPanel();
+        calls.open(runId);
+      }),
+    },
+    {
+      content: "Wizdroid: Try its best checkpoint",
+      callback: onItsRun((runId) => calls.act("try", runId, {})),
+    },
+    { content: "Wizdroid: Stop its run", callback: onItsRun((runId) => calls.act("stop", runId, {})) },
+    {
+      content: "Wizdroid: Copy its folder path",
+      callback: onItsRun((runId) => calls.act("folder", runId, {})),
+    },
+  ];
+}
+
+/**
+ * The run of a node: the one it names, the one that its last execution told, or that of the node that feeds it.
+ * @param {any} node @param {RunStore} store @returns {string|null}
+ */
+export function runOf(node, store) {
+  const named = node.widgets?.find((/** @type {any} */ each) => each.name === "run_name")?.value;
+  const told = [named, ...(node.wizdroidTold ?? [])].map(
+    (text) => /\b[0-9a-f]{12}\b/.exec(String(text ?? ""))?.[0],
+  );
+  const found = told.find((runId) => runId && store.runs.some((line) => line.run_id === runId));
+  if (found) return found;
+  const input = node.inputs?.findIndex((/** @type {any} */ each) => each.name === "run") ?? -1;
+  const source = input >= 0 ? node.getInputNode?.(input) : null;
+  return source && source !== node ? runOf(source, store) : null;
+}

@@ -1,0 +1,256 @@
+// @ts-check
+/**
+ * The panel: one element that shows the list of runs, one run, or several compared.
+ *
+ * In: a store and calls. Out: an element and the way to end it. Each view is a list of widgets; all of them are drawn at
+ * most once a frame, from the store alone, so the page after a reload is the page before it.
+ */
+
+import { el, setText, show } from "./dom.js";
+import { status } from "./format.js";
+import { isBusy } from "./run_store.js";
+import { followTheme } from "./theme.js";
+import { createCheckpointTable } from "./widgets/checkpoint_table.js";
+import { createCompare } from "./widgets/compare.js";
+import { createControls } from "./widgets/controls.js";
+import { createEmptyState } from "./widgets/empty_state.js";
+import { createLogTail } from "./widgets/log_tail.js";
+import { createLossChart } from "./widgets/loss_chart.js";
+import { createNotices } from "./widgets/notices.js";
+import { createOutcome } from "./widgets/outcome.js";
+import { createPictureStrip } from "./widgets/picture_strip.js";
+import { createPlanTable } from "./widgets/plan_table.js";
+import { createProgress } from "./widgets/progress.js";
+import { createQueue } from "./widgets/queue.js";
+import { createRunHeader } from "./widgets/run_header.js";
+import { createRunsList } from "./widgets/runs_list.js";
+
+/**
+ * @typedef {import("./run_store.js").RunStore} RunStore
+ * @typedef {import("./steering.js").ActionId} ActionId
+ * @typedef {{run: import("./run_store.js").RunView, asked: Set<string>, now: number}} WidgetView
+ * @typedef {{
+ *   open: (runId: string) => void, close: () => void, compare: (runIds: string[]) => void,
+ *   act: (id: ActionId, runId: string, detail: Record<string, any>) => void,
+ *   move: (runId: string, position: number) => void,
+ *   pictureUrl: (runId: string, name: string, size: number, version: string) => string,
+ *   thumbnailUrl: (runId: string, version: string) => string,
+ *   enlarge: (pictures: {url: string, caption: string}[], first: number) => void,
+ *   losses: (runId: string, from: number, to: number) => Promise<any[][]|null>,
+ *   log: (runId: string) => Promise<string|null>,
+ *   setting: (id: string) => any,
+ *   again: () => void, addTrainNode: () => void,
+ * }} Calls what widgets may ask for; they know neither ComfyUI nor the server
+ * @typedef {{element: HTMLElement, render: (view: any) => void, destroy: () => unknown}} Widget
+ */
+
+/** Widgets of one run: those of the card at its top, then the cards below. */
+const CARD = [createOutcome, createProgress];
+const BELOW = [createCheckpointTable, createPictureStrip, createNotices, createPlanTable, createLogTail];
+
+const AGES_MS = 30_000;
+
+/** @param {Document} document @param {RunStore} store @param {Calls} calls */
+export function createPanel(document, store, calls) {
+  const announcer = el(document, "p", { class: "wz-sr", role: "status" });
+  const alarm = createAlarm(document, calls);
+  const list = createListView(document, calls);
+  const run = createRunView(document, calls);
+  const compare = createCompare(document, calls);
+  const wait = el(document, "p", { class: "wz-muted wz-center" }, "Loading…");
+  const element = el(
+    document,
+    "section",
+    { class: "wz-panel", "aria-label": "Wizdroid training" },
+    announcer,
+    alarm.element,
+    wait,
+    list.element,
+    run.element,
+    compare.element,
+  );
+
+  let scheduled = 0;
+  /** @type {HTMLElement|null} */
+  let current = null;
+  let announced = "";
+
+  function render() {
+    scheduled = 0;
+    const now = Date.now() / 1000;
+    const { open, openId, compared } = store;
+    const wanted = compared ? compare.element : openId ? run.element : list.element;
+    alarm.render(store.failure);
+    show(wait, (openId !== null && !open) || (!store.loaded && !store.failure && !openId && !compared));
+    for (const each of [list.element, run.element, compare.element])
+      show(each, each === wanted && !(each === run.element && !open));
+    if (wanted === list.element)
+      list.render({ runs: store.runs, queue: store.queue, loaded: store.loaded, now });
+    if (compared) compare.render(compared);
+    if (open) {
+      run.render({ run: open, asked: store.asked, now });
+      announce(open.state);
+    }
+    const stage = wanted === run.element && !open ? null : wanted;
+    if (stage && stage !== current) {
+      if (current) focusHeading(stage);
+      if (stage === list.element) list.settle();
+      current = stage;
+    }
+  }
+
+  /** A screen reader hears of each new state of the run, not of each step. @param {import("./run_state.js").RunState} state */
+  function announce(state) {
+    if (announced !== state.status) setText(announcer, announced ? status(state) : "");
+    announced = state.status;
+  }
+
+  function schedule() {
+    if (!scheduled) scheduled = requestAnimationFrame(render);
+  }
+
+  store.addEventListener("change", schedule);
+  const timer = setInterval(() => store.looking && schedule(), AGES_MS);
+  const unwatch = store.watch();
+  /** @type {() => void} */
+  let unfollow = () => {};
+  // The element has colours only once it is in the page.
+  requestAnimationFrame(() => {
+    unfollow = followTheme(element, () => {
+      run.recolour();
+      compare.recolour();
+    });
+  });
+  render();
+  return {
+    element,
+    destroy() {
+      unwatch();
+      unfollow();
+      clearInterval(timer);
+      cancelAnimationFrame(scheduled);
+      store.removeEventListener("change", schedule);
+      for (const each of [list, run, compare]) each.destroy();
+      element.remove();
+    },
+  };
+}
+
+/** The list of runs with the queue above it, or what to do first. @param {Document} document @param {Calls} calls */
+function createListView(document, calls) {
+  const queue = createQueue(document, calls);
+  const runs = createRunsList(document, calls);
+  const empty = createEmptyState(document, calls);
+  const summary = el(document, "p", { class: "wz-muted wz-summary" });
+  const title = el(document, "h2", { class: "wz-title", tabindex: "-1" }, "Training");
+  const element = el(
+    document,
+    "div",
+    { class: "wz-stack" },
+    el(
+      document,
+      "div",
+      { class: "wz-row wz-baseline" },
+      title,
+      el(document, "span", { class: "wz-grow" }),
+      summary,
+    ),
+    empty.element,
+    queue.element,
+    runs.element,
+  );
+  return {
+    element,
+    /** @param {{runs: import("./run_store.js").RunLine[], queue: string[], loaded: boolean, now: number}} view */
+    render(view) {
+      const busy = view.runs.filter((line) => isBusy(line.state)).length;
+      const parts = [
+        busy && `${busy} training`,
+        view.queue.length && `${view.queue.length} queued`,
+        view.runs.length && `${view.runs.length} ${view.runs.length === 1 ? "run" : "runs"}`,
+      ];
+      setText(summary, parts.filter(Boolean).join(" · "));
+      show(empty.element, view.loaded && view.runs.length === 0);
+      show(runs.element, view.runs.length > 0);
+      queue.render(view);
+      runs.render(view);
+    },
+    settle: runs.settle,
+    destroy() {
+      queue.destroy();
+      runs.destroy();
+    },
+  };
+}
+
+/** One run: its head, the card that says how it stands, and everything else below. @param {Document} document @param {Calls} calls */
+function createRunView(document, calls) {
+  const header = createRunHeader(document, calls);
+  const controls = createControls(document, calls);
+  header.corner.append(controls.menu);
+  const card = [...CARD.map((create) => create(document, calls)), controls];
+  const chart = createLossChart(document, calls);
+  const below = [chart, ...BELOW.map((create) => create(document, calls))];
+  /** @type {Widget[]} */
+  const widgets = [header, ...card, ...below];
+  const hero = el(
+    document,
+    "section",
+    { class: "wz-card wz-hero", "aria-label": "State" },
+    ...card.map((each) => each.element),
+  );
+  const element = el(
+    document,
+    "div",
+    { class: "wz-stack" },
+    header.element,
+    hero,
+    el(document, "div", { class: "wz-cards" }, ...below.map((each) => each.element)),
+  );
+  return {
+    element,
+    recolour: () => chart.recolour(),
+    /** @param {WidgetView} view */
+    render(view) {
+      hero.dataset.status = view.run.state.status;
+      for (const each of widgets) each.render(view);
+    },
+    destroy() {
+      for (const each of widgets) each.destroy();
+    },
+  };
+}
+
+/** What went wrong with the last request, until the next one goes well. @param {Document} document @param {Calls} calls */
+function createAlarm(document, calls) {
+  const problem = el(document, "p", { class: "wz-strong" });
+  const fix = el(document, "p", null);
+  const retry = el(
+    document,
+    "button",
+    { type: "button", class: "wz-button", onclick: () => calls.again() },
+    "Try again",
+  );
+  const element = el(
+    document,
+    "div",
+    { class: "wz-alarm", role: "alert", hidden: true },
+    el(document, "div", { class: "wz-grow" }, problem, fix),
+    retry,
+  );
+  return {
+    element,
+    /** @param {import("./failure.js").Failure|null} failure */
+    render(failure) {
+      show(element, failure !== null);
+      setText(problem, failure?.problem ?? "");
+      setText(fix, failure?.fix ?? "");
+    },
+  };
+}
+
+/** After a change of view the keyboard goes on at its heading. @param {HTMLElement} view */
+function focusHeading(view) {
+  view.querySelector("h2")?.focus({ preventScroll: true });
+  view.closest(".wz-panel")?.scrollTo({ top: 0 });
+}

@@ -1,0 +1,333 @@
+// @ts-check
+/**
+ * RunStore: what this page knows of the workspace's runs.
+ *
+ * In: snapshots over HTTP, then live events over ComfyUI's socket. Out: `runs`, `queue`, `open`, `compared`, and a "change"
+ * event after each change of them. Events go through the same fold as on the server; those that came before are dropped
+ * by `seq`, and a hole is filled by asking for the events behind the last known one. While nobody looks, live events cost
+ * nothing but the badge; the next look starts with a snapshot.
+ */
+
+import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
+
+/**
+ * @typedef {import("./run_state.js").RunState} RunState
+ * @typedef {import("./run_state.js").RunEvent} RunEvent
+ * @typedef {import("./failure.js").Failure} Failure
+ * @typedef {{run_id: string, slug: string, event: RunEvent}} LiveEvent
+ * @typedef {{
+ *   run_id: string, slug: string, created: number, updated: number, character: string, dataset: string,
+ *   base_model: string, family: string, engine: string, preset: string, steps: number, problem?: string,
+ *   state: RunState, counts: Record<string, number>,
+ * }} RunLine
+ * @typedef {{name: string, kind: string, step: number|null, caption: string, time: number, version: string}} Picture
+ * @typedef {{code: string, title: string, why: string, settings: Record<string, any>}} Suggestion
+ * @typedef {{
+ *   run_id: string, slug: string, dir: string, state: RunState, steps_told: number, plan: any, plan_problem: string,
+ *   line: any, changes: {against: string, fields: {field: string, old: any, new: any}[]}|null,
+ *   suggestions: Suggestion[], pictures: Picture[], queue: string[], held: boolean, now: number,
+ * }} RunView
+ * @typedef {{
+ *   get: (path: string) => Promise<any>,
+ *   post: (path: string, body?: Record<string, any>) => Promise<any>,
+ *   onEvent: (listener: (detail: LiveEvent) => void) => (() => void),
+ *   onReconnect: (listener: () => void) => (() => void),
+ *   onPromptDone: (listener: () => void) => (() => void),
+ *   onVisible: (listener: (visible: boolean) => void) => (() => void),
+ * }} StoreHost
+ */
+
+const WHOLE_AGAIN_AFTER_GAP = 2000;
+
+/** Which event answers which request, so that a button waits for what happened and never pretends. */
+const ANSWERED_BY = /** @type {Record<string, (event: RunEvent) => boolean>} */ ({
+  stop: (event) => event.kind === "run_finished",
+  stop_now: (event) => event.kind === "run_finished",
+  pause: (event) => event.kind === "run_finished" || (event.kind === "control" && event.action === "pause"),
+  unpause: (event) =>
+    event.kind === "run_finished" || (event.kind === "control" && event.action === "resume"),
+  checkpoint: (event) => event.kind === "checkpoint" || event.kind === "run_finished",
+  sample: (event) => event.kind === "sample" || event.kind === "run_finished",
+  resume: (event) => event.kind === "queued" || event.kind === "run_started",
+});
+
+export class RunStore extends EventTarget {
+  /** @param {StoreHost} host */
+  constructor(host) {
+    super();
+    this.host = host;
+    /** @type {RunLine[]} */
+    this.runs = [];
+    /** @type {string[]} */
+    this.queue = [];
+    this.loaded = false;
+    /** @type {Failure|null} */
+    this.failure = null;
+    /** @type {RunView|null} */
+    this.open = null;
+    /** @type {string|null} the run whose view is wanted; `open` follows when it has come */
+    this.openId = null;
+    /** @type {any|null} */
+    this.compared = null;
+    /** Requests that wait for their event, as "run_id action". @type {Set<string>} */
+    this.asked = new Set();
+    /** Runs that a child works on now, for the badge. @type {Set<string>} */
+    this.busy = new Set();
+    this.watching = 0;
+    this.visible = true;
+    this.stale = true;
+    /** @type {RunEvent[]} */
+    this.early = [];
+    this.fetching = false;
+    /** @type {Promise<void>|null} */
+    this.listing = null;
+    this.unsubscribe = [
+      host.onEvent((detail) => this.takeLive(detail)),
+      host.onReconnect(() => this.lookAgain()),
+      host.onPromptDone(() => this.refreshPictures()),
+      host.onVisible((visible) => this.setVisible(visible)),
+    ];
+  }
+
+  /** Does anybody look at the panel now? */
+  get looking() {
+    return this.watching > 0 && this.visible;
+  }
+
+  /** A panel was opened: keep everything current until the returned function is called. */
+  watch() {
+    this.watching += 1;
+    if (this.stale) this.lookAgain();
+    let watched = true;
+    return () => {
+      if (watched) this.watching -= 1;
+      watched = false;
+    };
+  }
+
+  /** @param {boolean} visible */
+  setVisible(visible) {
+    this.visible = visible;
+    if (this.looking && this.stale) this.lookAgain();
+  }
+
+  destroy() {
+    for (const each of this.unsubscribe) each();
+  }
+
+  /** The list anew, and the open run. Nobody looking: only remember that it has to be done. */
+  async lookAgain() {
+    this.stale = true;
+    if (!this.looking) return;
+    this.stale = false;
+    await Promise.all([this.refreshList(), this.openId ? this.openRun(this.openId) : null]);
+  }
+
+  /** The list of runs, once even if several ask for it. */
+  refreshList() {
+    this.listing ??= this.#fetchList().finally(() => {
+      this.listing = null;
+    });
+    return this.listing;
+  }
+
+  async #fetchList() {
+    try {
+      const told = await this.host.get("runs");
+      this.runs = told.runs;
+      this.queue = told.queue;
+      this.loaded = true;
+      this.failure = null;
+      this.busy = new Set(this.runs.filter((line) => isBusy(line.state)).map((line) => line.run_id));
+      this.changed("activity");
+    } catch (error) {
+      this.failure = asFailure(error);
+      this.stale = true;
+    }
+    this.changed();
+  }
+
+  /** Show one run: its snapshot, then live events. @param {string} runId */
+  async openRun(runId) {
+    if (this.openId !== runId) {
+      this.openId = runId;
+      this.open = null;
+      this.early = [];
+      this.changed();
+    }
+    this.compared = null;
+    try {
+      const view = await this.host.get(`runs/${runId}`);
+      if (this.openId !== runId) return;
+      // A snapshot that was under way while live events came must not take the page back.
+      if (!this.open || view.state.last_seq >= this.open.state.last_seq) this.open = view;
+      this.queue = view.queue;
+      this.failure = null;
+      for (const key of [...this.asked]) if (key.startsWith(runId)) this.asked.delete(key);
+      this.#foldEarly();
+    } catch (error) {
+      if (this.openId !== runId) return;
+      this.failure = asFailure(error);
+      if (/** @type {Failure} */ (this.failure).status === 404) this.openId = this.open = null;
+    }
+    this.changed();
+  }
+
+  closeRun() {
+    this.openId = null;
+    this.open = null;
+    this.compared = null;
+    this.early = [];
+    this.failure = null;
+    this.changed();
+  }
+
+  /** @param {string[]} runIds */
+  async compare(runIds) {
+    this.openId = null;
+    this.open = null;
+    try {
+      this.compared = await this.host.get(`compare?runs=${runIds.join(",")}`);
+      this.failure = null;
+    } catch (error) {
+      this.failure = asFailure(error);
+    }
+    this.changed();
+  }
+
+  /** Grids are made by prompts, not by the trainer, so no event tells of them. */
+  async refreshPictures() {
+    const view = this.open;
+    if (!view || !this.looking) return;
+    const told = await this.host.get(`runs/${view.run_id}/pictures`).catch(() => null);
+    if (!told || this.open?.run_id !== view.run_id) return;
+    this.open = { ...this.open, pictures: told.pictures };
+    this.changed();
+  }
+
+  /**
+   * POST a request for a run. Resolves with the answer; what happens is told by events.
+   * @param {string} runId @param {string} action @param {Record<string, any>} [body] @param {string} [route]
+   */
+  async ask(runId, action, body = {}, route = action) {
+    const key = `${runId} ${action}`;
+    if (action in ANSWERED_BY) this.asked.add(key);
+    this.changed();
+    try {
+      return await this.host.post(`runs/${runId}/${route}`, body);
+    } catch (error) {
+      this.asked.delete(key);
+      this.changed();
+      throw error;
+    }
+  }
+
+  /** @param {string} runId @param {number} position counted from 1 */
+  async move(runId, position) {
+    const told = await this.host.post("queue", { run_id: runId, position });
+    this.queue = told.queue;
+    this.changed();
+  }
+
+  /** @param {LiveEvent} detail */
+  takeLive({ run_id: runId, event }) {
+    if (event.kind === "run_started") this.#setBusy(runId, true);
+    if (event.kind === "run_finished") {
+      this.#setBusy(runId, false);
+      this.dispatchEvent(new CustomEvent("finished", { detail: { run_id: runId, event } }));
+    }
+    if (!this.looking) {
+      this.stale = true;
+      return;
+    }
+    for (const key of [...this.asked]) {
+      const [id, action] = key.split(" ");
+      if (id === runId && ANSWERED_BY[action]?.(event)) this.asked.delete(key);
+    }
+    this.#takeIntoList(runId, event);
+    if (runId === this.openId) {
+      this.early.push(event);
+      this.#foldEarly();
+    }
+    this.changed();
+  }
+
+  /** @param {string} runId @param {RunEvent} event */
+  #takeIntoList(runId, event) {
+    const at = this.runs.findIndex((line) => line.run_id === runId);
+    if (at < 0 || event.kind === "queued" || event.kind === "run_finished" || event.kind === "run_started") {
+      void this.refreshList();
+    }
+    if (at < 0) return;
+    const line = this.runs[at];
+    const state = { ...fold([event], { ...EMPTY_STATE, ...line.state }), ...NO_SERIES };
+    this.runs = this.runs.slice();
+    this.runs[at] = { ...line, state, updated: event.time };
+  }
+
+  /** Fold what came live into the open run, in order; ask for what is missing in between. */
+  #foldEarly() {
+    const view = this.open;
+    if (!view) return;
+    const last = view.state.last_seq;
+    const due = this.early.filter((event) => event.seq > last).sort((a, b) => a.seq - b.seq);
+    let end = 0;
+    while (end < due.length && due[end].seq <= (end ? due[end - 1].seq : last) + 1) end += 1;
+    this.early = due.slice(end);
+    if (end) this.open = { ...view, state: fold(due.slice(0, end), view.state) };
+    if (this.early.length) void this.#fillGap();
+  }
+
+  async #fillGap() {
+    if (this.fetching || !this.open) return;
+    this.fetching = true;
+    const { run_id: runId, state } = this.open;
+    try {
+      if (this.early[0].seq - state.last_seq > WHOLE_AGAIN_AFTER_GAP) return await this.openRun(runId);
+      const told = await this.host.get(`runs/${runId}/events?after=${state.last_seq}`);
+      if (this.open?.run_id !== runId) return;
+      this.open = { ...this.open, state: fold(told.events, this.open.state) };
+      // What the server has not got either will never come: go on from the first event that is there.
+      const reached = this.open.state.last_seq;
+      this.early = this.early.filter((event) => event.seq > reached);
+      if (!told.more && this.early.length) {
+        this.open = { ...this.open, state: fold(this.early, this.open.state) };
+        this.early = [];
+      }
+    } catch (error) {
+      this.stale = true;
+      this.failure = asFailure(error);
+    } finally {
+      this.fetching = false;
+    }
+    this.#foldEarly();
+    this.changed();
+  }
+
+  /** @param {string} runId @param {boolean} busy */
+  #setBusy(runId, busy) {
+    if (this.busy.has(runId) === busy) return;
+    if (busy) this.busy.add(runId);
+    else this.busy.delete(runId);
+    this.changed("activity");
+  }
+
+  /** @param {"change"|"activity"} [kind] */
+  changed(kind = "change") {
+    this.dispatchEvent(new Event(kind));
+  }
+}
+
+const NO_SERIES = { losses: [], validations: [], checkpoints: [], states: [], samples: [], notices: [] };
+
+/** Is a child at work on it? @param {RunState} state */
+export function isBusy(state) {
+  return !isFinished(state) && state.status !== "queued";
+}
+
+/** @param {unknown} error @returns {Failure} */
+function asFailure(error) {
+  const known = /** @type {any} */ (error);
+  if (known && typeof known.problem === "string") return known;
+  throw error;
+}

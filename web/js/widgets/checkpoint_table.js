@@ -1,0 +1,106 @@
+// @ts-check
+/** The checkpoints of a run, newest first, with what was measured at each, the best one marked, and "Try". */
+
+import { el, keyed, setText, show } from "../dom.js";
+import { bytes, count, loss } from "../format.js";
+import { icon } from "../icons.js";
+import { button } from "./button.js";
+
+/** @typedef {import("../panel.js").WidgetView} WidgetView @typedef {import("../panel.js").Calls} Calls */
+
+/** @param {Document} document @param {Calls} calls */
+export function createCheckpointTable(document, calls) {
+  let runId = "";
+  const reason = el(document, "p", { class: "wz-reason" });
+  const body = el(document, "tbody");
+  const head = ["Step", "Held-out loss", "Size", ""].map((text) =>
+    el(document, "th", { scope: "col" }, text || el(document, "span", { class: "wz-sr" }, "Actions")),
+  );
+  const table = el(
+    document,
+    "table",
+    { class: "wz-table" },
+    el(document, "thead", null, el(document, "tr", null, ...head)),
+    body,
+  );
+  const element = el(
+    document,
+    "section",
+    { class: "wz-card", "aria-label": "Checkpoints" },
+    el(document, "h3", null, "Checkpoints"),
+    reason,
+    table,
+  );
+  return {
+    element,
+    /** @param {WidgetView} view */
+    render({ run }) {
+      runId = run.run_id;
+      const { state } = run;
+      show(element, state.checkpoints.length > 0);
+      show(reason, state.best !== null);
+      if (state.best) setText(reason, `Best is step ${count(state.best.step)}: ${state.best.reason ?? ""}`);
+      /** @type {any[]} */
+      const rows = state.checkpoints
+        .map((row) => ({
+          ...row,
+          best: row.file === state.best?.file,
+          held: state.validations.find((each) => each.step === row.step),
+        }))
+        .sort((/** @type {any} */ a, /** @type {any} */ b) => b.step - a.step);
+      keyed(body, rows, (/** @type {any} */ row) => row.file, make, update);
+    },
+    destroy() {},
+  };
+
+  /** @param {any} row */
+  function make(row) {
+    const tryIt = button(document, {
+      label: "Try",
+      icon: "play",
+      kind: "wz-small",
+      name: `Try this checkpoint, step ${row.step}`,
+      hint: "Use it in the open workflow and queue that.",
+      act: () => calls.act("try", runId, { which: row.step }),
+    });
+    const pack = button(document, {
+      label: "Package",
+      icon: "package",
+      kind: "wz-small wz-quiet",
+      bare: true,
+      name: `Package step ${row.step}`,
+      act: () => calls.act("package", runId, { which: row.step }),
+    });
+    const star = el(document, "span", { class: "wz-best" }, icon(document, "best"), "best");
+    return el(
+      document,
+      "tr",
+      null,
+      el(
+        document,
+        "th",
+        { scope: "row" },
+        count(row.step),
+        star,
+        row.final && el(document, "span", { class: "wz-tag" }, "final"),
+      ),
+      el(document, "td", { class: "wz-held" }),
+      el(document, "td", { class: "wz-muted" }, bytes(row.bytes)),
+      el(document, "td", { class: "wz-actions" }, pack, tryIt),
+    );
+  }
+
+  /** @param {HTMLElement} element @param {any} row */
+  function update(element, row) {
+    show(/** @type {HTMLElement} */ (element.querySelector(".wz-best")), row.best);
+    element.classList.toggle("wz-is-best", row.best);
+    const interval =
+      row.held && typeof row.held.loss_low === "number"
+        ? ` ± ${loss((row.held.loss_high - row.held.loss_low) / 2)}`
+        : "";
+    setText(
+      /** @type {HTMLElement} */ (element.querySelector(".wz-held")),
+      row.held ? loss(row.held.loss) + interval : "not measured",
+    );
+  }
+}

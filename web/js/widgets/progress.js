@@ -1,0 +1,94 @@
+// @ts-check
+/** How far a run is and how fast it goes, as one bar and a line of figures. */
+
+import { el, setText, show } from "../dom.js";
+import { count, duration, loss, share, speed, status } from "../format.js";
+import { isFinished } from "../run_state.js";
+
+/** @typedef {import("../panel.js").WidgetView} WidgetView */
+
+/** @param {Document} document */
+export function createProgress(document) {
+  const headline = el(document, "p", { class: "wz-headline" });
+  const percent = el(document, "span", { class: "wz-percent" });
+  const fill = el(document, "div", { class: "wz-bar-fill" });
+  const bar = el(
+    document,
+    "div",
+    {
+      class: "wz-bar",
+      role: "progressbar",
+      "aria-label": "Training progress",
+      "aria-valuemin": "0",
+      "aria-valuemax": "100",
+    },
+    fill,
+  );
+  const figures = el(document, "dl", { class: "wz-figures" });
+  const element = el(
+    document,
+    "div",
+    { class: "wz-progress" },
+    el(
+      document,
+      "div",
+      { class: "wz-row wz-baseline" },
+      headline,
+      el(document, "span", { class: "wz-grow" }),
+      percent,
+    ),
+    bar,
+    figures,
+  );
+  /** @type {Map<string, HTMLElement>} */
+  const cells = new Map();
+  for (const name of ["Time left", "Speed", "Epoch", "Loss", "VRAM (peak)", "Took"]) {
+    const value = el(document, "dd");
+    figures.append(el(document, "div", null, el(document, "dt", null, name), value));
+    cells.set(name, value);
+  }
+  const put = (/** @type {string} */ name, /** @type {string} */ text) => {
+    const cell = /** @type {HTMLElement} */ (cells.get(name));
+    setText(cell, text);
+    show(/** @type {HTMLElement} */ (cell.parentElement), text !== "");
+  };
+  return {
+    element,
+    /** @param {WidgetView} view */
+    render({ run }) {
+      const { state } = run;
+      const done = Math.floor(share(state) * 100);
+      const ended = isFinished(state);
+      const stepping = ended || state.status === "training" || state.status === "paused";
+      setText(
+        headline,
+        stepping && state.total ? `${count(state.step)} of ${count(state.total)} steps` : status(state),
+      );
+      setText(percent, state.total || ended ? `${done} %` : "");
+      fill.style.inlineSize = `${share(state) * 100}%`;
+      const preparing = !ended && ["loading", "caching"].includes(state.status);
+      bar.dataset.status = state.status;
+      bar.classList.toggle("wz-unknown", preparing && !state.phase_total);
+      if (preparing && state.phase_total)
+        fill.style.inlineSize = `${(100 * (state.phase_done ?? 0)) / state.phase_total}%`;
+      bar.setAttribute("aria-valuenow", String(done));
+      bar.setAttribute("aria-valuetext", status(state));
+      put("Time left", ended ? "" : duration(state.eta_s));
+      put("Speed", ended ? "" : speed(state.seconds_per_step));
+      put("Epoch", state.epoch ? count(state.epoch) : "");
+      put("Loss", loss(state.loss_ema ?? state.loss));
+      put("VRAM (peak)", vram(state));
+      put("Took", ended && state.started && state.finished ? duration(state.finished - state.started) : "");
+    },
+    destroy() {},
+  };
+}
+
+/** @param {import("../run_state.js").RunState} state */
+function vram(state) {
+  const peak = state.peak_vram_gib;
+  if (peak === null) return "";
+  return state.vram_gib === null
+    ? `${peak.toFixed(1)} GiB`
+    : `${state.vram_gib.toFixed(1)} (${peak.toFixed(1)}) GiB`;
+}
