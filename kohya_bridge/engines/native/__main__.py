@@ -5,12 +5,12 @@ The first event is written before torch is imported, so that whoever waits sees 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from ..child import Child
-from .ranks import is_follower
 
 NAME = "native"
 
@@ -45,6 +45,11 @@ def train(child: Child) -> None:
         ranks.close()
 
 
+def _is_follower() -> bool:
+    """Whether `accelerate launch` started this process as another than the first."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
 def _resumed_step(resume: str | None) -> int:
     """The step that a state folder's name carries; its content is read once torch is there."""
     return int(Path(resume).name.removeprefix("step")) if resume else 0
@@ -54,7 +59,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m kohya_bridge.engines.native RUN_DIR", file=sys.stderr)
         return 2
-    child = Child(Path(arguments[0]).resolve(), report=Mute() if is_follower() else None)
+    child = Child(Path(arguments[0]).resolve(), report=Mute() if _is_follower() else None)
     return child.guarded(lambda: train(child))
 
 

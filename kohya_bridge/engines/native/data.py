@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ...buckets import Placement, Size, place
 from ...dataset import read_dataset
 from ...errors import InvalidInput
 from ...held_out_split import held_out_names, probe_names
+from ...pictures import DECODER_FAILURES, EXIF_ORIENTATION, FORMATS, as_trained
 from ...settings import TrainingSettings
 from ..child import EXIT_NO_DATA, ChildFailure
 from .randomness import Purpose, stream
@@ -87,10 +88,9 @@ def load_pixels(item: Item) -> np.ndarray:
     Raises:
         ChildFailure: the file is damaged.
     """
-    data = _bytes(item.file)
     try:
-        picture = on_white(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
-    except (OSError, SyntaxError, ValueError) as error:
+        picture = as_trained(item.file)
+    except DECODER_FAILURES as error:
         raise _unusable(
             f"{item.name} can't be read: {error}.", "Replace the picture or leave it out."
         ) from error
@@ -100,14 +100,6 @@ def load_pixels(item: Item) -> np.ndarray:
         picture = picture.resize(where.resized, Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS)
     left, top = where.crop_left, where.crop_top
     return np.asarray(picture.crop((left, top, left + where.bucket[0], top + where.bucket[1])))
-
-
-def on_white(picture: Image.Image) -> Image.Image:
-    """RGB, with whatever is transparent laid on white: a trainer sees no alpha, and black halos would be learned."""
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return picture.convert("RGB")
 
 
 def split_items(items: tuple[Item, ...], settings: TrainingSettings) -> Split:
@@ -207,13 +199,19 @@ def _bytes(file: Path) -> bytes:
 def _size(data: bytes, file: Path) -> Size:
     """Width and height as a viewer shows them: EXIF orientations 5 to 8 lie on their side."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            lying = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            lying = _may_be_turned(data) and picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             return (picture.height, picture.width) if lying else picture.size
-    except (OSError, SyntaxError, ValueError) as error:
+    except DECODER_FAILURES as error:
         raise _unusable(
             f"{file.name} is not a readable picture: {error}.", "Replace it or leave it out."
         ) from error
+
+
+def _may_be_turned(data: bytes) -> bool:
+    """Whether asking for EXIF can have an answer. Of a PNG without these words it would decode the whole picture."""
+    hints = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")
+    return not data.startswith(b"\x89PNG") or any(hint in data for hint in hints)
 
 
 def _unusable(problem: str, fix: str) -> ChildFailure:

@@ -54,8 +54,3 @@ def join_ranks() -> Ranks:
 
     state = PartialState(cpu=not torch.cuda.is_available())
     return Ranks(state.process_index, state.num_processes, state.device)
-
-
-def is_follower() -> bool:
-    """Whether a launcher started this process as another than the first; known before torch is imported."""
-    return int(os.environ.get("RANK", "0")) > 0

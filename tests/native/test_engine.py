@@ -1,0 +1,79 @@
+"""NativeEngine as the desk sees it: obstacles before the start, and the command. Without torch in the parent."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kohya_bridge.engines.contract import Engine
+from kohya_bridge.engines.native.engine import NativeEngine, estimate_vram_gib, gpu_kind
+from kohya_bridge.run_folder import RunFolder
+
+needs_cpu = pytest.mark.skipif(gpu_kind() == "cuda", reason="asks what a machine without a GPU is told")
+
+
+def codes(world, *, blocks=True, extra=None, **settings):
+    paths = world.paths(**({"extra": extra} if extra else {}))
+    return {
+        each.code for each in NativeEngine().problems(world.plan(**settings), paths) if each.blocks == blocks
+    }
+
+
+def test_a_sound_plan_has_no_obstacle(world):
+    assert codes(world) == set()
+
+
+@needs_cpu
+def test_what_a_cpu_cannot_do_is_an_obstacle(world):
+    assert codes(world, mixed_precision="fp16") == {"precision"}
+    assert codes(world, attention="xformers") == {"attention"}
+    assert "no_gpu" in codes(world, blocks=False)
+
+
+def test_every_obstacle_is_told_at_once_with_what_to_do(world):
+    plan = world.plan(optimizer_type="Prodigy", network_train_unet_only=False, cache_text_encoder_outputs=False,
+                      unet_lr=1.0, text_encoder_lr=0.5, network_weights="a" * 64)  # fmt: skip
+    plan = plan.model_copy(update={"kohya": {"ip_noise_gamma": 0.1}})
+    problems = [each for each in NativeEngine().problems(plan, world.paths()) if each.blocks]
+    assert {each.code for each in problems} == {"kohya_options", "prodigy_rates", "network_weights"}
+    assert all(each.problem and each.fix for each in problems)
+
+
+def test_a_small_rate_for_prodigy_is_advice(world):
+    assert "prodigy_rate" in codes(world, blocks=False, optimizer_type="Prodigy", unet_lr=1e-4)
+
+
+def test_an_optimiser_whose_package_is_missing_is_an_obstacle(world):
+    asked = f"""
+import sys
+sys.modules["bitsandbytes"] = None
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "bitsandbytes" else real(name, *rest)
+from pathlib import Path
+from tests.native_world import World
+from kohya_bridge.engines.native.engine import NativeEngine
+world = World(Path({str(world.root)!r}), Path({str(world.base)!r}), Path({str(world.dataset)!r}), Path({str(world.cache)!r}))
+plan = world.plan(optimizer_type="AdamW8bit")
+print([each.code for each in NativeEngine().problems(plan, world.paths()) if each.blocks])
+print("torch" in sys.modules, "diffusers" in sys.modules)
+"""
+    answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines() == ["['optimiser_package']", "False False"]
+
+
+def test_the_command_is_a_list_and_child_json_tells_the_rest(world):
+    plan = world.plan()
+    run = RunFolder(world.root / "runs" / "dot" / plan.run_id)
+    engine: Engine = NativeEngine()
+    command = engine.command(run, plan, world.paths(), resume=None)
+    assert command.argv[1:] == ("-m", "kohya_bridge.engines.native", str(run.dir))
+    assert command.environment["HF_HUB_OFFLINE"] == "1"
+    assert run.child_file.is_file()
+
+
+def test_the_memory_estimate_grows_with_what_costs_memory(world):
+    plain = estimate_vram_gib(world.plan(resolution=512))
+    assert estimate_vram_gib(world.plan(resolution=512, train_batch_size=4)) > plain
+    assert estimate_vram_gib(world.plan(resolution=512, gradient_checkpointing=True)) < plain
+    assert estimate_vram_gib(world.plan(resolution=512, mixed_precision="bf16")) < plain
