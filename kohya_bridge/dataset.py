@@ -74,12 +74,20 @@ def dataset_digest(dataset: Dataset, *, cache_dir: Path | None = None) -> str:
 
     With `cache_dir` the hashes of unchanged pictures are not computed again.
     """
-    digest = hashlib.sha256()
-    for item in dataset.items:
-        caption = hashlib.sha256(item.caption.encode("utf-8", "surrogatepass")).hexdigest()
-        line = f"{item.name}\n{file_sha256(item.file, cache_dir=cache_dir)}\n{caption}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    return digest_of_hashes(
+        (item.name, file_sha256(item.file, cache_dir=cache_dir), caption_sha256(item.caption))
+        for item in dataset.items
+    )
+
+
+def digest_of_hashes(rows: Iterable[tuple[str, str, str]]) -> str:
+    """The digest of a dataset from its `(name, picture's SHA-256, caption's SHA-256)` rows, in name order."""
+    lines = "".join(f"{name}\n{picture}\n{caption}\n" for name, picture, caption in rows)
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def caption_sha256(caption: str) -> str:
+    return hashlib.sha256(caption.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def export_pictures(

@@ -59,8 +59,6 @@ class DatasetMetadata(Forbidding):
     """How many pictures of each pose or view, as the curator counted."""
     absorb: tuple[str, ...] = ()
     """Caption words that are meant to become part of the trigger; lint then expects them in no caption or in all."""
-    validation: tuple[str, ...] = ()
-    """File names that are always held out of training, if any."""
     notes: str = ""
     """Anything else worth knowing."""
     waivers: tuple[Waiver, ...] = ()

@@ -9,14 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..clip_tokens import ClipTokens, clip_tokens
 from ..dataset import Dataset
+from ..dataset_lock import Lock, read_lock
+from ..dataset_metadata import METADATA_NAME, read_metadata
+from ..errors import BridgeError
+from ..settings import TrainingSettings
 from .catalogue import RULES
 from .examine import Interrupted, examine_pictures
 from .finding import Examined, Finding, LintSettings
 from .report import LintReport
 from .sheet import contact_sheet
 
-__all__ = ["Finding", "Interrupted", "LintReport", "LintSettings", "contact_sheet", "lint_dataset"]
+__all__ = [
+    "Examined",
+    "Finding",
+    "Interrupted",
+    "LintReport",
+    "LintSettings",
+    "contact_sheet",
+    "examine",
+    "lint_dataset",
+]
+
+MAX_SIBLINGS = 500
 
 
 def lint_dataset(
@@ -24,28 +40,83 @@ def lint_dataset(
     *,
     settings: LintSettings | None = None,
     trigger: str = "",
+    training: TrainingSettings | None = None,
+    tokenizer_dir: Path | None = None,
     cache_dir: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> LintReport:
     """Apply every rule of the catalogue.
 
-    `trigger` replaces the one that metadata.yaml names. With `cache_dir`, pictures that have not changed are not decoded
-    again. `on_progress(done, total)` counts pictures.
+    `trigger` replaces the one that metadata.yaml names. With `training`, rules about buckets and cut-off captions speak of
+    its numbers. `tokenizer_dir` (CLIP's `merges.txt`) lets tokens be counted. With `cache_dir`, pictures that have not
+    changed are not decoded again. `on_progress(done, total)` counts pictures.
 
     Raises:
         Interrupted: `should_stop` said so while pictures were decoded.
     """
-    facts = examine_pictures(dataset, cache_dir=cache_dir, on_progress=on_progress, should_stop=should_stop)
-    seen = Examined(dataset, settings or LintSettings(), facts, trigger or dataset.trigger)
+    seen, notes = examine(
+        dataset, settings=settings, trigger=trigger, training=training, tokenizer_dir=tokenizer_dir,
+        cache_dir=cache_dir, on_progress=on_progress, should_stop=should_stop,
+    )  # fmt: skip
     findings = [
-        _waived(
-            Finding(rule.id, rule.severity, hit.subject, hit.problem, hit.fix or rule.fix), dataset
-        )
+        _waived(Finding(rule.id, rule.severity, hit.subject, hit.problem, hit.fix or rule.fix), dataset)
         for rule in RULES
         for hit in rule.check(seen)
-    ]  # fmt: skip
-    return LintReport(dataset.slug, len(dataset.items), tuple(findings))
+    ]
+    return LintReport(dataset.slug, len(dataset.items), tuple(findings), notes)
+
+
+def examine(
+    dataset: Dataset,
+    *,
+    settings: LintSettings | None = None,
+    trigger: str = "",
+    training: TrainingSettings | None = None,
+    tokenizer_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> tuple[Examined, tuple[str, ...]]:
+    """Everything that rules look at, and notes on what could not be looked at. Parameters as for `lint_dataset`."""
+    facts = examine_pictures(dataset, cache_dir=cache_dir, on_progress=on_progress, should_stop=should_stop)
+    tokens, notes = _tokens(tokenizer_dir)
+    lock, lock_problem = _lock(dataset)
+    seen = Examined(
+        dataset, settings or LintSettings(), facts, trigger or dataset.trigger,
+        training=training or TrainingSettings(), training_known=training is not None, tokens=tokens,
+        siblings=_siblings(dataset), lock=lock, lock_problem=lock_problem,
+    )  # fmt: skip
+    return seen, notes
+
+
+def _tokens(folder: Path | None) -> tuple[ClipTokens | None, tuple[str, ...]]:
+    if folder is None:
+        return None, ()
+    try:
+        return clip_tokens(folder), ()
+    except BridgeError as error:
+        return None, (f"Tokens were not counted: {error.problem}",)
+
+
+def _lock(dataset: Dataset) -> tuple[Lock, str]:
+    try:
+        return read_lock(dataset.dir), ""
+    except BridgeError as error:
+        return Lock(), error.problem
+
+
+def _siblings(dataset: Dataset) -> dict[str, str]:
+    """Trigger of each dataset in the same folder; one that can't be read has none."""
+    found = {}
+    for file in sorted(dataset.dir.parent.glob(f"*/{METADATA_NAME}"))[:MAX_SIBLINGS]:
+        slug = file.parent.name
+        if slug != dataset.slug and file.is_file():
+            try:
+                found[slug] = read_metadata(file).lora_tag
+            except (BridgeError, OSError):
+                continue
+    return found
 
 
 def _waived(finding: Finding, dataset: Dataset) -> Finding:

@@ -1,4 +1,4 @@
-"""Rules about captions and the trigger in them (E1xx, E4xx). One function each; `catalogue.py` lists them."""
+"""Rules about single captions (1xx). One function each; `catalogue.py` lists them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from ..captions import plain_caption
-from ..character_options import TRIGGER
 from .finding import Examined, Hit
 
 
@@ -68,46 +67,6 @@ def absurd_caption(seen: Examined) -> Iterator[Hit]:
             yield Hit(item.name, f"The caption has {len(item.caption):,} characters.")
 
 
-def no_trigger_named(seen: Examined) -> Iterator[Hit]:
-    """The dataset does not say what its trigger is."""
-    if not seen.trigger and seen.items:
-        yield Hit("metadata.yaml", "No trigger is named, so captions can't be checked for it.")
-
-
-def bad_trigger(seen: Examined) -> Iterator[Hit]:
-    """A trigger that is no plain token."""
-    if seen.trigger and not TRIGGER.fullmatch(seen.trigger):
-        plain = re.sub(r"[^a-z0-9_]+", "_", seen.trigger.lower()).strip("_")
-        fix = f"Name it {plain!r} in metadata.yaml and in every caption." if plain else ""
-        yield Hit("metadata.yaml", f"The trigger {seen.trigger!r} has other characters than a-z, 0-9 and '_'.", fix)  # fmt: skip
-
-
-def trigger_missing(seen: Examined) -> Iterator[Hit]:
-    """A caption that never says the trigger."""
-    for item in seen.captioned():
-        if seen.trigger and not _trigger_positions(item.caption, seen.trigger):
-            yield Hit(item.name, f"The caption does not contain the trigger {seen.trigger!r}.")
-
-
-def trigger_not_first(seen: Examined) -> Iterator[Hit]:
-    """The trigger stands behind other words."""
-    for item in seen.captioned():
-        positions = _trigger_positions(item.caption, seen.trigger) if seen.trigger else []
-        first = item.caption.split(",")[0]
-        if positions and not _trigger_positions(first, seen.trigger):
-            yield Hit(item.name, f"The trigger {seen.trigger!r} stands behind other tags.")
-        elif positions and item.caption[: positions[0]].strip(" <([{"):
-            yield Hit(item.name, f"The trigger {seen.trigger!r} is not the first word.")
-
-
-def trigger_repeated(seen: Examined) -> Iterator[Hit]:
-    """The trigger more than once."""
-    for item in seen.captioned():
-        count = len(_trigger_positions(item.caption, seen.trigger)) if seen.trigger else 0
-        if count > 1:
-            yield Hit(item.name, f"The trigger {seen.trigger!r} stands {count} times in the caption.")
-
-
 def sampler_syntax(seen: Examined) -> Iterator[Hit]:
     """Words that steer a sampler's parser and that a trainer learns literally."""
     for item in seen.captioned():
@@ -116,9 +75,41 @@ def sampler_syntax(seen: Examined) -> Iterator[Hit]:
             yield Hit(item.name, f"The caption contains sampler syntax: {marks[0]}", f"Write: {plain_caption(item.caption)[:160]}")  # fmt: skip
 
 
-def _trigger_positions(text: str, trigger: str) -> list[int]:
-    pattern = rf"(?<![A-Za-z0-9_]){re.escape(trigger)}(?![A-Za-z0-9_])"
-    return [match.start() for match in re.finditer(pattern, text)]
+def too_many_tokens(seen: Examined) -> Iterator[Hit]:
+    """More tokens than the trainer reads."""
+    limit = seen.training.max_token_length
+    for item in seen.captioned():
+        cut = seen.tokens.cut(item.caption, length=limit) if seen.tokens else None
+        if cut and cut.lost:
+            yield Hit(
+                item.name,
+                f"The caption has {cut.tokens} tokens; of {limit} this is cut off: {cut.lost[:120]}",
+            )
+
+
+def negative_words(seen: Examined) -> Iterator[Hit]:
+    """What should not be in the picture, written as if it were."""
+    for item in seen.captioned():
+        tags = {tag.strip().lower() for tag in item.caption.split(",")}
+        negative = item.row.negative_prompt if item.row else ""
+        unwanted = {tag.strip().lower() for tag in negative.split(",") if tag.strip()} | NEGATIVE_TAGS
+        found = sorted(tags & unwanted)
+        if "negative prompt" in item.caption.lower():
+            yield Hit(item.name, "The caption contains a negative prompt.")
+        elif found:
+            yield Hit(item.name, f"The caption says what a negative prompt forbids: {', '.join(found[:4])}.")
+
+
+def automatic(seen: Examined) -> Iterator[Hit]:
+    """A caption that no person wrote or checked."""
+    for item in seen.captioned():
+        if item.row and item.row.source == "auto":
+            yield Hit(item.name, "The caption was written by a model and not by a person.")
+
+
+NEGATIVE_TAGS = {"worst quality", "low quality", "lowres", "bad anatomy", "bad hands", "extra digits", "missing fingers",
+                 "extra fingers", "jpeg artifacts", "watermark", "signature", "blurry", "deformed", "disfigured",
+                 "mutated hands", "bad proportions", "poorly drawn"}  # fmt: skip
 
 
 def _explained(seen: Examined, source: str) -> bool:

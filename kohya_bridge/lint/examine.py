@@ -19,7 +19,7 @@ from ..errors import BridgeError
 from ..pictures import PictureFacts, inspect_picture
 from ..workspace import write_atomically
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 class Interrupted(BridgeError):
@@ -86,7 +86,7 @@ class _Kept:
         if not self.file or not known or known["stamp"] != _stamp(file):
             return None
         self.new[file.name] = known
-        return PictureFacts(**known["facts"])
+        return PictureFacts.from_json(known["facts"])
 
     def put(self, file: Path, facts: PictureFacts) -> None:
         if self.file:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from ..dataset_folder import CAPTIONS_NAME, IMAGES_NAME, LOCK_NAME, SIDECAR_SUFFIXES
-from ..dataset_metadata import METADATA_NAME
+from ..dataset_folder import CAPTIONS_NAME, IMAGES_NAME, SIDECAR_SUFFIXES
+from ..pictures import SUFFIX_OF
+from ..workspace import RESERVED_ON_WINDOWS
 from .finding import Examined, Hit
 
 
@@ -63,11 +66,101 @@ def ignored_picture(seen: Examined) -> Iterator[Hit]:
         if path.suffix.lower() not in _PICTURE_SUFFIXES or path.name.startswith("."):
             continue
         if path.parent.as_posix() != IMAGES_NAME:
-            if path.parts[0] not in ("originals", "masks"):
+            if path.parts[0] not in (ORIGINALS_NAME, MASKS_NAME):
                 yield Hit(name, f"The picture is not directly in {IMAGES_NAME}/ and is left out.", f"Move it to {IMAGES_NAME}/.")  # fmt: skip
         else:
             yield Hit(name, f"Pictures ending in {path.suffix!r} are not looked for and are left out.")
 
 
+def same_stem(seen: Examined) -> Iterator[Hit]:
+    """Two pictures that differ in their ending only."""
+    by_stem = defaultdict(list)
+    for item in seen.items:
+        by_stem[PurePosixPath(item.name).stem].append(item.name)
+    for names in by_stem.values():
+        for name in names[1:]:
+            yield Hit(
+                name,
+                f"It has the same name as {names[0]} but for the ending, so both share caption file and cache.",
+            )
+
+
+def borrowed_caption(seen: Examined) -> Iterator[Hit]:
+    """A name with five or more parts, for which kohya looks up another picture's caption."""
+    sidecars = {name for name in seen.dataset.others if name.endswith(SIDECAR_SUFFIXES)}
+    for item in seen.items:
+        parts = PurePosixPath(item.name).stem.split("_")
+        if item.source or len(parts) < 5:
+            continue
+        short = f"{IMAGES_NAME}/{'_'.join(parts[:-4])}"
+        taken = next((short + suffix for suffix in SIDECAR_SUFFIXES if short + suffix in sidecars), None)
+        if taken:
+            yield Hit(item.name, f"It has no caption of its own, and kohya would take {taken}.")
+
+
+def wrong_ending(seen: Examined) -> Iterator[Hit]:
+    """A file whose content is another format than its ending says."""
+    for item, facts in seen.readable():
+        if not item.name.lower().endswith(SUFFIX_OF.get(facts.format, ())):
+            yield Hit(item.name, f"The file is a {facts.format} picture by its content.")
+
+
+def awkward_name(seen: Examined) -> Iterator[Hit]:
+    """A file name that some system or tool can't take."""
+    by_lower = defaultdict(list)
+    for item in seen.items:
+        by_lower[item.name.lower()].append(item.name)
+        stem = PurePosixPath(item.name).stem
+        if not item.name.isascii():
+            yield Hit(item.name, "The name has letters outside ASCII.")
+        elif not item.name.isprintable():
+            yield Hit(item.name, "The name has control characters.")
+        elif re.search(r'[<>:"|?*\\]| $|^ |\.\.', item.name) or stem.lower() in RESERVED_ON_WINDOWS:
+            yield Hit(item.name, "Windows can't have this name.")
+        elif len(item.name) > MAX_NAME:
+            yield Hit(item.name, f"The name has {len(item.name)} letters; caches add more to it.")
+    for names in by_lower.values():
+        if len(names) > 1:
+            yield Hit(names[1], f"Windows and macOS can't tell it from {names[0]}.")
+
+
+def junk(seen: Examined) -> Iterator[Hit]:
+    """Files that systems and editors leave behind."""
+    for name in seen.dataset.others:
+        file = PurePosixPath(name).name
+        if (
+            file in JUNK
+            or (file.startswith(".") and not file.endswith(".lock"))
+            or file.endswith(("~", ".bak", ".tmp"))
+        ):
+            yield Hit(name, "The file belongs to a system or an editor, not to the dataset.")
+
+
+def stale_cache(seen: Examined) -> Iterator[Hit]:
+    """A cache of latents or sizes beside the pictures."""
+    for name in seen.dataset.others:
+        path = PurePosixPath(name)
+        if path.parent.as_posix() == IMAGES_NAME and (
+            path.suffix == ".npz" or path.name == "metadata_cache.json"
+        ):
+            yield Hit(
+                name, "sd-scripts left a cache here; it is read again even when the picture has changed."
+            )
+
+
+def orphan_mask(seen: Examined) -> Iterator[Hit]:
+    """A mask for no picture."""
+    stems = {PurePosixPath(item.name).stem for item in seen.items}
+    for name in seen.dataset.others:
+        path = PurePosixPath(name)
+        if (
+            path.parts[0] == MASKS_NAME
+            and path.suffix.lower() in _PICTURE_SUFFIXES
+            and path.stem not in stems
+        ):
+            yield Hit(name, "The mask has no picture of the same name.")
+
+
+MASKS_NAME, ORIGINALS_NAME, MAX_NAME = "masks", "originals", 120
+JUNK = {".DS_Store", "Thumbs.db", "desktop.ini", "ehthumbs.db"}
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jxl", ".heic"}  # fmt: skip
-KNOWN_FILES = {CAPTIONS_NAME, METADATA_NAME, LOCK_NAME}

@@ -12,9 +12,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ..clip_tokens import ClipTokens
 from ..dataset import Dataset, DatasetItem
+from ..dataset_lock import Lock
 from ..forbidding import Forbidding
 from ..pictures import PictureFacts
+from ..settings import TrainingSettings
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: dict[str, Severity] = {"E": "error", "W": "warning", "I": "info"}
@@ -32,8 +35,34 @@ class LintSettings(Forbidding):
     """Fewer pictures are reported: a character needs variety."""
     max_pictures: Annotated[int, Field(ge=1)] = 200
     """More pictures are reported: quality beats number for one character."""
-    near_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 5
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 10
     """Pictures whose 256-bit difference hashes differ in at most this many bits count as nearly the same."""
+    blur_share: Share = 0.12
+    """A picture with less than this share of the median sharpness counts as blurred."""
+    min_brightness: Annotated[float, Field(ge=0, le=255)] = 25.0
+    """Mean grey value below which a picture counts as dark."""
+    max_brightness: Annotated[float, Field(ge=0, le=255)] = 250.0
+    """Mean grey value above which a picture counts as bright."""
+    min_detail: Annotated[float, Field(ge=0, le=8)] = 0.8
+    """Entropy of grey values in bits below which a picture counts as empty."""
+    odd_size_factor: Annotated[float, Field(ge=1, le=100)] = 6.0
+    """How many times more or fewer pixels than the median a picture may have."""
+    max_blocks: Annotated[float, Field(ge=1, le=100)] = 1.8
+    """Steps across the 8 px grid relative to other steps above which JPEG blocks count as visible."""
+    min_fineness: Share = 0.02
+    """Share of contrast that halving must lose; less means that the picture was enlarged."""
+    max_border: Share = 0.04
+    """Share of height or width that plain bars may fill."""
+    max_crop_share: Share = 0.12
+    """Share of a resized picture that its bucket may cut off."""
+    fused_share: Share = 0.85
+    """A tag in at least this share of the captions fuses with the trigger."""
+    common_share: Share = 0.6
+    """A tag in at least this share of the captions is mentioned."""
+    near_caption_share: Share = 0.9
+    """Captions that share this share of their words count as nearly the same."""
+    min_distinct_tags: Annotated[int, Field(ge=0)] = 12
+    """Fewer different tags over a whole set are mentioned."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +82,14 @@ class Examined:
     settings: LintSettings
     facts: Mapping[str, PictureFacts]
     trigger: str = ""
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    training_known: bool = False
+    """Whether `training` is what a person chose, so that rules about buckets may speak."""
+    tokens: ClipTokens | None = None
+    siblings: Mapping[str, str] = field(default_factory=dict)
+    """Trigger of each other dataset beside this one, by slug."""
+    lock: Lock = field(default_factory=Lock)
+    lock_problem: str = ""
 
     @property
     def items(self) -> tuple[DatasetItem, ...]:

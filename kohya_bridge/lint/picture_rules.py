@@ -1,12 +1,11 @@
-"""Rules about single pictures and about pictures beside each other (E2xx). One function each; `catalogue.py` lists them."""
+"""Rules about single pictures (20x to 22x). One function each; `catalogue.py` lists them."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from statistics import median
 
-import numpy as np
-
+from ..pictures import PictureFacts
 from .finding import Examined, Hit
 
 _REASONS = {
@@ -16,6 +15,8 @@ _REASONS = {
     "truncated": "The file is cut off: part of the picture is missing.",
     "unreadable": "The file can't be decoded as a picture.",
 }
+_TURNS = {2: "mirrored", 3: "turned by 180 degrees", 4: "mirrored upside down", 5: "turned and mirrored",
+          6: "turned by 90 degrees", 7: "turned and mirrored", 8: "turned by 270 degrees"}  # fmt: skip
 
 
 def unreadable(seen: Examined) -> Iterator[Hit]:
@@ -29,8 +30,7 @@ def unreadable(seen: Examined) -> Iterator[Hit]:
 def too_small(seen: Examined) -> Iterator[Hit]:
     """A shortest side below the minimum."""
     for item, facts in seen.readable():
-        side = min(facts.width, facts.height)
-        if side < seen.settings.min_side:
+        if min(facts.width, facts.height) < seen.settings.min_side:
             yield Hit(item.name, f"It is {facts.width} x {facts.height} px; the shortest side must be {seen.settings.min_side} px.")  # fmt: skip
 
 
@@ -42,38 +42,98 @@ def odd_aspect(seen: Examined) -> Iterator[Hit]:
             yield Hit(item.name, f"It is {facts.width} x {facts.height} px, {aspect:.1f} to 1; a bucket crops away its ends.")  # fmt: skip
 
 
-def same_picture(seen: Examined) -> Iterator[Hit]:
-    """Exactly the same pixels under two names."""
-    by_pixels = defaultdict(list)
+def turned_by_exif(seen: Examined) -> Iterator[Hit]:
+    """A picture that only looks upright because a viewer turns it."""
     for item, facts in seen.readable():
-        by_pixels[facts.pixels].append(item.name)
-    for names in by_pixels.values():
-        for name in names[1:]:
-            yield Hit(name, f"It shows exactly the same picture as {names[0]}.")
+        if facts.orientation != 1:
+            yield Hit(item.name, f"Its EXIF tag says that it is {_TURNS[facts.orientation]}.")
 
 
-def nearly_the_same(seen: Examined) -> Iterator[Hit]:
-    """Pictures that differ by scale, compression or a mirror only."""
-    known = [(item.name, facts) for item, facts in seen.readable()]
-    if len(known) < 2:
-        return
-    straight, mirrored = _bits([f.dhash for _, f in known]), _bits([f.mirrored_dhash for _, f in known])
-    for other, word in ((straight, "nearly the same as"), (mirrored, "nearly the mirror image of")):
-        close = np.argwhere(np.triu(_differing(straight, other), 1) <= seen.settings.near_duplicate_bits)
-        told = set()
-        for first, second in close:
-            same = known[first][1].pixels == known[second][1].pixels
-            if second > first and second not in told and not same:
-                told.add(second)
-                yield Hit(known[second][0], f"It is {word} {known[first][0]}.")
+def transparent(seen: Examined) -> Iterator[Hit]:
+    """Transparent parts."""
+    yield from _each(seen, lambda facts: facts.transparent, lambda facts: "It has transparent parts.")
 
 
-def _bits(hashes: list[str]) -> np.ndarray:
-    raw = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(len(hashes), -1)
-    return np.unpackbits(raw, axis=1).astype(np.float32)
+def unusual_mode(seen: Examined) -> Iterator[Hit]:
+    """CMYK, 16 bits or floating point."""
+    plain = {"RGB", "RGBA", "L", "LA", "P", "PA", "1", "RGBX"}
+    yield from _each(
+        seen, lambda facts: facts.mode not in plain, lambda facts: f"Its pixels are stored as {facts.mode}."
+    )
 
 
-def _differing(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Hamming distances (N, N) as two matrix products; pairs on and below the diagonal are set out of reach."""
-    distances = one @ (1 - other).T + (1 - one) @ other.T
-    return distances + np.tril(np.full(distances.shape, 1e6, np.float32))
+def colour_profile(seen: Examined) -> Iterator[Hit]:
+    """Colours that mean something else than sRGB."""
+    yield from _each(seen, lambda facts: bool(facts.profile), lambda facts: f"Its colour profile is {facts.profile[:60]!r}, not sRGB.")  # fmt: skip
+
+
+def animated(seen: Examined) -> Iterator[Hit]:
+    """More than one frame."""
+    yield from _each(
+        seen, lambda facts: facts.animated, lambda facts: "It is animated; only its first frame is trained."
+    )
+
+
+def grey_among_colour(seen: Examined) -> Iterator[Hit]:
+    """A grey picture in a coloured set."""
+    grey = [item.name for item, facts in seen.readable() if facts.look.colour < 1.0]
+    if 0 < len(grey) < sum(1 for _ in seen.readable()) / 2:
+        for name in grey:
+            yield Hit(name, "It is grey while most others are coloured.")
+
+
+def blurred(seen: Examined) -> Iterator[Hit]:
+    """Far less sharp than the others."""
+    if typical := _median(seen, lambda facts: facts.look.sharpness):
+        limit = typical * seen.settings.blur_share
+        yield from _each(seen, lambda facts: facts.look.sharpness < limit, lambda facts: f"It is far less sharp than the others ({facts.look.sharpness:.0f}; half of them are above {typical:.0f}).")  # fmt: skip
+
+
+def dark(seen: Examined) -> Iterator[Hit]:
+    """Nearly black."""
+    yield from _each(seen, lambda facts: facts.look.brightness < seen.settings.min_brightness, lambda facts: f"It is very dark (mean {facts.look.brightness:.0f} of 255).")  # fmt: skip
+
+
+def bright(seen: Examined) -> Iterator[Hit]:
+    """Nearly white."""
+    yield from _each(seen, lambda facts: facts.look.brightness > seen.settings.max_brightness, lambda facts: f"It is very bright (mean {facts.look.brightness:.0f} of 255).")  # fmt: skip
+
+
+def empty_looking(seen: Examined) -> Iterator[Hit]:
+    """Hardly anything in it."""
+    yield from _each(seen, lambda facts: facts.look.detail < seen.settings.min_detail, lambda facts: f"There is hardly anything in it ({facts.look.detail:.1f} bits of detail).")  # fmt: skip
+
+
+def odd_size(seen: Examined) -> Iterator[Hit]:
+    """A picture of quite another size than the rest."""
+    typical = _median(seen, lambda facts: facts.width * facts.height)
+    for item, facts in seen.readable():
+        factor = facts.width * facts.height / typical if typical else 1.0
+        if not 1 / seen.settings.odd_size_factor <= factor <= seen.settings.odd_size_factor:
+            yield Hit(item.name, f"It has {factor:.1f} times as many pixels as the others ({facts.width} x {facts.height}).")  # fmt: skip
+
+
+def jpeg_blocks(seen: Examined) -> Iterator[Hit]:
+    """Blocks of strong JPEG compression."""
+    yield from _each(seen, lambda facts: facts.look.blocks > seen.settings.max_blocks, lambda facts: "Blocks of strong JPEG compression can be seen.")  # fmt: skip
+
+
+def enlarged(seen: Examined) -> Iterator[Hit]:
+    """A small picture made large."""
+    yield from _each(seen, lambda facts: facts.look.fineness < seen.settings.min_fineness, lambda facts: f"It has no fine detail for {facts.width} x {facts.height} px: it was enlarged, or is out of focus.")  # fmt: skip
+
+
+def letterboxed(seen: Examined) -> Iterator[Hit]:
+    """Plain bars at two edges."""
+    yield from _each(seen, lambda facts: facts.look.border > seen.settings.max_border, lambda facts: f"Plain bars fill {facts.look.border:.0%} of its height or width.")  # fmt: skip
+
+
+def _each(
+    seen: Examined, wrong: Callable[[PictureFacts], bool], say: Callable[[PictureFacts], str]
+) -> Iterator[Hit]:
+    return (Hit(item.name, say(facts)) for item, facts in seen.readable() if wrong(facts))
+
+
+def _median(seen: Examined, value: Callable[[PictureFacts], float]) -> float:
+    values = [value(facts) for _, facts in seen.readable()]
+    return median(values) if len(values) >= 5 else 0.0

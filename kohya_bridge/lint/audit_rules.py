@@ -1,0 +1,163 @@
+"""Rules about all captions together (12x): what fuses with the trigger, what is said the same, what is said two ways.
+
+One function each; `catalogue.py` lists them. Tags are the comma-separated parts of a caption, in lower case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from .finding import Examined, Hit
+
+SYNONYMS = (
+    ("smile", "smiling"), ("laughing", "laugh"), ("glasses", "eyeglasses", "spectacles"),
+    ("close-up", "closeup", "close up"), ("grey hair", "gray hair"), ("t-shirt", "tshirt", "tee"),
+    ("blonde hair", "blond hair", "yellow hair"), ("red hair", "ginger hair", "copper hair", "orange hair"),
+    ("standing", "stands"), ("sitting", "seated", "sits"), ("outdoors", "outside"), ("indoors", "inside"),
+    ("white background", "plain white background"), ("bob cut", "bob"), ("twintails", "twin tails", "pigtails"),
+)  # fmt: skip
+PROSE_WORDS = {
+    "a",
+    "an",
+    "the",
+    "with",
+    "is",
+    "are",
+    "of",
+    "in",
+    "on",
+    "and",
+    "wearing",
+    "while",
+    "her",
+    "his",
+    "their",
+}
+
+
+def fused(seen: Examined) -> Iterator[Hit]:
+    """Words that stand in nearly every caption beside the trigger."""
+    yield from _common(seen, seen.settings.fused_share, 1.01)
+
+
+def often_said(seen: Examined) -> Iterator[Hit]:
+    """Words that stand in most captions."""
+    yield from _common(seen, seen.settings.common_share, seen.settings.fused_share)
+
+
+def half_absorbed(seen: Examined) -> Iterator[Hit]:
+    """A trait that is meant to be absorbed and is captioned now and then."""
+    tags, total = _tag_counts(seen), sum(1 for _ in seen.captioned())
+    for word in seen.dataset.metadata.absorb:
+        count = tags[word.lower()]
+        if 0 < count < total:
+            yield Hit("", f"{word!r} is meant to be absorbed and stands in {count} of {total} captions.")
+
+
+def class_word_missing(seen: Examined) -> Iterator[Hit]:
+    """A caption without the class word."""
+    word = seen.dataset.metadata.class_word.lower()
+    for item in seen.captioned():
+        if word and not re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", item.caption.lower()):
+            yield Hit(item.name, f"The caption does not say the class word {word!r}.")
+
+
+def same_caption(seen: Examined) -> Iterator[Hit]:
+    """Two pictures with one caption."""
+    groups = defaultdict(list)
+    for item in seen.captioned():
+        groups[frozenset(_tags(item.caption))].append(item.name)
+    for names in groups.values():
+        for name in names[1:]:
+            yield Hit(name, f"It has the same caption as {names[0]}.")
+
+
+def nearly_same_caption(seen: Examined) -> Iterator[Hit]:
+    """Two long captions that differ in a word or two."""
+    known = [
+        (item.name, frozenset(re.findall(r"[a-z0-9']+", item.caption.lower()))) for item in seen.captioned()
+    ]
+    for index, (name, words) in enumerate(known):
+        for other, others in known[:index]:
+            shared = len(words & others) / max(1, len(words | others))
+            if words != others and shared >= seen.settings.near_caption_share:
+                yield Hit(name, f"Its caption shares {shared:.0%} of its words with that of {other}.")
+                break
+
+
+def few_words(seen: Examined) -> Iterator[Hit]:
+    """Little variety over the whole set."""
+    counts = _tag_counts(seen)
+    total = sum(counts.values())
+    distinct = len(counts)
+    pictures = sum(1 for _ in seen.captioned())
+    if pictures >= seen.settings.min_pictures and distinct < seen.settings.min_distinct_tags:
+        yield Hit("", f"All captions together use {distinct} different tags ({total} in all).")
+
+
+def two_spellings(seen: Examined) -> Iterator[Hit]:
+    """One thing written in two ways."""
+    counts = _tag_counts(seen)
+    forms = defaultdict(set)
+    for tag in counts:
+        forms[re.sub(r"[\s_\-]+", "", tag.removesuffix("s"))].add(tag)
+    groups = [sorted(found) for found in forms.values()]
+    groups += [sorted(set(words) & set(counts)) for words in SYNONYMS]
+    for found in groups:
+        if len(found) > 1:
+            said = ", ".join(f"{tag!r} ({counts[tag]})" for tag in found)
+            yield Hit("", f"The same thing is written in several ways: {said}.")
+
+
+def two_styles(seen: Examined) -> Iterator[Hit]:
+    """Tags in some captions, sentences in others."""
+    prose = [item.name for item in seen.captioned() if _is_prose(item.caption)]
+    total = sum(1 for _ in seen.captioned())
+    if 0 < len(prose) < total:
+        fewer = (
+            prose
+            if len(prose) * 2 <= total
+            else [i.name for i in seen.captioned() if i.name not in set(prose)]
+        )
+        yield Hit(
+            "",
+            f"{len(prose)} captions are sentences and {total - len(prose)} are lists of tags, such as {fewer[0]}.",
+        )
+
+
+def contained_tag(seen: Examined) -> Iterator[Hit]:
+    """A tag that another tag of the same caption says already."""
+    for item in seen.captioned():
+        tags = _tags(item.caption)
+        short = next(
+            ((a, b) for a in tags for b in tags if a != b and len(a) > 3 and b.endswith(f" {a}")), None
+        )
+        if short and not _is_prose(item.caption):
+            yield Hit(item.name, f"{short[0]!r} is said again by {short[1]!r}.")
+
+
+def _common(seen: Examined, least: float, below: float) -> Iterator[Hit]:
+    total = sum(1 for _ in seen.captioned())
+    metadata = seen.dataset.metadata
+    meant = {seen.trigger.lower(), metadata.class_word.lower(), *(word.lower() for word in metadata.absorb)}
+    if total < 4:
+        return
+    for tag, count in _tag_counts(seen).most_common():
+        if tag not in meant and least <= count / total < below:
+            yield Hit("", f"{tag!r} stands in {count} of {total} captions and will be tied to the trigger.", f"Leave it out of all captions, or list it under `absorb` in metadata.yaml if that is meant: - {tag}")  # fmt: skip
+
+
+def _tag_counts(seen: Examined) -> Counter[str]:
+    """In how many captions each tag stands; sentences count by their clauses."""
+    return Counter(tag for item in seen.captioned() for tag in dict.fromkeys(_tags(item.caption)))
+
+
+def _tags(caption: str) -> list[str]:
+    return [tag for tag in (re.sub(r"\s+", " ", part).strip(" .").lower() for part in re.split(r"[,\n]", caption)) if tag]  # fmt: skip
+
+
+def _is_prose(caption: str) -> bool:
+    words = re.findall(r"[a-z]+", caption.lower())
+    return len(words) >= 6 and sum(word in PROSE_WORDS for word in words) / len(words) >= 0.15

@@ -1,0 +1,128 @@
+"""Rules about the trigger (4xx): named well, in every caption, first, once. One function each; `catalogue.py` lists them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..character_options import TRIGGER
+from .finding import Examined, Hit
+
+MAX_TRIGGER_TOKENS = 5
+
+
+def no_trigger_named(seen: Examined) -> Iterator[Hit]:
+    """The dataset does not say what its trigger is."""
+    if not seen.trigger and seen.items:
+        yield Hit("metadata.yaml", "No trigger is named, so captions can't be checked for it.")
+
+
+def bad_trigger(seen: Examined) -> Iterator[Hit]:
+    """A trigger that is no plain token."""
+    if seen.trigger and not TRIGGER.fullmatch(seen.trigger):
+        plain = re.sub(r"[^a-z0-9_]+", "_", seen.trigger.lower()).strip("_")
+        fix = f"Name it {plain!r} in metadata.yaml and in every caption." if plain else ""
+        yield Hit("metadata.yaml", f"The trigger {seen.trigger!r} has other characters than a-z, 0-9 and '_'.", fix)  # fmt: skip
+
+
+def trigger_missing(seen: Examined) -> Iterator[Hit]:
+    """A caption that never says the trigger."""
+    for item in seen.captioned():
+        if seen.trigger and not positions(item.caption, seen.trigger):
+            yield Hit(item.name, f"The caption does not contain the trigger {seen.trigger!r}.")
+
+
+def trigger_not_first(seen: Examined) -> Iterator[Hit]:
+    """The trigger stands behind other words."""
+    for item in seen.captioned():
+        found = positions(item.caption, seen.trigger) if seen.trigger else []
+        if found and not positions(item.caption.split(",")[0], seen.trigger):
+            yield Hit(item.name, f"The trigger {seen.trigger!r} stands behind other tags.")
+        elif found and item.caption[: found[0]].strip(" <([{"):
+            yield Hit(item.name, f"The trigger {seen.trigger!r} is not the first word.")
+
+
+def trigger_repeated(seen: Examined) -> Iterator[Hit]:
+    """The trigger more than once."""
+    for item in seen.captioned():
+        count = len(positions(item.caption, seen.trigger)) if seen.trigger else 0
+        if count > 1:
+            yield Hit(item.name, f"The trigger {seen.trigger!r} stands {count} times in the caption.")
+
+
+def nearly_the_trigger(seen: Examined) -> Iterator[Hit]:
+    """Another spelling of the trigger."""
+    if not seen.trigger:
+        return
+    for item in seen.captioned():
+        words = re.findall(r"[A-Za-z0-9_<>\-]+(?: [A-Za-z0-9_]+)?", item.caption)
+        pieces = [word.strip("<>-") for word in words] + re.findall(r"[A-Za-z0-9_]+", item.caption)
+        other = next((word for word in pieces if _looks_like(word, seen.trigger)), None)
+        if other:
+            yield Hit(item.name, f"The caption says {other!r}; the trigger is {seen.trigger!r}.")
+
+
+def known_word(seen: Examined) -> Iterator[Hit]:
+    """A trigger that the base model knows already."""
+    if seen.tokens and TRIGGER.fullmatch(seen.trigger) and seen.tokens.count(seen.trigger) == 1:
+        yield Hit("metadata.yaml", f"The trigger {seen.trigger!r} is one token of CLIP's vocabulary: the base model has its own idea of it.", f"Name it char_{seen.trigger}, for instance.")  # fmt: skip
+
+
+def long_trigger(seen: Examined) -> Iterator[Hit]:
+    """A trigger of many tokens."""
+    count = seen.tokens.count(seen.trigger) if seen.tokens and TRIGGER.fullmatch(seen.trigger) else 0
+    if count > MAX_TRIGGER_TOKENS:
+        yield Hit("metadata.yaml", f"The trigger {seen.trigger!r} is {count} tokens long; more than {MAX_TRIGGER_TOKENS} blur it.")  # fmt: skip
+
+
+def shared_trigger(seen: Examined) -> Iterator[Hit]:
+    """One trigger for two characters."""
+    for slug, trigger in seen.siblings.items():
+        if seen.trigger and trigger == seen.trigger:
+            yield Hit("metadata.yaml", f"The dataset {slug!r} has the same trigger {trigger!r}.")
+
+
+def other_trigger_in_row(seen: Examined) -> Iterator[Hit]:
+    """A caption that was exported for another trigger."""
+    for item in seen.captioned():
+        if item.row and item.row.trigger and seen.trigger and item.row.trigger != seen.trigger:
+            yield Hit(item.name, f"captions.jsonl says it was made for {item.row.trigger!r}; the dataset's trigger is {seen.trigger!r}.")  # fmt: skip
+
+
+def two_triggers(seen: Examined) -> Iterator[Hit]:
+    """Another character's trigger in a caption."""
+    others = {trigger for trigger in seen.siblings.values() if trigger and trigger != seen.trigger}
+    for item in seen.captioned():
+        named = sorted(other for other in others if positions(item.caption, other))
+        if named:
+            yield Hit(item.name, f"The caption names another character's trigger: {', '.join(named)}.")
+
+
+def positions(text: str, trigger: str) -> list[int]:
+    """Where the trigger stands as a whole word."""
+    pattern = rf"(?<![A-Za-z0-9_]){re.escape(trigger)}(?![A-Za-z0-9_])"
+    return [match.start() for match in re.finditer(pattern, text)]
+
+
+def _looks_like(word: str, trigger: str) -> bool:
+    if word == trigger or trigger in word.split():
+        return False
+    plain = re.sub(r"[ \-]", "_", word.lower())
+    if plain == trigger:
+        return True
+    return (
+        abs(len(plain) - len(trigger)) <= 2
+        and len(trigger) >= 6
+        and "_" in plain
+        and _edits(plain, trigger) <= 2
+    )
+
+
+def _edits(one: str, other: str) -> int:
+    """Levenshtein distance."""
+    row = list(range(len(other) + 1))
+    for i, left in enumerate(one, start=1):
+        row, diagonal = [i, *row[1:]], row
+        for j, right in enumerate(other, start=1):
+            row[j] = min(row[j - 1] + 1, diagonal[j] + 1, diagonal[j - 1] + (left != right))
+    return row[-1]

@@ -1,0 +1,53 @@
+"""Rules about versions (6xx): what has changed since the dataset was trained or published.
+
+One function each; `catalogue.py` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..dataset_folder import LOCK_NAME
+from ..dataset_lock import Difference, Version, difference, version_of
+from .finding import Examined, Hit
+
+
+def damaged_lock(seen: Examined) -> Iterator[Hit]:
+    """A lock file that can't be read."""
+    if seen.lock_problem:
+        yield Hit(LOCK_NAME, seen.lock_problem)
+
+
+def changed_after_release(seen: Examined) -> Iterator[Hit]:
+    """Another state than the one a published LoRA was trained on, which nobody declared to be a new version."""
+    published = seen.lock.published()
+    if published and _now(seen).digest not in _declared(seen):
+        yield Hit(LOCK_NAME, f"{_counted(difference(published, _now(seen)))} since {published.name or 'a LoRA'} was published.")  # fmt: skip
+
+
+def changed_after_training(seen: Examined) -> Iterator[Hit]:
+    """Another state than the newest run's."""
+    trained = next((each for each in reversed(seen.lock.versions) if each.reason == "trained"), None)
+    if trained and trained.digest != _now(seen).digest:
+        yield Hit(LOCK_NAME, f"{_counted(difference(trained, _now(seen)))} since {trained.name or 'the last run'} was trained.")  # fmt: skip
+
+
+def _now(seen: Examined) -> Version:
+    hashes = {name: facts.sha256 for name, facts in seen.facts.items()}
+    return version_of(seen.dataset, hashes, reason="marked")
+
+
+def _declared(seen: Examined) -> set[str]:
+    return {each.digest for each in seen.lock.versions if each.reason in ("published", "marked")}
+
+
+def _counted(what: Difference) -> str:
+    parts = [
+        f"{len(names)} {word}"
+        for names, word in (
+            (what.added, "added"), (what.removed, "removed"), (what.changed, "changed"),
+            (what.recaptioned, "with another caption"), (what.renamed, "renamed"),
+        )
+        if names
+    ]  # fmt: skip
+    return "Pictures: " + (", ".join(parts) or "unreadable ones")

@@ -1,0 +1,145 @@
+"""What a picture looks like in numbers, cheap enough to leave decoding as the main cost of a lint.
+
+In: a decoded picture. Out: `Statistics`. Everything but the last three comes from a copy reduced to about 256 px; those
+look at a window of 512 px in the middle at full size. No judgement here: thresholds are `LintSettings`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageChops
+
+SIDE, WINDOW, JPEG_BLOCK = 256, 512, 8
+GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """`sharpness` variance of the Laplacian; `brightness`, `contrast` mean and deviation of grey (0 to 255); `colour` mean
+    spread between channels; `detail` entropy of grey in bits; `border` share of height or width under plain bars;
+    `blocks` jumps across the 8 px grid of JPEG relative to jumps inside it; `fineness` what a halving loses, relative to
+    contrast."""
+
+    sharpness: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    colour: float = 0.0
+    detail: float = 0.0
+    border: float = 0.0
+    blocks: float = 1.0
+    fineness: float = 1.0
+
+
+def statistics_of(picture: Image.Image) -> Statistics:
+    """The numbers of one RGB picture."""
+    small = _reduced(picture)
+    rgb = np.asarray(small, np.float32)
+    grey = rgb @ GREY
+    middle = _middle(picture)
+    values = {
+        "sharpness": _laplacian_variance(grey),
+        "brightness": float(grey.mean()),
+        "contrast": float(grey.std()),
+        "colour": _spread(rgb),
+        "detail": _entropy(grey),
+        "border": _border(grey),
+        "blocks": _blocks(middle),
+        "fineness": _fineness(middle),
+    }
+    return Statistics(**{name: round(value, 3) for name, value in values.items()})
+
+
+def difference_hashes(picture: Image.Image) -> tuple[str, str]:
+    """256-bit difference hashes in hex of a picture and of its mirror image.
+
+    One bit for each clear step to a brighter neighbour on a 17x16 grid of means. Source: Neal Krawetz, "Kind of Like That"
+    (2013), with a threshold of 2 grey levels, so that compression noise in flat areas sets no bits. It survives scaling
+    (up to 4 bits), re-encoding (3) and brightening (9), not cropping.
+    """
+    grid = np.asarray(picture.convert("L").resize((17, 16), Image.Resampling.BOX), np.int16)
+    return _steps(grid), _steps(grid[:, ::-1])
+
+
+def _steps(grid: np.ndarray) -> str:
+    return np.packbits(grid[:, 1:] > grid[:, :-1] + 2).tobytes().hex()
+
+
+def _reduced(picture: Image.Image) -> Image.Image:
+    factor = max(1, max(picture.size) // SIDE)
+    return picture.reduce(factor) if factor > 1 else picture
+
+
+def _middle(picture: Image.Image) -> Image.Image:
+    """A grey window in the middle, aligned to the grid of JPEG blocks."""
+    width, height = min(WINDOW, picture.width), min(WINDOW, picture.height)
+    left = (picture.width - width) // 2 // JPEG_BLOCK * JPEG_BLOCK
+    top = (picture.height - height) // 2 // JPEG_BLOCK * JPEG_BLOCK
+    return picture.crop((left, top, left + width, top + height)).convert("L")
+
+
+def _spread(rgb: np.ndarray) -> float:
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    return float((highest - lowest).mean())
+
+
+def _laplacian_variance(grey: np.ndarray) -> float:
+    if min(grey.shape) < 3:
+        return 0.0
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((around - 4 * grey[1:-1, 1:-1]).var())
+
+
+def _entropy(grey: np.ndarray) -> float:
+    shares = np.bincount(grey.astype(np.uint8).ravel(), minlength=256) / grey.size
+    shares = shares[shares > 0]
+    return float(-(shares * np.log2(shares)).sum())
+
+
+def _border(grey: np.ndarray) -> float:
+    """Share of height or width filled by a pair of plain black or white bars (letterbox or pillarbox).
+
+    A subject on a plain background is no bar: the line next to a bar must differ from it nearly everywhere.
+    """
+    best = 0.0
+    for lines in (grey, grey.T):
+        plain = (lines.std(axis=1) < 2.0) & ((lines.mean(axis=1) < 8) | (lines.mean(axis=1) > 247))
+        if plain.all():
+            continue
+        head, tail = int(np.argmin(plain)), int(np.argmin(plain[::-1]))
+        # The line at the seam is a mixture after reducing; the one behind it is all picture.
+        inner_head, inner_tail = min(head + 1, len(lines) - 1), max(len(lines) - 2 - tail, 0)
+        if head and tail and all(
+            (np.abs(lines[inner] - lines[bar].mean()) < 8).mean() < 0.35
+            for inner, bar in ((inner_head, 0), (inner_tail, -1))
+        ):  # fmt: skip
+            best = max(best, (head + tail) / len(lines))
+    return best
+
+
+def _blocks(grey: Image.Image) -> float:
+    """How much larger steps are on the 8 px grid than off it; 1 for a picture that was never a strong JPEG."""
+    if min(grey.size) < 4 * JPEG_BLOCK:
+        return 1.0
+    values = np.asarray(grey, np.int16)[:SIDE, :SIDE]
+    on, off = 0.0, 0.0
+    for axis in (0, 1):
+        steps = np.abs(np.diff(values, axis=axis)).mean(axis=1 - axis)
+        at_edge = np.arange(1, len(steps) + 1) % JPEG_BLOCK == 0
+        on, off = on + float(steps[at_edge].mean()), off + float(steps[~at_edge].mean())
+    return (on + 0.05) / (off + 0.05)
+
+
+def _fineness(grey: Image.Image) -> float:
+    """What is lost by averaging 2x2 and going back, relative to contrast: near 0 for a picture that was enlarged."""
+    if min(grey.size) < 8:
+        return 1.0
+    coarse = grey.reduce(2).resize(grey.size, Image.Resampling.BILINEAR)
+    lost = np.asarray(ImageChops.difference(grey, coarse).histogram(), np.float64)
+    values = np.arange(256)
+    shares = np.asarray(grey.histogram(), np.float64) / (grey.width * grey.height)
+    contrast = float(np.sqrt((shares * (values - (shares * values).sum()) ** 2).sum()))
+    return float(np.sqrt((lost * values**2).sum() / lost.sum())) / contrast if contrast >= 1 else 1.0
