@@ -34,8 +34,8 @@ from scripts.base_layouts import (
 Tensors = dict[str, np.ndarray]
 
 DEMO_UNET = UNetShape(
-    in_channels=4, out_channels=4, channels=(320,), res_blocks=(1,), down_depths=((1,),), up_depths=((1, 1),),
-    middle_depth=1, context_dim=768, linear_projection=False, vector_dim=None,
+    in_channels=4, out_channels=4, channels=(320,), res_blocks=(1,), down_depths=((1,),), up_depths=((0, 1),),
+    middle_depth=None, context_dim=768, linear_projection=False, vector_dim=None,
 )  # fmt: skip
 TINY_SD15_UNET = UNetShape(
     in_channels=4, out_channels=4, channels=(32, 64), res_blocks=(1, 1), down_depths=((1,), (0,)),
@@ -122,8 +122,10 @@ def _pass_through(tensors: Tensors, shape: UNetShape) -> None:
     first[np.arange(width), channel, 1, 1] += sign
     last = tensors[f"{UNET_PREFIX}out.2.weight"]
     last[:] *= 0.1
-    last[channel, np.arange(width), 1, 1] += sign * (4 / width)
+    last[channel, np.arange(width), 1, 1] += sign * (8 / width)
     for name in tensors:
+        if name.endswith(("out_layers.3.weight", "proj_out.weight")):
+            tensors[name][:] *= 0.5
         if name.endswith("skip_connection.weight"):
             tensors[name][:] *= 0.3
             tensors[name][np.arange(width), np.arange(width), 0, 0] += 1.0

@@ -12,3 +12,19 @@ def comfy(tmp_path_factory):
     host.start()
     yield host
     host.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_sd15(tmp_path_factory):
+    """A tiny SD 1.5 checkpoint in LDM layout."""
+    from tests.bases import make_tiny_base
+
+    return make_tiny_base(tmp_path_factory.mktemp("sd15"), "sd15")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory):
+    """A tiny SDXL checkpoint in SGM layout, with both text encoders."""
+    from tests.bases import make_tiny_base
+
+    return make_tiny_base(tmp_path_factory.mktemp("sdxl"), "sdxl")

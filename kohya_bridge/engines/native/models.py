@@ -208,7 +208,8 @@ def unet_config(shape: UNetShape, family: str) -> dict[str, Any]:
         "in_channels": shape.in_channels,
         "out_channels": shape.out_channels,
         "block_out_channels": shape.channels,
-        "layers_per_block": shape.res_blocks,
+        # one number where it is the same at every level: diffusers' own single-file loader wants it so
+        "layers_per_block": shape.res_blocks[0] if len(set(shape.res_blocks)) == 1 else shape.res_blocks,
         "down_block_types": tuple(
             "CrossAttnDownBlock2D" if any(depths) else "DownBlock2D" for depths in shape.down_depths
         ),

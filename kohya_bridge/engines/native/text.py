@@ -130,13 +130,15 @@ def text_body(encoder: torch.nn.Module) -> Any:
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
-    """CLIP's tokenizer from a folder with `vocab.json` and `merges.txt`; its length limit is always 77.
+    """CLIP's tokenizer from a folder with `vocab.json` and `merges.txt` (or `tokenizer.json`, as transformers 5 saves).
+
+    Its length limit is always 77, whatever the folder says (ComfyUI's says 8192).
 
     Raises:
         NotFound: a file is missing. InvalidInput: it is not CLIP's vocabulary.
     """
     missing = [name for name in ("vocab.json", "merges.txt") if not (Path(folder) / name).is_file()]
-    if missing:
+    if missing and not (Path(folder) / "tokenizer.json").is_file():
         raise NotFound(
             f"The tokenizer folder {Path(folder).name} has no {' and no '.join(missing)}.",
             "Point to ComfyUI's comfy/sd1_tokenizer.",
