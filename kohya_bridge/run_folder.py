@@ -33,6 +33,14 @@ class ChildIdentity:
     boot_id: str
     argv: tuple[str, ...]
     attempt: int
+    start_ticks: int | None = None
+    """The kernel's own start time (Linux): unlike `started` it stands when the clock is corrected."""
+    keeper: dict[str, Any] | None = None
+    """The process that waits for this one, as a `processes.ProcessMark`."""
+    ended: float | None = None
+    """When the desk or the keeper closed the attempt, in seconds since the epoch."""
+    exit_code: int | None = None
+    """How it ended; None while it runs, and when nobody was there to see it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class RunFolder:
     environment_file = property(lambda self: self.dir / "environment.json")
     best_file = property(lambda self: self.dir / "best.json")
     queue_file = property(lambda self: self.dir / "queued.json")
+    launch_file = property(lambda self: self.dir / "launch.json")
+    stopping_file = property(lambda self: self.dir / "stopping.json")
     held_prompt_file = property(lambda self: self.dir / "held_prompt.json")
     checkpoints_dir = property(lambda self: self.dir / "checkpoints")
     states_dir = property(lambda self: self.dir / "states")
@@ -68,6 +78,11 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         return bool(self.plan_file.is_file())
+
+    @property
+    def is_published(self) -> bool:
+        """Whether a LoRA of this run was packaged; the run is then its proof of origin."""
+        return any(self.dir.glob("package/*/package.json"))
 
     def plan(self) -> TrainingPlan:
         return read_plan(self.plan_file)

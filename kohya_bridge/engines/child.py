@@ -24,6 +24,7 @@ from typing import Any
 
 from ..errors import BridgeError, StorageError
 from ..events import EventLog, read_events
+from ..lora_check import lora_problems
 from ..run_state import fold
 from ..trackers import Trackers
 
@@ -96,6 +97,8 @@ class Reporter:
         self.clock = clock
         self.step = 0
         self.total = 0
+        self.final: tuple[Path, int] | None = None
+        """The final LoRA and its step, once it is saved."""
         self._ema: float | None = None
         self._last_step_time: float | None = None
         self._seconds: float | None = None
@@ -166,6 +169,8 @@ class Reporter:
             bytes=target.stat().st_size,
             final=final,
         )
+        if final:
+            self.final = target, step
         return target
 
     def state(self, step: int, *, keep: int) -> None:
@@ -190,7 +195,7 @@ class Reporter:
         self, outcome: str, *, problem: str = "", fix: str = "", evidence: str = "", code: str = ""
     ) -> None:
         try:
-            self.write_losses()
+            write_losses(self.run_dir)
         except OSError:  # losses.json can be made again; the verdict must not be lost with it
             traceback.print_exc()
         self.log.write(
@@ -204,20 +209,6 @@ class Reporter:
             code=code,
         )
 
-    def write_losses(self) -> None:
-        """`losses.json`: the loss series as the events tell it; derived, so it may be deleted and made again."""
-        state = fold(read_events(self.run_dir / "events.jsonl"))
-        series = {
-            "columns": ["step", "loss", "loss_ema", "lr"],
-            "losses": state.losses,
-            "validations": [
-                {key: row.get(key) for key in ("step", "loss", "psnr")} for row in state.validations
-            ],
-        }
-        temporary = self.run_dir / "losses.json.tmp"
-        temporary.write_text(json.dumps(series), encoding="utf-8")
-        os.replace(temporary, self.run_dir / "losses.json")
-
     @contextmanager
     def state_folder(self, step: int) -> Any:
         """A folder to fill with a resume state; it gets its real name only when the block ends without an error."""
@@ -228,6 +219,19 @@ class Reporter:
         yield partial
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
+
+
+def write_losses(run_dir: Path) -> None:
+    """`losses.json`: the loss series as the events tell it; derived, so it may be deleted and made again."""
+    state = fold(read_events(run_dir / "events.jsonl"))
+    series = {
+        "columns": ["step", "loss", "loss_ema", "lr"],
+        "losses": state.losses,
+        "validations": [{key: row.get(key) for key in ("step", "loss", "psnr")} for row in state.validations],
+    }
+    temporary = run_dir / "losses.json.tmp"
+    temporary.write_text(json.dumps(series), encoding="utf-8")
+    os.replace(temporary, run_dir / "losses.json")
 
 
 class Child:
@@ -267,6 +271,19 @@ class Child:
         self.report._last_step_time = None  # the pause is no part of a step's time
         return wanted
 
+    def _prove_result(self) -> None:
+        """Only a run that left a final LoRA, whole and finite, may say that it completed."""
+        if not isinstance(self.report, Reporter):
+            return  # one of several processes: the first one writes, and proves
+        final = self.report.final
+        problems = ["No final LoRA was saved."] if final is None else lora_problems(final[0], steps=final[1])
+        if problems:
+            raise ChildFailure(
+                f"Training ended without a usable LoRA: {' '.join(problems)}",
+                "The log says what happened last; resume trains the missing part again.",
+                code="no_result",
+            )
+
     def guarded(self, train: Callable[[], None]) -> int:
         """Run `train` and turn however it ends into the one `run_finished` event and an exit code.
 
@@ -284,6 +301,7 @@ class Child:
         report = self.report
         try:
             train()
+            self._prove_result()
             report.finished("completed")
             return EXIT_COMPLETED
         except StopRequested as stop:

@@ -1,0 +1,75 @@
+"""`python -m kohya_bridge <verb>`: the shell's door to everything that the nodes do.
+
+In: a command line. Out: text or JSON, and an exit code of `cli/exit_codes.py`. What a person can mend is told as problem and
+fix; the traceback, theirs or ours, goes to `logs/shell.log` of the workspace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+
+from .cli import data, exit_codes, health, results, steering, training
+from .cli.context import Context
+from .cli.parsing import Verbs
+from .engines.contract import Engine
+from .errors import BridgeError
+
+MODULES = (data, training, steering, results, health)
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, Verbs]:
+    """The parser of the whole command line, and its verbs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kohya_bridge",
+        description="Train a LoRA of a character: prompts, dataset, training, judging, packaging.",
+        epilog="Exit codes are listed in docs/cli.md.",
+    )
+    verbs = Verbs(parser)
+    for module in MODULES:
+        module.add(verbs)
+    return parser, verbs
+
+
+def main(arguments: Sequence[str] | None = None, *, engines: Mapping[str, Engine] | None = None) -> int:
+    """Run one command line and return its exit code. `engines` replaces the registry's."""
+    parsed = make_parser()[0].parse_args(arguments)
+    context = Context(parsed, engines=engines)
+    try:
+        code: int = parsed.action(context, parsed)
+        return code
+    except BridgeError as error:
+        _keep_traceback(context)
+        context.out.error(error)
+        return exit_codes.of_error(error)
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        sys.stderr.close()
+        return exit_codes.DONE
+    except Exception as error:  # the outermost edge: whatever it is, the person gets a sentence
+        log = _keep_traceback(context)
+        context.out.error(
+            BridgeError(f"Something went wrong: {type(error).__name__}: {error}", f"See {log}.")
+        )
+        return exit_codes.UNEXPECTED
+
+
+def _keep_traceback(context: Context) -> str:
+    log_file = context.workspace.logs_dir / "shell.log"
+    try:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with open(log_file, "a", encoding="utf-8") as log:
+            log.write(
+                f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv[1:])}\n{traceback.format_exc()}"
+            )
+    except OSError:
+        return "the message above; the log could not be written"
+    return str(log_file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What a verb says: plain lines, coloured where a person looks on, or JSON for a program.
+
+In: sentences, rows and results. Out: text on stdout, errors on stderr. With `--json`, stdout carries JSON lines only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import BridgeError
+
+
+class Output:
+    """Where a verb writes. `person` is True when somebody looks at a terminal."""
+
+    def __init__(self, *, as_json: bool):
+        self.as_json = as_json
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.person = self.console.is_terminal and not as_json
+
+    def say(self, sentence: str = "") -> None:
+        """A line for a person; nothing with `--json`."""
+        if not self.as_json:
+            print(sentence, flush=True)
+
+    def emit(self, value: Any) -> None:
+        """A line of JSON; nothing without `--json`."""
+        if self.as_json:
+            print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Rows under their headings: a drawn table on a terminal, tab-separated lines in a pipe."""
+        cells = [["" if each is None else str(each) for each in row] for row in rows]
+        if self.as_json:
+            return
+        if not self.person:
+            for row in [list(columns), *cells]:
+                self.say("\t".join(row))
+            return
+        drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for row in cells:
+            drawn.add_row(*row)
+        self.console.print(drawn, markup=False)
+
+    def error(self, error: BridgeError) -> None:
+        """A problem with its fix: on stderr, or as JSON on stdout."""
+        if self.as_json:
+            kind = type(error).__name__
+            self.emit({"error": {"kind": kind, "problem": error.problem, "fix": error.fix}})
+        else:
+            print(error.problem, file=sys.stderr)
+            if error.fix:
+                print(f"Fix: {error.fix}", file=sys.stderr)

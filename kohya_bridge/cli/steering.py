@@ -1,0 +1,186 @@
+"""Verbs about runs that exist: runs, status, watch, stop, pause, unpause, move, delete, advance.
+
+In: run ids. Out: what is going on, or a request to the run. Every verb returns at once but `watch`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from ..run_folder import RunFolder
+from ..run_state import RunState
+from ..run_summary import RunSummary
+from . import exit_codes
+from .context import Context
+from .following import describe
+from .parsing import Verbs
+from .training import show_to_the_end
+
+
+def add(verbs: Verbs) -> None:
+    runs = verbs.add("runs", list_runs, "List every run, the newest first.")
+    runs.add_argument("slug", nargs="?", help="only runs of this character")
+    status = verbs.add("status", show_status, "Show a run, or what trains now and what waits.")
+    status.add_argument("run", nargs="?", help="run id, or its first digits")
+    watch = verbs.add("watch", watch_run, "Follow a run to its end; Ctrl-C leaves it alone.")
+    watch.add_argument(
+        "run", nargs="?", help="run id, or its first digits (default: the one that trains now)"
+    )
+    stop = verbs.add("stop", stop_run, "Ask a run to stop after its step, with LoRA and state saved.")
+    stop.add_argument("run", help="run id, or its first digits")
+    stop.add_argument(
+        "--at-once", action="store_true", help="interrupt it now, and kill it if it does not end"
+    )
+    for name, action, summary in (
+        ("pause", pause_run, "Hold a run at its next step; it keeps the GPU slot."),
+        ("unpause", unpause_run, "Let a paused run go on."),
+        ("delete", delete_run, "Move a run that is over into the workspace's trash."),
+    ):
+        verbs.add(name, action, summary).add_argument("run", help="run id, or its first digits")
+    move = verbs.add("move", move_run, "Give a waiting run another place in the queue.")
+    move.add_argument("run", help="run id, or its first digits")
+    move.add_argument("position", type=int, help="1 is next")
+    verbs.add(
+        "advance", advance, "Close what has died and start the next run in the queue, if the slot is free."
+    )
+
+
+def list_runs(context: Context, arguments: argparse.Namespace) -> int:
+    rows = [row for row in context.desk.runs() if arguments.slug in (None, row.slug)]
+    for row in rows:
+        context.out.emit(row.__dict__)
+    if not rows:
+        context.out.say(f"No runs in {context.workspace.root}.")
+        return exit_codes.DONE
+    context.out.table(
+        ("run", "character", "status", "step", "engine", "preset", "base model", "best", "since"),
+        [_row(row) for row in rows],
+    )
+    return exit_codes.DONE
+
+
+def _row(row: RunSummary) -> tuple[object, ...]:
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created))
+    place = f" ({row.queue_position})" if row.queue_position else ""
+    step = f"{row.step}/{row.total}"
+    return (
+        row.run_id,
+        row.slug,
+        row.status + place,
+        step,
+        row.engine,
+        row.preset,
+        row.base_model,
+        row.best_step,
+        since,
+    )
+
+
+def show_status(context: Context, arguments: argparse.Namespace) -> int:
+    desk, out = context.desk, context.out
+    desk.reconcile()
+    if arguments.run:
+        run = desk.run(arguments.run)
+        _show_run(context, run, desk.state(run.run_id))
+        return exit_codes.DONE
+    living = [run for run in desk.slot.open_attempts() if desk.is_alive(run.run_id)]
+    out.emit({"training": [run.run_id for run in living], "queue": desk.queue()})
+    for run in living:
+        out.say(f"{run.slug}/{run.run_id}: {describe(desk.state(run.run_id))}")
+    for run_id in desk.queue():
+        out.say(f"{desk.run(run_id).slug}/{run_id}: {describe(desk.state(run_id))}")
+    if not living and not desk.queue():
+        out.say("Nothing trains and nothing waits.")
+    return exit_codes.DONE
+
+
+def _show_run(context: Context, run: RunFolder, state: RunState) -> None:
+    out = context.out
+    out.emit({"run_id": run.run_id, "slug": run.slug, "dir": str(run.dir), "state": state.to_json()})
+    out.say(f"{run.slug}/{run.run_id}: {describe(state)}")
+    for label, value in _details(run, state):
+        out.say(f"  {label:<12}{value}")
+
+
+def _details(run: RunFolder, state: RunState) -> list[tuple[str, Any]]:
+    plan = run.plan()
+    rows = [
+        ("problem", f"{state.problem} {state.fix}".strip()),
+        ("base model", f"{plan.base_model.name} ({plan.base_model.family})"),
+        ("dataset", f"{plan.dataset.slug}, {plan.dataset.images} pictures"),
+        ("engine", f"{plan.engine} {plan.engine_version}, preset {plan.preset or 'none'}"),
+        ("checkpoints", ", ".join(str(row["step"]) for row in state.checkpoints)),
+        ("best", state.best["reason"] if state.best else ""),
+        ("folder", run.dir),
+    ]
+    return [(label, value) for label, value in rows if value]
+
+
+def watch_run(context: Context, arguments: argparse.Namespace) -> int:
+    desk = context.desk
+    desk.reconcile()
+    run_id = arguments.run or _what_trains(context)
+    if run_id is None:
+        context.out.say("Nothing trains and nothing waits.")
+        return exit_codes.DONE
+    return show_to_the_end(context, desk.run(run_id), interrupt_stops=False)
+
+
+def _what_trains(context: Context) -> str | None:
+    living = [run.run_id for run in context.desk.slot.open_attempts()]
+    return next(iter([*living, *context.desk.queue()]), None)
+
+
+def stop_run(context: Context, arguments: argparse.Namespace) -> int:
+    run = context.desk.run(arguments.run)
+    context.desk.stop(run.run_id, at_once=arguments.at_once)
+    state = context.desk.state(run.run_id)
+    context.out.emit({"run_id": run.run_id, "asked": "stop", "status": state.status})
+    if state.is_finished:
+        context.out.say(f"Run {run.run_id} is {state.status}.")
+    else:
+        when = "now" if arguments.at_once else "after its step, with LoRA and state saved"
+        context.out.say(f"Asked run {run.run_id} to stop {when}.")
+    return exit_codes.DONE
+
+
+def pause_run(context: Context, arguments: argparse.Namespace) -> int:
+    return _asked(context, arguments.run, "pause", context.desk.pause)
+
+
+def unpause_run(context: Context, arguments: argparse.Namespace) -> int:
+    return _asked(context, arguments.run, "unpause", context.desk.unpause)
+
+
+def _asked(context: Context, run_id: str, what: str, ask: Any) -> int:
+    run = context.desk.run(run_id)
+    ask(run.run_id)
+    context.out.emit({"run_id": run.run_id, "asked": what})
+    context.out.say(f"Asked run {run.run_id} to {what}.")
+    return exit_codes.DONE
+
+
+def delete_run(context: Context, arguments: argparse.Namespace) -> int:
+    run = context.desk.run(arguments.run)
+    kept = context.desk.delete(run.run_id)
+    context.out.emit({"run_id": run.run_id, "moved_to": str(kept)})
+    context.out.say(f"Moved run {run.run_id} to {kept}.")
+    return exit_codes.DONE
+
+
+def move_run(context: Context, arguments: argparse.Namespace) -> int:
+    run = context.desk.run(arguments.run)
+    context.desk.move(run.run_id, arguments.position)
+    context.out.emit({"queue": context.desk.queue()})
+    context.out.say("Queue: " + ", ".join(context.desk.queue()))
+    return exit_codes.DONE
+
+
+def advance(context: Context, arguments: argparse.Namespace) -> int:
+    context.desk.reconcile()
+    living = [run.run_id for run in context.desk.slot.open_attempts()]
+    context.out.emit({"training": living, "queue": context.desk.queue()})
+    context.out.say(f"Training: {', '.join(living) or 'nothing'}. Waiting: {len(context.desk.queue())}.")
+    return exit_codes.DONE

@@ -1,0 +1,298 @@
+"""The desk: the one place that nodes, routes and the shell talk to.
+
+In: a workspace, the folders of ComfyUI's model lists, and what a person asks for. Out: runs. It checks everything first,
+never trains the same plan twice, and can be thrown away at any time: another desk on the same workspace, in this process
+or the next, knows all that it knew. It imports neither torch nor ComfyUI.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import supervisor
+from .comfy_folders import default_tokenizer_dir
+from .disk_need import LEAST_FREE_BYTES
+from .engines.contract import Engine, MachinePaths
+from .engines.registry import load_engines
+from .errors import Conflict, Unavailable
+from .events import read_events_from
+from .held_prompt import HeldPrompt, keep
+from .places import Places
+from .plan import TrainingPlan, TrainingRequest, plan_differences
+from .plan_paths import paths_of, refuse_changed_dataset
+from .preflight import Check, check_request
+from .run_folder import RunFolder
+from .run_state import RunState, fold
+from .run_summary import RunSummary, summarise
+from .settling import completion_problems, revoke_completion
+from .slot import Slot
+from .stop_ladder import AT_ONCE, SOFT, Rung
+from .watch import OnEvent, Watcher
+from .workspace import Workspace, write_atomically
+
+
+class Desk:
+    """See the module. `engines` replaces the registry's, by name."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        checkpoint_dirs: Sequence[Path] = (),
+        lora_dirs: Sequence[Path] = (),
+        tokenizer_dir: Path | None = None,
+        engines: Mapping[str, Engine] | None = None,
+        least_free_bytes: int = LEAST_FREE_BYTES,
+    ):
+        self.workspace = workspace
+        self.engines = load_engines() if engines is None else engines
+        self.places = Places(
+            workspace, checkpoint_dirs, lora_dirs, tokenizer_dir or default_tokenizer_dir(), least_free_bytes
+        )
+        self.slot = Slot(workspace)
+        self._watcher: Watcher | None = None
+        self._folded: dict[RunFolder, tuple[int, RunState]] = {}
+
+    # --- asking ----------------------------------------------------------------------------------------------------
+
+    def check(self, request: TrainingRequest) -> Check:
+        """What would happen on `submit`: the plan, the engine and why, and every obstacle.
+
+        Raises:
+            InvalidInput, NotFound, Unavailable: the request is wrong; all that is wrong with it at once.
+        """
+        check = check_request(request, self.places, self.engines)
+        before = self._newest_other_run(check.plan)
+        if before is None:
+            return check
+        return replace(
+            check, changes=tuple(plan_differences(before.plan(), check.plan)), compared_with=before.run_id
+        )
+
+    def runs(self) -> list[RunSummary]:
+        """Every run of the workspace, the newest first."""
+        rows = [summarise(run, self._state(run)) for run in self.slot.runs()]
+        return sorted(rows, key=lambda row: (row.created, row.run_id), reverse=True)
+
+    def run(self, run_id: str) -> RunFolder:
+        """The folder of a run by its id or an unambiguous beginning of it. Raises NotFound."""
+        return RunFolder(self.workspace.find_run(run_id))
+
+    def state(self, run_id: str) -> RunState:
+        """What the events of a run tell so far."""
+        return self._state(self.run(run_id))
+
+    def is_alive(self, run_id: str) -> bool:
+        """Whether the run's trainer works now."""
+        return supervisor.trainer_lives(self.run(run_id))
+
+    def queue(self) -> list[str]:
+        """Ids of the waiting runs, the next one first."""
+        return [order.run.run_id for order in self.slot.line()]
+
+    # --- starting --------------------------------------------------------------------------------------------------
+
+    def submit(self, what: Check | TrainingRequest, *, held_prompt: HeldPrompt | None = None) -> RunFolder:
+        """The run of this plan, now living, waiting, or completed: it is never trained twice.
+
+        A living or waiting run is attached to, a completed one returned, a stopped or failed one resumed from its newest
+        state (from the beginning if it has none). `held_prompt` waits in the run folder until the run has finished.
+
+        Raises:
+            Refused: something stands in the way (`Check.blocking`).
+            Conflict: the dataset changed between `check` and now.
+        """
+        check = what if isinstance(what, Check) else self.check(what)
+        plan = check.plan
+        run = RunFolder(self.workspace.run_dir(plan.character, plan.run_id))
+        with self.slot.locked():
+            if not self._is_settled_well(run) and not self._is_under_way(run):
+                check.refuse_if_blocked()
+                refuse_changed_dataset(plan, check.paths)
+                if not run.exists:
+                    write_atomically(run.plan_file, plan.to_yaml())
+                self._order(run, plan, check.paths)
+            if held_prompt is not None:
+                keep(run, held_prompt)
+        return run
+
+    def resume(self, run_id: str) -> RunFolder:
+        """Go on with a stopped or failed run from its newest state, from the beginning if it has none.
+
+        A living or waiting run is left alone, a paused one goes on. Raises NotFound or Conflict when its dataset or base
+        model are not what they were.
+        """
+        run = self.run(run_id)
+        with self.slot.locked():
+            if self._is_under_way(run):
+                run.withdraw("pause")
+            elif not self._is_settled_well(run):
+                plan = run.plan()
+                self._order(run, plan, paths_of(run, plan, self.places))
+        return run
+
+    def _order(self, run: RunFolder, plan: TrainingPlan, paths: MachinePaths) -> None:
+        engine = self._engine_of(plan)
+        saved = run.latest_state()
+        command = engine.command(run, plan, paths, resume=saved[1] if saved else None)
+        self.slot.enqueue(run, command)
+
+    # --- steering --------------------------------------------------------------------------------------------------
+
+    def stop(self, run_id: str, *, at_once: bool = False, rungs: Sequence[Rung] | None = None) -> None:
+        """Ask a run to stop: after the step, with LoRA and state saved; `at_once` interrupts and soon kills it.
+
+        Returns at once: the keeper beside the trainer climbs the ladder, also when this process ends. A waiting run
+        leaves the queue. Nothing happens to a run that has ended.
+        """
+        run = self.run(run_id)
+        if self.slot.leave(run):
+            return
+        if supervisor.trainer_lives(run):
+            climbed = rungs if rungs is not None else AT_ONCE if at_once else SOFT
+            run.ask("stop", rungs=[{"how": each.how, "seconds": each.seconds} for each in climbed])
+
+    def pause(self, run_id: str) -> None:
+        """Hold the trainer at its next step; it keeps the slot. Raises Conflict if the run does not train."""
+        self._ask_living(run_id, "pause")
+
+    def unpause(self, run_id: str) -> None:
+        """Let a paused run go on."""
+        self.run(run_id).withdraw("pause")
+
+    def checkpoint_now(self, run_id: str) -> None:
+        """Save a LoRA at the next step. Raises Conflict if the run does not train."""
+        self._ask_living(run_id, "checkpoint")
+
+    def sample_now(self, run_id: str) -> None:
+        """Render a sample at the next step. Raises Conflict if the run does not train."""
+        self._ask_living(run_id, "sample")
+
+    def move(self, run_id: str, position: int) -> None:
+        """Put a waiting run at `position` of the queue, 1 being next. Raises Conflict if it does not wait."""
+        self.slot.move(self.run(run_id), position)
+
+    def delete(self, run_id: str) -> Path:
+        """Move a run and its validations to `trash/` and return where they are now.
+
+        Raises:
+            Conflict: it trains or waits, or a LoRA of it was published.
+        """
+        run = self.run(run_id)
+        with self.slot.locked():
+            if self._is_under_way(run):
+                raise Conflict(f"Run {run.run_id} is not over.", "Stop it first.")
+            if run.is_published:
+                raise Conflict(
+                    f"A LoRA of run {run.run_id} was published; the run is its proof of origin.",
+                    "Delete the published package first.",
+                )
+            target = self.workspace.trash_dir / f"{run.slug}-{run.run_id}-{time.strftime('%Y%m%d-%H%M%S')}"
+            target.mkdir(parents=True)
+            shutil.move(run.dir, target / "run")
+            validations = self.workspace.validation_dir(run.slug, run.run_id)
+            if validations.is_dir():
+                shutil.move(validations, target / "validations")
+            self._folded.pop(run, None)
+            self.slot.touch()
+        return target
+
+    # --- living with it --------------------------------------------------------------------------------------------
+
+    def reconcile(self) -> None:
+        """Bring the records in line with what is: living trainers are kept, dead ones marked failed with the step at
+        which they died, the next in line is started. For the start of a process; `start_watching` calls it too."""
+        self.slot.close_orphans()
+
+    def start_watching(self, on_event: OnEvent) -> None:
+        """Call `on_event(run, event)` for every new event of every run, from one thread, until `stop_watching`."""
+        if self._watcher is None:
+            self.reconcile()
+            self._watcher = Watcher(self.slot, on_event)
+            self._watcher.start()
+
+    def stop_watching(self) -> None:
+        """End the thread. Runs and queue go on."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.stop()
+
+    def wait(
+        self,
+        run_id: str,
+        *,
+        on_state: Callable[[RunState], None] = lambda state: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        poll_s: float = 0.25,
+    ) -> RunState:
+        """Follow a run to its end and return the final state, checked and settled.
+
+        `on_state` is called at every change, `should_stop` at every look. When that first answers True the run is asked
+        to stop softly; what either raises ends the waiting, not the run.
+        """
+        run = self.run(run_id)
+        told, asked = None, False
+        while True:
+            self.slot.advance()
+            supervisor.reap()
+            over = not self._is_under_way(run)
+            state = self._state(run)
+            if state != told:
+                on_state(state)
+                told = state
+            if over:
+                return state
+            if should_stop() and not asked:
+                self.stop(run.run_id)
+                asked = True
+            time.sleep(poll_s)
+
+    def runs_with_held_prompts(self) -> list[RunFolder]:
+        """Finished runs for which a prompt still waits, such as after ComfyUI was closed meanwhile."""
+        return [
+            run for run in self.slot.runs() if run.held_prompt_file.exists() and self._state(run).is_finished
+        ]
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _state(self, run: RunFolder) -> RunState:
+        offset, state = self._folded.get(run, (0, RunState()))
+        fresh = list(read_events_from(run.events_file, offset))
+        if fresh:
+            state = fold((event for event, _ in fresh), state)
+            self._folded[run] = (fresh[-1][1], state)
+        return state
+
+    def _is_under_way(self, run: RunFolder) -> bool:
+        """Whether a run waits, trains, or has ended and is just being settled."""
+        return run.queue_file.exists() or supervisor.trainer_lives(run) or supervisor.keeper_lives(run)
+
+    def _is_settled_well(self, run: RunFolder) -> bool:
+        """Whether a run is complete and its result still there; one whose result is gone is marked failed."""
+        if self._is_under_way(run) or not run.exists or self._state(run).status != "completed":
+            return False
+        problems = completion_problems(run)
+        if problems:
+            revoke_completion(run, problems)
+        return not problems
+
+    def _ask_living(self, run_id: str, control: str) -> None:
+        run = self.run(run_id)
+        if not supervisor.trainer_lives(run):
+            raise Conflict(f"Run {run.run_id} does not train now.", "Resume it first.")
+        run.ask(control)
+
+    def _engine_of(self, plan: TrainingPlan) -> Engine:
+        engine = self.engines.get(plan.engine)
+        if engine is None:
+            raise Unavailable(f"The {plan.engine} engine is not part of this installation.", "See `doctor`.")
+        return engine
+
+    def _newest_other_run(self, plan: TrainingPlan) -> RunFolder | None:
+        folder = self.workspace.runs_dir / plan.character
+        others = [each for each in folder.glob("*/plan.yaml") if each.parent.name != plan.run_id]
+        return RunFolder(max(others, key=lambda each: each.stat().st_mtime).parent) if others else None

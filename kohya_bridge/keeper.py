@@ -1,0 +1,148 @@
+"""The keeper: a small process beside every trainer, which starts it, ends it when asked, and closes the books.
+
+In: `python -m kohya_bridge.keeper RUN_DIR [--adopt]` with `launch.json` there. Out: `run.json`, the trainer's exit code, signals
+when `control/stop` says so, and in the end the settled run and the next one in line. Detached, so that closing ComfyUI
+stops neither a run nor the queue. It knows nothing of training, and loads the rest of the pack only when the trainer is
+gone: while it waits it holds a few MiB.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import processes
+from .processes import ProcessMark
+from .stop_ladder import AT_ONCE, Ladder, requested_rungs
+from .workspace import write_atomically
+
+POLL_S = 0.1
+LEFTOVER_GRACE_S = 5.0
+
+
+class Keeper:
+    """The life of one attempt, from outside the trainer's process."""
+
+    def __init__(self, run_dir: Path):
+        self.dir = run_dir
+        self.trainer: subprocess.Popen[bytes] | None = None
+        self.mark: ProcessMark | None = None
+        self.ladder: Ladder | None = None
+
+    def start(self) -> str:
+        """Start the trainer that `launch.json` names. Returns "" or why it could not be started."""
+        launch = json.loads((self.dir / "launch.json").read_text("utf-8"))
+        try:
+            with open(self.dir / "train.log", "ab", buffering=0) as log:
+                self.trainer = subprocess.Popen(
+                    launch["argv"],
+                    cwd=launch["cwd"],
+                    env={**os.environ, **launch["environment"]},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    **processes.detached(),
+                )
+        except OSError as error:
+            return f"{error.strerror or error}: {error.filename or launch['argv'][0]}"
+        self.mark = processes.mark(self.trainer.pid)
+        self._sign({**self.mark.to_json(), "argv": launch["argv"], "attempt": launch["attempt"]})
+        return ""
+
+    def adopt(self) -> str:
+        """Take over a trainer whose keeper was killed. Its exit code will stay unknown: only a parent is told."""
+        identity = json.loads((self.dir / "run.json").read_text("utf-8"))
+        self.mark = ProcessMark(*(identity[name] for name in ("pid", "started", "boot_id", "start_ticks")))
+        self._sign(identity)
+        self.tell("A new keeper watches over the trainer; the former one is gone.")
+        return ""
+
+    def _sign(self, identity: dict[str, Any]) -> None:
+        identity = {**identity, "keeper": processes.mark(os.getpid()).to_json()}
+        write_atomically(self.dir / "run.json", json.dumps(identity, indent=1))
+
+    def wait(self) -> int | None:
+        """Wait for the trainer's end, climbing the stop ladder when a stop is asked for. Returns its exit code."""
+        while not self._ended():
+            self._look_for_stop()
+            if self.ladder:
+                self.ladder.step()
+            time.sleep(POLL_S)
+        self._end_leftovers()
+        return self.trainer.wait() if self.trainer else None
+
+    def _ended(self) -> bool:
+        """Whether the trainer has ended, leaving it unreaped where the system can: its pid then names its group still."""
+        assert self.mark is not None
+        if self.trainer is None:
+            return not processes.lives(self.mark)
+        if processes.WINDOWS:
+            return self.trainer.poll() is not None
+        return os.waitid(os.P_PID, self.mark.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _look_for_stop(self) -> None:
+        """Begin a ladder on the first request; a request to stop at once replaces a patient one."""
+        assert self.mark is not None
+        rungs = requested_rungs(self.dir / "control" / "stop")
+        if rungs is None or (self.ladder and (self.ladder.rungs == rungs or self.ladder.rungs == AT_ONCE)):
+            return
+        pid = self.mark.pid
+        self.ladder = Ladder(
+            rungs,
+            send=lambda how: processes.signal_group(pid, how),
+            tell=self.tell,
+            file=self.dir / "stopping.json",
+        )
+
+    def _end_leftovers(self) -> None:
+        """End what the trainer started and left behind: it would go on holding GPU memory."""
+        if self.trainer is None:
+            return  # the trainer's pid is reaped and may be given to somebody else: no group to speak of
+        pid = self.trainer.pid
+        for how in ("terminate", "kill"):
+            left = processes.group_members(pid)
+            if not left:
+                return
+            self.tell(f"The trainer left {len(left)} process(es) behind; sending {how}.")
+            processes.signal_group(pid, how)
+            until = time.monotonic() + LEFTOVER_GRACE_S
+            while time.monotonic() < until and processes.group_members(pid):
+                time.sleep(POLL_S)
+
+    def tell(self, sentence: str) -> None:
+        """A line of ours in `train.log`, the one place that is open to two writers while the trainer lives."""
+        line = f"[keeper {time.strftime('%H:%M:%S')}] {sentence}\n"
+        with open(self.dir / "train.log", "ab", buffering=0) as log:
+            log.write(line.encode())
+
+
+def main(run_dir: Path, *, adopt: bool) -> int:
+    """Start or adopt the trainer of a run folder and stay until the run is settled."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Whoever wants the trainer stopped leaves a request. A handler, not SIG_IGN: the trainer would inherit that.
+        signal.signal(number, _stay)
+    keeper = Keeper(run_dir)
+    failure = keeper.adopt() if adopt else keeper.start()
+    print(json.dumps({"failure": failure}), flush=True)  # the desk waits for this line
+    sys.stdout.close()
+    if failure:
+        return 1
+    code = keeper.wait()
+    from .slot import Slot  # only now: pydantic and the rest weigh more than this whole process
+
+    Slot.of_run(run_dir).close_attempt(run_dir, exit_code=code)
+    return 0
+
+
+def _stay(number: int, frame: object) -> None:
+    """Take no notice of a signal that was meant for the terminal's foreground."""
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), adopt="--adopt" in sys.argv[2:]))

@@ -1,0 +1,145 @@
+"""Processes: which one is meant, whether it still lives, and how to reach everything that it started.
+
+In: a pid. Out: a `ProcessMark` that survives on disk and is never mistaken for another process (pids are given again, and
+after a reboot they start over), and signals to a whole group. POSIX and Windows differ only in this file. It starts
+nothing. Standard library and psutil, so that the keeper of a run stays small.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+WINDOWS = sys.platform == "win32"
+_SAME_START_S = 1.0  # psutil derives the start from a boot time that the system's clock corrections move
+_SAME_BOOT_S = 120.0
+
+
+@dataclass(frozen=True)
+class ProcessMark:
+    """One process on one machine since one boot. `start_ticks` (Linux) is the kernel's own start time, which no clock
+    correction moves; `started` is psutil's `create_time()` in seconds since the epoch."""
+
+    pid: int
+    started: float
+    boot_id: str
+    start_ticks: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def mark(pid: int) -> ProcessMark:
+    """The mark of a living process. Raises `psutil.NoSuchProcess` when it is gone already."""
+    return ProcessMark(pid, psutil.Process(pid).create_time(), boot_id(), _start_ticks(pid))
+
+
+def lives(marked: ProcessMark) -> bool:
+    """Whether that very process still runs. A zombie has ended; a pid that was given again or a reboot is another one."""
+    if not _same_boot(marked.boot_id, boot_id()):
+        return False
+    try:
+        process = psutil.Process(marked.pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return False
+        ticks = _start_ticks(marked.pid)
+        if ticks is not None and marked.start_ticks is not None:
+            return ticks == marked.start_ticks
+        return abs(process.create_time() - marked.started) < _SAME_START_S
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # somebody else's process: never one that we started
+        return False
+
+
+def boot_id() -> str:
+    """Names this boot of this machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return f"boot-{psutil.boot_time():.0f}"
+
+
+def _same_boot(one: str, other: str) -> bool:
+    if one.startswith("boot-") and other.startswith("boot-"):
+        return abs(float(one[5:]) - float(other[5:])) < _SAME_BOOT_S
+    return one == other
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Field 22 of /proc/<pid>/stat: clock ticks between boot and the process's start (proc_pid_stat(5))."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def detached() -> dict[str, Any]:
+    """Arguments for `Popen` with which the child outlives its parent and the parent's terminal, in a group of its own."""
+    if WINDOWS:
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW  # type: ignore[attr-defined]
+        return {"creationflags": flags | subprocess.CREATE_BREAKAWAY_FROM_JOB}  # type: ignore[attr-defined]
+    return {"start_new_session": True}
+
+
+def signal_group(pid: int, how: str) -> bool:
+    """Send `interrupt`, `terminate` or `kill` to the group that `pid` leads. False when nobody is there any more.
+
+    Windows knows no soft signals for a process without our console: interrupt is Ctrl-Break, the others end the tree.
+    """
+    if WINDOWS:
+        return _signal_tree_on_windows(pid, how)
+    number = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill": signal.SIGKILL}[how]
+    try:
+        os.killpg(pid, number)
+        return True
+    except (ProcessLookupError, PermissionError):
+        return False
+
+
+def _signal_tree_on_windows(pid: int, how: str) -> bool:
+    try:
+        process = psutil.Process(pid)
+        if how == "interrupt":
+            process.send_signal(signal.CTRL_BREAK_EVENT)  # type: ignore[attr-defined]
+            return True
+        for each in [*process.children(recursive=True), process]:
+            each.kill()
+        return True
+    except psutil.NoSuchProcess:
+        return False
+
+
+def group_members(leader: int) -> list[int]:
+    """Pids of the living processes in the group of `leader` other than itself (data loaders, launchers)."""
+    if WINDOWS:
+        return []
+    found = []
+    for process in psutil.process_iter():
+        try:
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and process.pid != leader and os.getpgid(process.pid) == leader:
+                found.append(process.pid)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def describe_exit(code: int | None) -> str:
+    """An exit code in words: `exit code 3`, or the signal's name when one ended the process."""
+    if code is None:
+        return "how it ended is not known"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

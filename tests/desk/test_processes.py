@@ -1,0 +1,87 @@
+"""A process is recognised again for certain: not a zombie, not its pid's next owner, not one from before a reboot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from kohya_bridge import processes
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+@pytest.fixture
+def sleeper():
+    child = subprocess.Popen(SLEEPER, **processes.detached())
+    yield child
+    child.kill()
+    child.wait()
+
+
+def test_a_running_process_lives_and_a_killed_and_reaped_one_does_not(sleeper):
+    marked = processes.mark(sleeper.pid)
+    assert processes.lives(marked)
+    sleeper.kill()
+    sleeper.wait()
+    assert not processes.lives(marked)
+
+
+def test_a_zombie_does_not_live(sleeper):
+    marked = processes.mark(sleeper.pid)
+    os.kill(sleeper.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    assert os.path.exists(f"/proc/{sleeper.pid}"), "nobody has reaped it yet"
+    assert not processes.lives(marked)
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_ours(sleeper):
+    marked = processes.mark(sleeper.pid)
+    assert not processes.lives(replace(marked, start_ticks=marked.start_ticks - 100))
+    assert not processes.lives(replace(marked, start_ticks=None, started=marked.started - 100))
+
+
+def test_a_corrected_clock_does_not_kill_a_living_process(sleeper):
+    marked = processes.mark(sleeper.pid)
+    assert processes.lives(replace(marked, started=marked.started + 3600))
+
+
+def test_nothing_from_before_a_reboot_lives(sleeper):
+    marked = processes.mark(sleeper.pid)
+    assert not processes.lives(replace(marked, boot_id="8e0cf0b0-0000-0000-0000-000000000000"))
+
+
+def test_a_detached_child_leads_a_session_of_its_own(sleeper):
+    assert os.getsid(sleeper.pid) == sleeper.pid != os.getsid(0)
+
+
+def test_killing_a_group_reaches_the_grandchildren():
+    script = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen({SLEEPER!r}); print(child.pid, flush=True); time.sleep(60)"
+    )
+    leader = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, **processes.detached()
+    )
+    grandchild = int(leader.stdout.readline())
+    marked = processes.mark(grandchild)
+    assert processes.group_members(leader.pid) == [grandchild]
+    processes.signal_group(leader.pid, "kill")
+    leader.wait()
+    leader.stdout.close()
+    until = time.monotonic() + 5
+    while processes.lives(marked) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not processes.lives(marked)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(7, "exit code 7"), (-9, "killed by SIGKILL"), (None, "how it ended is not known")]
+)
+def test_an_exit_code_is_told_in_words(code, words):
+    assert processes.describe_exit(code) == words

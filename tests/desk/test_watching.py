@@ -1,0 +1,80 @@
+"""Every event of every run reaches the listener once and in order, and watching nothing costs nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from kohya_bridge.watch import POLL_S
+from tests.desk.conftest import request
+from tests.doubles.quick_engine import QuickEngine
+
+
+def wait_until(condition, *, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def finished(heard, run) -> bool:
+    return any(each == run and event["kind"] == "run_finished" for each, event in heard)
+
+
+def test_a_listener_hears_every_event_once_and_in_order(desk):
+    heard = []
+    desk.start_watching(lambda run, event: heard.append((run, event)))
+    run = desk.submit(request())
+    desk.wait(run.run_id, poll_s=0.05)
+    wait_until(lambda: finished(heard, run))
+    time.sleep(3 * POLL_S)
+    assert [event for _, event in heard] == list(run.events())
+
+
+def test_events_of_a_run_that_another_desk_started_are_heard_too(desk_with):
+    heard = []
+    desk_with().start_watching(lambda run, event: heard.append((run, event)))
+    other = desk_with(QuickEngine(seconds_per_step=0.01))
+    run = other.submit(request())
+    wait_until(lambda: finished(heard, run))
+
+
+def test_what_happened_before_is_not_repeated(desk):
+    run = desk.submit(request())
+    desk.wait(run.run_id, poll_s=0.05)
+    heard = []
+    desk.start_watching(lambda run, event: heard.append((run, event)))
+    time.sleep(3 * POLL_S)
+    assert heard == []
+
+
+def test_a_listener_that_fails_does_not_end_the_watch(desk):
+    heard = []
+
+    def fail_once(run, event):
+        heard.append((run, event))
+        if len(heard) == 1:
+            raise RuntimeError("a listener's fault")
+
+    desk.start_watching(fail_once)
+    run = desk.submit(request())
+    wait_until(lambda: finished(heard, run))
+
+
+def test_the_thread_has_a_name_and_an_end(desk):
+    desk.start_watching(lambda run, event: None)
+    assert "wizdroid-watch" in [thread.name for thread in threading.enumerate()]
+    desk.start_watching(lambda run, event: None)
+    assert [thread.name for thread in threading.enumerate()].count("wizdroid-watch") == 1
+    desk.stop_watching()
+    assert "wizdroid-watch" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_watching_while_nothing_happens_costs_next_to_no_time(desk):
+    for seed in range(2):
+        desk.wait(desk.submit(request(settings={"seed": seed})).run_id, poll_s=0.05)
+    desk.start_watching(lambda run, event: None)
+    time.sleep(0.5)
+    before = time.process_time()
+    time.sleep(2)
+    assert time.process_time() - before < 0.02

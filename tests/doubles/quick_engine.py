@@ -1,0 +1,64 @@
+"""A trainer for tests: it keeps the whole child contract and trains nothing, so a run takes a fraction of a second.
+
+`QuickEngine` is what the desk sees; `quick_trainer.py` is the child. Steps can be slow, and the child can misbehave on
+request: see `MODES`. It is named after a real engine because plans know only those.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kohya_bridge.engines.contract import (
+    Command,
+    MachinePaths,
+    Problem,
+    python_module_command,
+    write_child_file,
+)
+from kohya_bridge.plan import TrainingPlan
+from kohya_bridge.run_folder import RunFolder
+
+MODES = {
+    "": "train as told",
+    "ignore_signals": "take no notice of control files, SIGINT and SIGTERM",
+    "die_mid_line": "end at step `at` in the middle of an event line, as a killed writer does",
+    "exit": "end at step `at` with exit code 7 and no word",
+    "crash": "raise at step `at`",
+    "lie": "say that it completed without ever saving a LoRA",
+    "nan": "save a final LoRA with a number that is not finite",
+    "chatter": "write two MiB to the log at every step",
+    "grandchild": "start a process that would outlive it",
+    "no_package": "die while importing, before training begins",
+    "disk_full": "write the LoRA to a full device",
+}
+TRAINER = Path(__file__).with_name("quick_trainer.py")
+
+
+@dataclass(frozen=True)
+class QuickEngine:
+    """The engine that the desk is given instead of a real one. `obstacles` are what it answers to `problems`."""
+
+    seconds_per_step: float = 0.0
+    mode: str = ""
+    at: int = 3
+    interpreter: str = sys.executable
+    obstacles: tuple[Problem, ...] = ()
+    name: str = "native"
+
+    def version(self) -> str:
+        return "quick-1"
+
+    def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
+        return list(self.obstacles)
+
+    def command(
+        self, run: RunFolder, plan: TrainingPlan, paths: MachinePaths, *, resume: Path | None
+    ) -> Command:
+        quick = {
+            key: value for key, value in asdict(self).items() if key in ("seconds_per_step", "mode", "at")
+        }
+        write_child_file(run, plan, paths, resume=resume, quick=quick)
+        environment = python_module_command("-").environment
+        return Command((self.interpreter, str(TRAINER), str(run.dir)), run.dir, environment)
