@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from ..errors import Unavailable
 from ..run_folder import RunFolder
 from ..workspace import Workspace
 from .cells import Checkpoint, GridPlan
+from .encoders import find_encoder
 from .manifest import Sampling
 from .measures import Encoder, GridMeasures, StrengthAdvice, Variant, measure_grid, recommend_strength
-from .reference import reference_pictures
+from .reference import Reference, reference_pictures
 from .save import SavedGrid, save_grid
 
 
@@ -41,15 +43,15 @@ def judge(
 ) -> Judged:
     """Measure and save. `texts` go into each cell's PNG (ComfyUI's `prompt` and `workflow`).
 
+    Without `encoder` the best one on this machine is used, else the thumbnail; the report says which.
+
     Raises:
         InvalidInput, Conflict, StorageError: as `save_grid`.
     """
     workspace = workspace or Workspace.at(run.dir.parents[2])
     plan = run.plan()
     reference = reference_pictures(workspace, plan)
-    measures = measure_grid(
-        grid, pictures, training=reference.training, held_out=reference.held_out, encoder=encoder
-    )
+    measures, note = _measured(grid, pictures, reference, encoder or find_encoder(workspace))
     saved = save_grid(
         workspace.validation_dir(run.slug, run.run_id),
         grid,
@@ -63,7 +65,19 @@ def judge(
     )
     checkpoints = dict.fromkeys(each.checkpoint for each in measures.variants if each.checkpoint)
     advice = {each: recommend_strength(measures, each) for each in checkpoints}
-    return Judged(saved, measures, advice, _report(grid, measures, advice, saved, reference.note))
+    return Judged(saved, measures, advice, _report(grid, measures, advice, saved, note))
+
+
+def _measured(
+    grid: GridPlan, pictures: dict[str, Image.Image], reference: Reference, encoder: Encoder | None
+) -> tuple[GridMeasures, str]:
+    """The measures and a note; an encoder that fails costs its better eye, not the grid that was rendered."""
+    apart = {"training": reference.training, "held_out": reference.held_out}
+    try:
+        return measure_grid(grid, pictures, **apart, encoder=encoder), reference.note
+    except Unavailable as error:
+        note = "\n".join(filter(None, [reference.note, f"{error.problem} {error.fix}"]))
+        return measure_grid(grid, pictures, **apart), note
 
 
 def _report(

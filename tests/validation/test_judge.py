@@ -11,6 +11,7 @@ from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.validation.cells import Checkpoint, Prompt, plan_cells
 from kohya_bridge.validation.judge import judge
 from kohya_bridge.validation.manifest import Sampling
+from kohya_bridge.validation.measures import ThumbnailEncoder
 from kohya_bridge.validation.reference import reference_pictures
 from kohya_bridge.workspace import Workspace
 
@@ -62,7 +63,7 @@ def judged(folder, workspace):
     pictures = {
         each.key: Image.blend(noise(100 + each.seed), target, 0.3 * each.strength) for each in grid.renders
     }
-    return judge(folder, grid, pictures, sampling=SAMPLING)
+    return judge(folder, grid, pictures, sampling=SAMPLING, encoder=ThumbnailEncoder())
 
 
 def test_the_report_names_the_strength_the_numbers_and_what_they_were_measured_with(run):
