@@ -15,7 +15,7 @@ def comfy(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_sd15(tmp_path_factory):
+def sd15_file(tmp_path_factory):
     """A tiny SD 1.5 checkpoint in LDM layout."""
     from tests.bases import make_tiny_base
 
@@ -23,7 +23,7 @@ def tiny_sd15(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_sdxl(tmp_path_factory):
+def sdxl_file(tmp_path_factory):
     """A tiny SDXL checkpoint in SGM layout, with both text encoders."""
     from tests.bases import make_tiny_base
 

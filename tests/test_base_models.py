@@ -52,15 +52,15 @@ def test_distilled_layouts_are_read_too(shape):
     assert read_unet_shape(tensors) == shape
 
 
-def test_the_families_are_told_apart(tiny_sd15, tiny_sdxl):
-    found = inspect_base_model(tiny_sd15), inspect_base_model(tiny_sdxl)
+def test_the_families_are_told_apart(sd15_file, sdxl_file):
+    found = inspect_base_model(sd15_file), inspect_base_model(sdxl_file)
     assert [each.family for each in found] == ["sd15", "sdxl"]
     assert {each.prediction_type for each in found} == {"epsilon"}
     assert not any(each.prediction_is_stated for each in found)
 
 
-def test_marker_tensors_say_that_a_model_predicts_velocity_down_to_pure_noise(tiny_sdxl, tmp_path):
-    found = inspect_base_model(saved_with(tiny_sdxl, tmp_path / "v.safetensors", add=["v_pred", "ztsnr"]))
+def test_marker_tensors_say_that_a_model_predicts_velocity_down_to_pure_noise(sdxl_file, tmp_path):
+    found = inspect_base_model(saved_with(sdxl_file, tmp_path / "v.safetensors", add=["v_pred", "ztsnr"]))
     assert (found.prediction_type, found.zero_terminal_snr, found.prediction_is_stated) == (
         "v_prediction",
         True,
@@ -68,15 +68,15 @@ def test_marker_tensors_say_that_a_model_predicts_velocity_down_to_pure_noise(ti
     )
 
 
-def test_modelspec_metadata_says_what_a_model_predicts(tiny_sd15, tmp_path):
-    file = saved_with(tiny_sd15, tmp_path / "v.safetensors", metadata={"modelspec.prediction_type": "v"})
+def test_modelspec_metadata_says_what_a_model_predicts(sd15_file, tmp_path):
+    file = saved_with(sd15_file, tmp_path / "v.safetensors", metadata={"modelspec.prediction_type": "v"})
     assert inspect_base_model(file).prediction_type == "v_prediction"
 
 
-def test_a_header_gives_access_to_single_tensors(tiny_sd15):
-    header = read_header(tiny_sd15)
+def test_a_header_gives_access_to_single_tensors(sd15_file):
+    header = read_header(sd15_file)
     name = f"{UNET}out.2.bias"
-    assert np.array_equal(np.frombuffer(read_tensor(header, name), np.float16), load_file(tiny_sd15)[name])
+    assert np.array_equal(np.frombuffer(read_tensor(header, name), np.float16), load_file(sd15_file)[name])
 
 
 def lora(file):
@@ -168,8 +168,8 @@ def test_a_file_that_is_no_base_model_is_named_for_what_it_is(write, says, tmp_p
     assert "\n" not in caught.value.problem
 
 
-def test_every_truncation_of_a_checkpoint_is_noticed(tiny_sd15, tmp_path):
-    whole = tiny_sd15.read_bytes()
+def test_every_truncation_of_a_checkpoint_is_noticed(sd15_file, tmp_path):
+    whole = sd15_file.read_bytes()
     file = tmp_path / "cut.safetensors"
     for length in (1, 7, 8, 100, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:length])
@@ -200,7 +200,7 @@ def test_a_missing_file_is_not_found(tmp_path):
 
 
 def test_a_folder_that_is_no_diffusers_model_is_refused(tmp_path):
-    with pytest.raises(InvalidInput, match="model_index.json"):
+    with pytest.raises(InvalidInput, match=r"model_index\.json"):
         inspect_base_model(tmp_path)
 
 
@@ -211,9 +211,9 @@ def test_a_folder_that_is_no_diffusers_model_is_refused(tmp_path):
         ("cond_stage_model.", "no text encoder"),
     ],
 )
-def test_a_checkpoint_without_a_part_that_training_needs_is_refused(tiny_sd15, tmp_path, dropped, says):
+def test_a_checkpoint_without_a_part_that_training_needs_is_refused(sd15_file, tmp_path, dropped, says):
     with pytest.raises(InvalidInput, match=says):
-        inspect_base_model(saved_with(tiny_sd15, tmp_path / "part.safetensors", drop=[dropped]))
+        inspect_base_model(saved_with(sd15_file, tmp_path / "part.safetensors", drop=[dropped]))
 
 
 def test_the_refiner_is_recognised(tmp_path):

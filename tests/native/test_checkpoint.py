@@ -41,7 +41,7 @@ REDUCED = {
 
 @pytest.fixture(params=FAMILIES)
 def file(request):
-    return request.getfixturevalue(f"tiny_{request.param}")
+    return request.getfixturevalue(f"{request.param}_file")
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ def test_weights_come_straight_in_the_target_format(file, dtype):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
-def test_weights_in_the_files_own_format_are_not_copied(tiny_sd15):
-    base = load_tiny(tiny_sd15, dtype=torch.float16)
+def test_weights_in_the_files_own_format_are_not_copied(sd15_file):
+    base = load_tiny(sd15_file, dtype=torch.float16)
     place = base.unet.conv_in.weight.data_ptr()
-    mapped = [line.split() for line in open("/proc/self/maps") if line.rstrip().endswith(str(tiny_sd15))]
+    mapped = [line.split() for line in open("/proc/self/maps") if line.rstrip().endswith(str(sd15_file))]
     spans = [tuple(int(end, 16) for end in words[0].split("-")) for words in mapped]
     assert any(begin <= place < end for begin, end in spans)
 
@@ -157,32 +157,32 @@ def changed(tmp_path, source, change):
     return save_fp32(tmp_path, "changed", tensors)
 
 
-def test_a_tensor_without_a_place_is_named(tiny_sd15, tmp_path):
+def test_a_tensor_without_a_place_is_named(sd15_file, tmp_path):
     def add(tensors):
         tensors["model.diffusion_model.input_blocks.1.0.surprise.weight"] = np.zeros(3, np.float32)
 
     with pytest.raises(InvalidInput, match=r"input_blocks\.1\.0\.surprise\.weight"):
-        load_tiny(changed(tmp_path, tiny_sd15, add))
+        load_tiny(changed(tmp_path, sd15_file, add))
 
 
-def test_a_missing_tensor_is_named(tiny_sd15, tmp_path):
+def test_a_missing_tensor_is_named(sd15_file, tmp_path):
     def remove(tensors):
         del tensors["model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"]
 
     with pytest.raises(InvalidInput, match=r"attn1\.to_q\.weight is missing"):
-        load_tiny(changed(tmp_path, tiny_sd15, remove))
+        load_tiny(changed(tmp_path, sd15_file, remove))
 
 
-def test_a_tensor_of_the_wrong_shape_is_named(tiny_sdxl, tmp_path):
+def test_a_tensor_of_the_wrong_shape_is_named(sdxl_file, tmp_path):
     def cut(tensors):
         name = "conditioner.embedders.1.model.transformer.resblocks.0.mlp.c_fc.weight"
         tensors[name] = tensors[name][:, :-1]
 
     with pytest.raises(InvalidInput, match=r"mlp\.fc1\.weight is \(512, 127\)"):
-        load_tiny(changed(tmp_path, tiny_sdxl, cut))
+        load_tiny(changed(tmp_path, sdxl_file, cut))
 
 
-def test_old_buffers_and_schedules_beside_the_weights_do_no_harm(tiny_sd15, tmp_path):
+def test_old_buffers_and_schedules_beside_the_weights_do_no_harm(sd15_file, tmp_path):
     def add(tensors):
         tensors["cond_stage_model.transformer.text_model.embeddings.position_ids"] = np.arange(
             77, dtype=np.float32
@@ -190,16 +190,16 @@ def test_old_buffers_and_schedules_beside_the_weights_do_no_harm(tiny_sd15, tmp_
         tensors["alphas_cumprod"] = np.zeros(1000, np.float32)
         tensors["model_ema.decay"] = np.zeros((), np.float32)
 
-    assert load_tiny(changed(tmp_path, tiny_sd15, add)).family == "sd15"
+    assert load_tiny(changed(tmp_path, sd15_file, add)).family == "sd15"
 
 
-def test_another_family_than_planned_is_refused(tiny_sd15):
+def test_another_family_than_planned_is_refused(sd15_file):
     with pytest.raises(InvalidInput, match="the plan says sdxl"):
-        load_base(tiny_sd15, family="sdxl", tokenizer_dir=tokenizer_dir())
+        load_base(sd15_file, family="sdxl", tokenizer_dir=tokenizer_dir())
 
 
-def test_only_the_parts_asked_for_are_loaded(tiny_sd15):
-    base = load_base(tiny_sd15, parts={"vae"})
+def test_only_the_parts_asked_for_are_loaded(sd15_file):
+    base = load_base(sd15_file, parts={"vae"})
     assert (base.unet, base.text) == (None, None)
     assert isinstance(base.vae.model, AutoencoderKL)
-    assert isinstance(load_base(tiny_sd15, parts={"unet"}).unet, UNet2DConditionModel)
+    assert isinstance(load_base(sd15_file, parts={"unet"}).unet, UNet2DConditionModel)
