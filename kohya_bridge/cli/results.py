@@ -1,4 +1,4 @@
-"""Verbs about what a run made: validate, package.
+"""Verbs about what a run made: validate, package, tensorboard, reproduce.
 
 In: a run id. Out: whether its checkpoints hold and which is best; a LoRA that ComfyUI lists. Grids are rendered in ComfyUI.
 """
@@ -9,15 +9,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..dataset import dataset_digest, read_dataset
 from ..errors import InvalidInput
 from ..lora_check import lora_problems
 from ..package.package import package_lora
+from ..package.recipe import compare_tensors, find_ingredients, read_recipe
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..selection import choose_best
+from ..tensorboard_log import write_tensorboard
 from . import exit_codes
 from .context import Context
 from .parsing import Verbs
+from .training import show_started
 
 
 def add(verbs: Verbs) -> None:
@@ -33,6 +37,15 @@ def add(verbs: Verbs) -> None:
     package.add_argument("--to", metavar="DIR", help="LoRA folder (default: ComfyUI's)")
     package.add_argument("--author", default="", help="who trained it, for the card")
     package.add_argument("--title", default="", help="title for the card")
+    graphs = verbs.add("tensorboard", write_graphs, "Write a run's TensorBoard files again, from its events.")
+    graphs.add_argument("run", help="run id, or its first digits")
+    again = verbs.add(
+        "reproduce", reproduce, "Train a packaged LoRA again from the plan inside it, and compare."
+    )
+    again.add_argument("file", help="a packaged LoRA, or its model card")
+    again.add_argument(
+        "--wait", action="store_true", help="stay until the run ends, then compare the weights"
+    )
 
 
 def validate_run(context: Context, arguments: argparse.Namespace) -> int:
@@ -101,3 +114,35 @@ def _lora_dir(context: Context, given: str | None) -> Path:
     if not folders:
         raise InvalidInput("No LoRA folder is known.", "Name one with --to, or set COMFYUI_DIR.")
     return folders[0]
+
+
+def write_graphs(context: Context, arguments: argparse.Namespace) -> int:
+    run = context.desk.run(arguments.run)
+    folder = write_tensorboard(run.dir, run.events())
+    context.out.emit({"run_id": run.run_id, "folder": str(folder)})
+    context.out.say(f"Written: {folder}. Look at it with `tensorboard --logdir {folder}`.")
+    return exit_codes.DONE
+
+
+def reproduce(context: Context, arguments: argparse.Namespace) -> int:
+    recipe = read_recipe(Path(arguments.file).expanduser().resolve())
+    context.out.say(recipe.needs())
+    found = find_ingredients(
+        recipe,
+        context.workspace,
+        checkpoint_dirs=context.checkpoint_dirs,
+        digest_of=lambda folder: dataset_digest(read_dataset(folder)),
+    )
+    check = context.desk.check(recipe.request(base_model=found.base_model_name))
+    if check.plan.run_id != recipe.run_id:
+        context.out.say(
+            "The engine here is another version than the one that trained it; the weights may differ."
+        )
+    run = context.desk.submit(check)
+    code = show_started(context, run, wait=arguments.wait)
+    if context.desk.state(run.run_id).status == "completed":
+        made = run.dir / run.checkpoint(recipe.step)["file"]
+        verdict = compare_tensors(recipe, made)
+        context.out.emit({"run_id": run.run_id, "verdict": verdict})
+        context.out.say(verdict)
+    return code

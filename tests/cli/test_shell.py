@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +142,22 @@ def wait_for_training(shell, run_id: str) -> None:
     while "training" not in shell("status", run_id).out:
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_a_packaged_lora_is_made_again_from_its_own_plan_with_the_same_weights(shell):
+    run_id = run_id_of(shell("train", shell.config(), "--wait"))
+    assert shell("package", run_id, "--which", "latest").code == exit_codes.DONE
+    (packaged,) = (shell.root / "models" / "loras").rglob("*.safetensors")
+    shutil.move(shell.workspace.runs_dir, shell.root / "forgotten")
+    answer = shell("reproduce", str(packaged), "--wait")
+    assert answer.code == exit_codes.DONE, answer.err
+    assert "Identical: the tensors of" in answer.out
+
+
+def test_graphs_can_be_written_again_from_the_events(shell):
+    run_id = run_id_of(shell("train", shell.config(), "--wait"))
+    (row,) = shell("tensorboard", run_id, "--json").rows
+    assert list(Path(row["folder"]).glob("events.out.tfevents.*"))
 
 
 def test_a_damaged_checkpoint_is_found_by_validate(shell):
