@@ -13,9 +13,9 @@ import shutil
 from typing import Any
 
 from .engines.child import write_losses
+from .engines.failures import explain_death
 from .environment import write_environment
 from .experiments import record_experiment
-from .failures import explain_death
 from .lora_check import lora_problems
 from .processes import describe_exit
 from .run_folder import RunFolder

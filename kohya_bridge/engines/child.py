@@ -7,7 +7,6 @@ other packages than ours. It knows nothing of models.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
@@ -22,7 +21,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import BridgeError, StorageError
 from ..events import EventLog, read_events
 from ..lora_check import lora_problems
 from ..run_state import fold
@@ -326,6 +324,8 @@ class Child:
             report.finished("failed", problem=failure.problem, fix=failure.fix, code=failure.code)
             return failure.exit_code
         except BaseException as error:  # the outermost edge: log the traceback, tell problem and fix
+            from .failures import explain  # there, because it takes the exit codes from here
+
             traceback.print_exc()
             problem, fix, code, exit_code = explain(error)
             self._exit_code = exit_code
@@ -337,33 +337,3 @@ class Child:
                 evidence=f"{type(error).__name__}: {error}"[:2000],
             )
             return exit_code
-
-
-def explain(error: BaseException) -> tuple[str, str, str, int]:
-    """`(problem, fix, code, exit code)` for an exception that no engine translated. Engines know more causes."""
-    text = f"{type(error).__name__}: {error}"
-    lowered = text.lower()
-    if isinstance(error, MemoryError) or "out of memory" in lowered or "can't allocate memory" in lowered:
-        return (
-            "Memory ran out.",
-            "Choose the low_memory preset, a lower resolution or batch size 1, and free other programs.",
-            "out_of_memory",
-            EXIT_OUT_OF_MEMORY,
-        )
-    if _is_disk_full(error):
-        return (
-            "The disk is full.",
-            "Free space, then resume: the last complete state is kept.",
-            "disk_full",
-            EXIT_DISK_FULL,
-        )
-    if isinstance(error, BridgeError):
-        return error.problem, error.fix, "refused", EXIT_FAILED
-    return (f"Training broke off: {text[:300]}", "The traceback is in train.log.", "exception", EXIT_FAILED)
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    """No space, quota used up, or file larger than allowed; a StorageError carries the system's error as its cause."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    cause = error.__cause__ if isinstance(error, StorageError) else error
-    return isinstance(cause, OSError) and cause.errno in full
