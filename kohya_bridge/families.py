@@ -6,15 +6,27 @@ In: nothing. Out: one `Family` per architecture, listed in `FAMILIES`. A new fam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import NotFound
 
 
 @dataclass(frozen=True)
+class ModelFile:
+    """A further model file of a family: the sd-scripts option that takes it, and the ComfyUI folder that lists it."""
+
+    option: str
+    title: str
+    folder: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
 class Family:
     """One architecture. `kohya_script` is the sd-scripts file that trains a LoRA for it; `latent_stride` is pixels a
-    latent; `bucket_step` the multiple of pixels that its U-Net takes; names follow modelspec and `ss_base_model_version`."""
+    latent; `bucket_step` the multiple of pixels that its U-Net takes; names follow modelspec and `ss_base_model_version`.
+    `kohya_bucket_step` is the divisor that sd-scripts insists on, `kohya_options` what its guide sets for the family."""
 
     name: str
     title: str
@@ -30,7 +42,15 @@ class Family:
     native: bool
     latent_stride: int = 8
     tokens_per_chunk: int = 75
+    base_folder: str = "checkpoints"
+    model_files: tuple[ModelFile, ...] = ()
+    kohya_bucket_step: int = 64
+    kohya_options: dict[str, Any] = field(default_factory=dict)
 
+
+_T5 = ModelFile("t5xxl", "T5-XXL", "text_encoders")
+_CLIP_L = ModelFile("clip_l", "CLIP-L", "text_encoders")
+_OTHER_VAE = ModelFile("vae", "another VAE", "vae", required=False)
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -48,6 +68,7 @@ FAMILIES: dict[str, Family] = {
             prompt_style="tags",
             text_encoder_prefixes=("lora_te",),
             native=True,
+            model_files=(_OTHER_VAE,),
         ),
         Family(
             name="sdxl",
@@ -62,6 +83,151 @@ FAMILIES: dict[str, Family] = {
             prompt_style="prose",
             text_encoder_prefixes=("lora_te1", "lora_te2"),
             native=True,
+            model_files=(_OTHER_VAE,),
+            kohya_bucket_step=32,
+        ),
+        Family(
+            name="flux1",
+            title="FLUX.1",
+            kohya_script="flux_train_network.py",
+            network_module="networks.lora_flux",
+            modelspec_architecture="flux-1-dev/lora",
+            base_model_version="flux1",
+            lora_manager_base="Flux.1 D",
+            resolution=1024,
+            bucket_step=64,
+            prompt_style="prose",
+            text_encoder_prefixes=("lora_te1",),
+            native=False,
+            base_folder="diffusion_models",
+            model_files=(_CLIP_L, _T5, ModelFile("ae", "FLUX autoencoder", "vae")),
+            kohya_options={
+                "guidance_scale": 1.0,
+                "timestep_sampling": "flux_shift",
+                "model_prediction_type": "raw",
+            },
+        ),
+        Family(
+            name="chroma",
+            title="Chroma",
+            kohya_script="flux_train_network.py",
+            network_module="networks.lora_flux",
+            modelspec_architecture="chroma/lora",
+            base_model_version="chroma",
+            lora_manager_base="Chroma",
+            resolution=1024,
+            bucket_step=64,
+            prompt_style="prose",
+            text_encoder_prefixes=("lora_te1",),
+            native=False,
+            base_folder="diffusion_models",
+            model_files=(_T5, ModelFile("ae", "FLUX autoencoder", "vae")),
+            kohya_options={
+                "model_type": "chroma",
+                "guidance_scale": 0.0,
+                "timestep_sampling": "sigmoid",
+                "apply_t5_attn_mask": True,
+                "model_prediction_type": "raw",
+            },
+        ),
+        Family(
+            name="sd3",
+            title="Stable Diffusion 3.x",
+            kohya_script="sd3_train_network.py",
+            network_module="networks.lora_sd3",
+            modelspec_architecture="stable-diffusion-3/lora",
+            base_model_version="sd3",
+            lora_manager_base="SD 3.5",
+            resolution=1024,
+            bucket_step=64,
+            prompt_style="prose",
+            text_encoder_prefixes=("lora_te1", "lora_te2"),
+            native=False,
+            model_files=(
+                ModelFile("clip_l", "CLIP-L", "text_encoders", required=False),
+                ModelFile("clip_g", "CLIP-G", "text_encoders", required=False),
+                ModelFile("t5xxl", "T5-XXL", "text_encoders", required=False),
+            ),
+            kohya_bucket_step=32,
+            kohya_options={"weighting_scheme": "uniform"},
+        ),
+        Family(
+            name="lumina2",
+            title="Lumina Image 2.0",
+            kohya_script="lumina_train_network.py",
+            network_module="networks.lora_lumina",
+            modelspec_architecture="lumina-2/lora",
+            base_model_version="lumina2",
+            lora_manager_base="Lumina",
+            resolution=1024,
+            bucket_step=64,
+            prompt_style="prose",
+            text_encoder_prefixes=("lora_te",),
+            native=False,
+            base_folder="diffusion_models",
+            model_files=(
+                ModelFile("gemma2", "Gemma 2 2B", "text_encoders"),
+                ModelFile("ae", "FLUX autoencoder", "vae"),
+            ),
+            kohya_options={
+                "timestep_sampling": "nextdit_shift",
+                "discrete_flow_shift": 6.0,
+                "model_prediction_type": "raw",
+                "system_prompt": "You are an assistant designed to generate high-quality images based on user prompts.",
+            },
+        ),
+        Family(
+            name="hunyuan_image",
+            title="HunyuanImage 2.1",
+            kohya_script="hunyuan_image_train_network.py",
+            network_module="networks.lora_hunyuan_image",
+            modelspec_architecture="hunyuan-image-2.1/lora",
+            base_model_version="hunyuan-image-2.1",
+            lora_manager_base="Hunyuan 1",
+            resolution=1024,
+            bucket_step=64,
+            prompt_style="prose",
+            text_encoder_prefixes=(),
+            native=False,
+            latent_stride=32,
+            base_folder="diffusion_models",
+            model_files=(
+                ModelFile("text_encoder", "Qwen2.5-VL", "text_encoders"),
+                ModelFile("byt5", "byT5 small glyph", "text_encoders"),
+                ModelFile("vae", "HunyuanImage VAE", "vae"),
+            ),
+            kohya_options={
+                "attn_mode": "torch",
+                "split_attn": True,
+                "model_prediction_type": "raw",
+                "discrete_flow_shift": 5.0,
+            },
+        ),
+        Family(
+            name="anima",
+            title="Anima",
+            kohya_script="anima_train_network.py",
+            network_module="networks.lora_anima",
+            modelspec_architecture="anima-preview/lora",
+            base_model_version="anima",
+            lora_manager_base="Anima",
+            resolution=1024,
+            bucket_step=64,
+            prompt_style="tags",
+            text_encoder_prefixes=("lora_te",),
+            native=False,
+            base_folder="diffusion_models",
+            model_files=(
+                ModelFile("qwen3", "Qwen3 0.6B", "text_encoders"),
+                ModelFile("vae", "Qwen-Image VAE", "vae"),
+            ),
+            kohya_bucket_step=16,
+            kohya_options={
+                "timestep_sampling": "sigmoid",
+                "discrete_flow_shift": 1.0,
+                "vae_chunk_size": 64,
+                "vae_disable_cache": True,
+            },
         ),
     )
 }

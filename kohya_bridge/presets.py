@@ -64,6 +64,19 @@ _BY_FAMILY: dict[str, dict[str, dict[str, Any]]] = {
         "low_memory": {"resolution": 768},
     },
 }
+# Families that only the kohya engine trains are flow models: no SNR weighting, frozen text encoders, as their guides say.
+for _name in ("flux1", "chroma", "sd3", "lumina2", "hunyuan_image", "anima"):
+    _BY_FAMILY[_name] = {
+        "": {
+            "resolution": 1024,
+            "min_bucket_reso": 512,
+            "max_bucket_reso": 2048,
+            "train_batch_size": 1,
+            "gradient_checkpointing": True,
+            "min_snr_gamma": 0.0,
+        },
+        "low_memory": {"resolution": 512, "min_bucket_reso": 256, "max_bucket_reso": 1024},
+    }
 
 # Passes over the set, and the bounds of the step count that they give: 30 pictures x 100 passes / batch 2 = 1500.
 _PASSES = {

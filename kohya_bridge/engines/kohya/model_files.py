@@ -1,0 +1,74 @@
+"""The further model files of a family, chosen by name from ComfyUI's folders.
+
+In: the names in the plan's kohya section (`clip_l: clip_l.safetensors`) and the base model's place. Out: paths by sd-scripts
+option. A plan never holds a path: a name is looked for in the model folder that ComfyUI keeps for such files, beside the
+folder of the base model, or in the folders that the host names (`paths.extra["folder.text_encoders"]`, separated as in PATH).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ...families import ModelFile, family
+from ...plan import TrainingPlan
+from ..contract import MachinePaths, Problem
+
+OLD_NAMES = {"text_encoders": ("clip",), "diffusion_models": ("unet",)}
+
+
+def find_model_files(plan: TrainingPlan, paths: MachinePaths) -> tuple[dict[str, Path], list[Problem]]:
+    """`(paths by option, what is missing)` for the plan's family; a LoRA to start from is among them."""
+    found: dict[str, Path] = {}
+    problems: list[Problem] = []
+    for each in family(plan.base_model.family).model_files:
+        name = str(plan.kohya.get(each.option, ""))
+        given = paths.extra.get(each.option)
+        place = Path(given) if given else _look_for(name, each, paths)
+        if place is not None and place.is_file():
+            found[each.option] = place.resolve()
+        elif name or each.required:
+            problems.append(_missing(each, name, paths))
+    if plan.settings.network_weights:
+        lora = paths.extra.get("network_weights")
+        if lora and Path(lora).is_file():
+            found["network_weights"] = Path(lora).resolve()
+        else:
+            problems.append(
+                Problem(
+                    "lora_missing",
+                    "The LoRA to start from is not on this machine.",
+                    "Put it into the loras folder.",
+                )
+            )
+    return found, problems
+
+
+def _look_for(name: str, file: ModelFile, paths: MachinePaths) -> Path | None:
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        return None
+    return next((place / name for place in _folders(file, paths) if (place / name).is_file()), None)
+
+
+def _folders(file: ModelFile, paths: MachinePaths) -> list[Path]:
+    told = [Path(each) for each in paths.extra.get(f"folder.{file.folder}", "").split(os.pathsep) if each]
+    models = [each for each in paths.base_model_file.parents if each.name == "models"][:1]
+    beside = models or [paths.base_model_file.parent.parent]
+    return told + [root / name for root in beside for name in (file.folder, *OLD_NAMES.get(file.folder, ()))]
+
+
+def _missing(file: ModelFile, name: str, paths: MachinePaths) -> Problem:
+    there = sorted(
+        each.name
+        for folder in _folders(file, paths)
+        if folder.is_dir()
+        for each in folder.glob("*.s*f*")
+        if each.is_file()
+    )
+    listed = f"There are: {', '.join(there[:8])}." if there else f"ComfyUI's {file.folder} folder has none."
+    problem = (
+        f"{file.title} is needed and not chosen."
+        if not name
+        else f"{file.title} {name!r} is not in {file.folder}."
+    )
+    return Problem("model_file_missing", problem, f"Set kohya.{file.option} to a file name. {listed}")

@@ -1,0 +1,81 @@
+"""Every option that a training script takes, from its own parser.
+
+In: a checkout, its interpreter, a script. Out: name, type, choices and default of each option. The parser is asked once for
+each commit (it costs the imports of sd-scripts, 4 seconds); the answer is kept as JSON in the workspace's cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import Unavailable
+from ...workspace import write_atomically
+from ..contract import python_module_command
+from .checkout import SETUP_COMMAND, Checkout
+
+DESCRIBE = "kohya_bridge.engines.kohya.describe_parser"
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a parser. `type` is flag, int, float, number, str or path; `many` takes a list."""
+
+    name: str
+    type: str
+    many: bool
+    choices: tuple[Any, ...] | None
+    default: Any
+    help: str
+
+
+ParserOptions = dict[str, Option]
+
+
+def parser_options(checkout: Checkout, interpreter: Path, script: str, *, cache_dir: Path) -> ParserOptions:
+    """The options of `script` at this commit.
+
+    Raises:
+        Unavailable: the script can't be imported; the problem ends with Python's own last line.
+    """
+    kept = cache_dir / "kohya" / "options" / f"{checkout.commit}-{script}.json"
+    if not kept.is_file():
+        options = _ask(checkout, interpreter, script)
+        write_atomically(kept, json.dumps([asdict(each) for each in options], indent=1, ensure_ascii=False))
+    return {row["name"]: _option(row) for row in json.loads(kept.read_text("utf-8"))}
+
+
+def _ask(checkout: Checkout, interpreter: Path, script: str) -> list[Option]:
+    command = python_module_command(DESCRIBE, str(checkout.dir), script, interpreter=str(interpreter))
+    try:
+        answer = subprocess.run(
+            command.argv,
+            cwd=command.cwd,
+            env={**os.environ, **command.environment},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(
+            f"The kohya trainer's interpreter does not answer: {error}.", f"Run `{SETUP_COMMAND}`."
+        ) from error
+    last = [line for line in answer.stdout.splitlines() if line.startswith("[{")]
+    if answer.returncode or not last:
+        why = (answer.stderr.strip().splitlines() or ["no message"])[-1]
+        raise Unavailable(
+            f"sd-scripts' {script}.py can't be loaded by its interpreter: {why}",
+            f"Run `{SETUP_COMMAND}`; `python -m kohya_bridge doctor` says what is missing.",
+        )
+    return [_option(row) for row in json.loads(last[-1])]
+
+
+def _option(row: dict[str, Any]) -> Option:
+    return Option(**{**row, "choices": None if row["choices"] is None else tuple(row["choices"])})

@@ -1,0 +1,183 @@
+"""Staging: a dataset laid out as sd-scripts reads it, inside the run folder.
+
+In: a plan, its pictures with captions, and the places of a rendering. Out: folders `train`, `held_out` and `probe` with
+pictures and sidecar captions, and the rendered files. Pictures are linked, or copied where links fail; one that is turned by
+its EXIF tag or transparent is written anew, upright and on white, because sd-scripts knows neither. Since every run has
+its own staging folder, latents that upstream caches beside the pictures can never be another resolution's or VAE's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import StorageError
+from ...held_out_split import held_out_names, probe_names
+from ...plan import TrainingPlan
+from ...workspace import write_atomically
+from .render import CAPTION_EXTENSION, Places, render_dataset, render_options, to_toml
+
+KNOWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+EXIF_ORIENTATION = 0x0112
+SAMPLES = 2
+SAMPLE_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a dataset: file name, file, caption."""
+
+    name: str
+    file: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What was staged: how many pictures are trained, held out, and measured as a trained probe."""
+
+    train: int
+    held_out: int
+    probe: int
+    samples: tuple[dict[str, Any], ...]
+
+
+def stage(plan: TrainingPlan, pictures: Sequence[Picture], places: Places) -> Staged:
+    """Write everything that the trainer reads into the staging folder. What is there and right is kept.
+
+    Raises:
+        StorageError: a picture can't be read, or the disk is full.
+    """
+    settings = plan.settings
+    names = [picture.name for picture in pictures]
+    held_out = held_out_names(names, share=settings.validation_split, seed=settings.validation_seed)
+    probe = set(probe_names(names, held_out, seed=settings.validation_seed))
+    trained = [picture for picture in pictures if picture.name not in held_out]
+    _fill(places.train, trained)
+    _fill(places.held_out, [picture for picture in pictures if picture.name in held_out])
+    _fill(places.probe, [picture for picture in pictures if picture.name in probe])
+    samples = _sample_prompts(plan, trained)
+    write_atomically(places.sample_prompts, json.dumps(samples, indent=1, ensure_ascii=False))
+    write_atomically(places.config, to_toml(render_options(plan, places)))
+    write_atomically(places.dataset_config, to_toml(render_dataset(plan, places, held_out=len(held_out))))
+    places.output.mkdir(parents=True, exist_ok=True)
+    return Staged(len(trained), len(held_out), len(probe), tuple(samples))
+
+
+def _fill(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Make `folder` hold exactly these pictures and their captions; cached latents of theirs may stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = dict(zip(_stems(pictures), pictures, strict=True))
+    _clear(folder, wanted)
+    for stem, picture in wanted.items():
+        _place(picture.file, folder, stem)
+        # One line: upstream takes the first line of a sidecar only.
+        write_atomically(folder / f"{stem}{CAPTION_EXTENSION}", " ".join(picture.caption.split()) + "\n")
+
+
+def _stems(pictures: Iterable[Picture]) -> list[str]:
+    """A name without suffix for each picture. `a.png` and `a.jpg` would share a sidecar: such names get a number."""
+    pictures = list(pictures)
+    counts = Counter(Path(picture.name).stem.lower() for picture in pictures)
+    return [
+        Path(picture.name).stem
+        if counts[Path(picture.name).stem.lower()] == 1
+        else f"{Path(picture.name).stem}-{number:04d}"
+        for number, picture in enumerate(pictures)
+    ]
+
+
+def _clear(folder: Path, wanted: dict[str, Picture]) -> None:
+    """Remove what does not belong, and caches that a killed process left torn."""
+    for each in folder.iterdir():
+        if each.suffix == ".npz":
+            known = any(each.name.startswith(f"{stem}_") for stem in wanted)
+            if known and zipfile.is_zipfile(each):
+                continue
+        elif each.stem in wanted:
+            continue
+        each.unlink()
+
+
+def _place(source: Path, folder: Path, stem: str) -> None:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(source) as picture:
+            plain = source.suffix.lower() in KNOWN_SUFFIXES and not _needs_rewriting(picture)
+            target = folder / f"{stem}{source.suffix.lower() if plain else '.png'}"
+            if not plain:
+                if not target.exists():
+                    _rewrite(picture, target)
+                return
+        if target.exists() and _same(source, target):
+            return
+        target.unlink(missing_ok=True)
+        _link_or_copy(source, target)
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise StorageError(
+            f"The picture {source.name} can't be read: {error}.",
+            "Replace or remove it; `lint` finds such files.",
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"The picture {source.name} can't be staged: {error.strerror or error}.",
+            "Free disk space, or replace the picture if it is damaged.",
+        ) from error
+
+
+def _needs_rewriting(picture: Any) -> bool:
+    turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
+    return turned or picture.mode not in ("RGB", "L") or "transparency" in picture.info
+
+
+def _rewrite(picture: Any, target: Path) -> None:
+    """Write a picture upright, as RGB, with white where it is transparent: as the native engine sees it."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    aside = target.with_name(f".{target.name}.tmp")
+    upright.convert("RGB").save(aside, format="PNG")
+    os.replace(aside, target)
+
+
+def _same(source: Path, target: Path) -> bool:
+    one, other = source.stat(), target.stat()
+    return (one.st_ino, one.st_dev) == (other.st_ino, other.st_dev) or (
+        one.st_size == other.st_size and other.st_mtime >= one.st_mtime
+    )
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A hard link, or a copy across file systems. A symbolic link would follow later changes of the dataset."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _sample_prompts(plan: TrainingPlan, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    """Prompts for pictures that a person asks for during training: the first captions, each with a fixed seed."""
+    edge = max(64, plan.settings.resolution // 8 * 8)
+    return [
+        {
+            "prompt": " ".join(picture.caption.split()),
+            "negative_prompt": "",
+            "width": edge,
+            "height": edge,
+            "sample_steps": SAMPLE_STEPS,
+            "scale": 7.0,
+            "seed": plan.settings.seed + number,
+        }
+        for number, picture in enumerate(pictures[:SAMPLES])
+    ]

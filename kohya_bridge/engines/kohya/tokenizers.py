@@ -1,0 +1,63 @@
+"""Tokenizers for sd-scripts, built from the host's own files, so that no model hub is asked.
+
+In: ComfyUI's tokenizer folders. Out: a folder in the layout that `--tokenizer_cache_dir` looks for. Two edits are needed:
+ComfyUI's configuration names a length of 8192 to which sd-scripts would pad, and bigG pads with "!" (token 0).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ...workspace import write_atomically
+
+CLIP_L = "openai_clip-vit-large-patch14"
+CLIP_BIG_G = "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k"
+# Tokenizers that ComfyUI keeps beside CLIP's, by the name that sd-scripts looks for.
+FURTHER = {
+    "google_t5-v1_1-xxl": "t5_tokenizer",
+    "Qwen_Qwen2.5-VL-7B-Instruct": "qwen25_tokenizer",
+    "google_byt5-small": "byt5_tokenizer",
+}
+CLIP_TOKENS = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+
+
+def build_tokenizers(clip_dir: Path, target: Path) -> Path:
+    """Fill `target` with every tokenizer that the host has. Existing folders are kept. Returns `target`."""
+    _build_clip(clip_dir, target / CLIP_L, pad_token="<|endoftext|>")
+    _build_clip(clip_dir, target / CLIP_BIG_G, pad_token="!")
+    for name, folder in FURTHER.items():
+        source = clip_dir.parent / "text_encoders" / folder
+        if source.is_dir() and not (target / name).exists():
+            shutil.copytree(source, target / name)
+    return target
+
+
+def missing_tokenizers(family_name: str, clip_dir: Path) -> list[str]:
+    """Names of the tokenizers that a family needs and the host does not have."""
+    needed = {
+        "flux1": ["google_t5-v1_1-xxl"],
+        "chroma": ["google_t5-v1_1-xxl"],
+        "sd3": ["google_t5-v1_1-xxl"],
+        "hunyuan_image": ["Qwen_Qwen2.5-VL-7B-Instruct", "google_byt5-small"],
+    }.get(family_name, [])
+    missing = [name for name in needed if not (clip_dir.parent / "text_encoders" / FURTHER[name]).is_dir()]
+    if not all((clip_dir / name).is_file() for name in ("vocab.json", "merges.txt")):
+        missing.insert(0, CLIP_L)
+    return missing
+
+
+def _build_clip(clip_dir: Path, target: Path, *, pad_token: str) -> None:
+    if (target / "tokenizer_config.json").is_file():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("vocab.json", "merges.txt"):
+        write_atomically(target / name, (clip_dir / name).read_bytes())
+    tokens: dict[str, Any] = {**CLIP_TOKENS, "pad_token": pad_token}
+    write_atomically(target / "special_tokens_map.json", json.dumps(tokens))
+    config = {**tokens, "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True}
+    write_atomically(
+        target / "tokenizer_config.json", json.dumps(config)
+    )  # last: its presence means complete
