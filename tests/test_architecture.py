@@ -32,7 +32,6 @@ VOCABULARY = {
 # The top of the core: everything may be used from here, and nothing below may use it.
 ORCHESTRATION = {
     "supervisor",
-    "reproduce",
     "keeper",
     "slot",
     "settling",

@@ -1,0 +1,91 @@
+"""Resuming right: exactly the remaining steps, in the order of one straight run.
+
+In: the ledger of the state that sd-scripts loads. Out: a data loader that goes on in the middle of the epoch, the number
+of steps and epochs that upstream has to plan, and an epoch and step number that count from the run's first start.
+
+Upstream's own arithmetic is wrong (sd-scripts issues #1999, #2171, #2248, #2407): a second resume trains too many steps and
+reuses names. Here upstream is told of the remaining steps only and believes that it starts anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from .ledger import Ledger, RandomStates, capture_random_states, restore_random_states
+
+
+class EpochOrder:
+    """Wraps the training data loader: knows the place in the epoch, and begins a resumed epoch where it was left.
+
+    A resumed epoch is drawn again from the random states of its beginning, the batches that were trained are passed over,
+    and the random states of the step boundary are put back: what follows is bit for bit the straight run.
+    """
+
+    def __init__(self, loader: Any, *, begin_at: Ledger | None):
+        self.loader = loader
+        self.begin_at = begin_at
+        self.epoch = begin_at.epoch if begin_at else 0
+        self.batches = 0
+        self.order: RandomStates | None = None
+        self._started = False
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._started:
+            self.epoch += 1
+        resumed, self.begin_at = self.begin_at, None
+        self._started = True
+        self.batches = 0
+        if resumed and self.loader.num_workers == 0:
+            # A loader without workers shuffles in this process; it is brought to the epoch before. Workers are forked
+            # from a data set that stands at epoch 0 every time.
+            boundary = capture_random_states()
+            self.loader.dataset.set_current_epoch(resumed.epoch)
+            restore_random_states(boundary)
+        if resumed and resumed.order and resumed.batches and resumed.batches_per_epoch == len(self.loader):
+            batches = self._replay(resumed)
+        else:
+            self.order = capture_random_states()
+            batches = iter(self.loader)
+        for batch in batches:
+            self.batches += 1
+            yield batch
+
+    def _replay(self, resumed: Ledger) -> Iterator[Any]:
+        assert resumed.order is not None
+        boundary = capture_random_states()
+        restore_random_states(resumed.order)
+        self.order = resumed.order
+        batches = iter(self.loader)
+        for _ in range(resumed.batches):
+            next(batches)
+        self.batches = resumed.batches
+        restore_random_states(boundary)
+        return batches
+
+
+class Shifted:
+    """A `multiprocessing.Value` seen with an offset: upstream counts this process, data sets want the whole run."""
+
+    def __init__(self, value: Any, offset: int):
+        self._value = value
+        self._offset = offset
+
+    @property
+    def value(self) -> int:
+        return int(self._value.value) + self._offset
+
+
+def steps_to_plan(remaining: int, resumed: Ledger | None, *, accumulation: int) -> int:
+    """Steps that upstream must plan its epochs for: the remaining ones and those done in the epoch in progress.
+
+    Upstream divides this by the steps of an epoch; without the done part it would plan an epoch too few.
+    """
+    return remaining + (math.ceil(resumed.batches / accumulation) if resumed else 0)

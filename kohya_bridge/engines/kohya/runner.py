@@ -1,0 +1,142 @@
+"""The child process of the kohya engine: `python -m kohya_bridge.engines.kohya.runner RUN_DIR`, in sd-scripts' interpreter.
+
+In: `child.json` and the rendered configuration of the run folder. Out: events, checkpoints, states and an exit code, by the
+contract of `engines.child`. sd-scripts is imported into this process and trains; whether it succeeded is judged by steps
+and files, since it exits 0 without training when it finds no pictures.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ..child import EXIT_COMPLETED, EXIT_FAILED, EXIT_NO_DATA, Child, ChildFailure, StopRequested
+from . import ranks
+from .attempt import Attempt, EndedEarly
+from .hooks import clear_leftovers, install
+from .upstream import load_upstream, parse_arguments
+
+OWN_LOG_VARIABLE = "KOHYA_TENSORBOARD"
+PACKAGES = (
+    "torch",
+    "accelerate",
+    "transformers",
+    "diffusers",
+    "safetensors",
+    "bitsandbytes",
+    "xformers",
+    "lycoris-lora",
+)
+
+
+def train(child: Child) -> None:
+    """Load sd-scripts, hook into it and let it train.
+
+    Raises:
+        ChildFailure: nothing was trained, or the training ended early without being asked to.
+        StopRequested: a stop was asked for; LoRA and state are on disk.
+    """
+    if ranks.rank() == 0:
+        clear_leftovers(child.run_dir)
+    attempt = Attempt.begin(child)
+    attempt.report.phase("loading")
+    upstream = load_upstream(Path(attempt.orders["sd_scripts"]), attempt.orders["script"])
+    if ranks.rank() == 0:
+        _write_environment(child.run_dir, attempt.orders)
+    args = parse_arguments(upstream, Path(attempt.orders["config_file"]))
+    _set_places(args, child)
+    attempt.args = args
+    trainer = install(upstream, attempt)()
+    try:
+        trainer.train(args)
+    except (StopRequested, EndedEarly) as ended:
+        if attempt.accelerator is not None:
+            attempt.accelerator.end_training()  # whatever logs are open are written
+        if isinstance(ended, StopRequested):
+            raise
+    else:
+        _judge(attempt)
+
+
+def _set_places(args: Any, child: Child) -> None:
+    """What depends on this attempt and this machine, and so is not in the rendered configuration.
+
+    TensorBoard and W&B are told by the reporter, as for every engine. For a comparison sd-scripts' own log can be had too.
+    """
+    args.resume = child.told.get("resume")
+    if os.environ.get(OWN_LOG_VARIABLE):
+        args.logging_dir = str(child.run_dir / "sd_scripts_log")
+
+
+def _judge(attempt: Attempt) -> None:
+    """Upstream returned. Completed means: every planned step, and the last LoRA on disk (checked when it was written)."""
+    if ranks.rank() != 0:
+        return
+    if attempt.step <= attempt.offset:
+        raise ChildFailure(
+            "Nothing was trained: sd-scripts found no pictures to train on.",
+            "Check that the dataset's images folder holds pictures; `python -m kohya_bridge lint` looks through it.",
+            exit_code=EXIT_NO_DATA,
+            code="no_data",
+        )
+    if attempt.step < attempt.total or attempt.last_saved != attempt.step:
+        raise ChildFailure(
+            f"sd-scripts ended at step {attempt.step} of {attempt.total} without a word.",
+            "The end of train.log may say why. Resume continues from the last saved state.",
+            code="ended_early",
+        )
+
+
+def _write_environment(run_dir: Path, orders: dict[str, Any]) -> None:
+    import torch
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    told = {
+        "engine": "kohya",
+        "sd_scripts_commit": orders["commit"],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "cuda": torch.version.cuda,
+        "devices": [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())],
+        "processes": ranks.world_size(),
+    }
+    (run_dir / "environment.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+def _follow(run_dir: Path) -> int:
+    """A rank above 0: it trains and stops with rank 0, and writes nothing into the run folder."""
+    child = Child(run_dir, report=ranks.QuietReporter(run_dir))
+    child.controls.install_signal_handlers()
+    try:
+        train(child)
+    except StopRequested:
+        return EXIT_COMPLETED
+    except Exception:  # the outermost edge of this process; rank 0 tells the story
+        traceback.print_exc()
+        return EXIT_FAILED
+    return EXIT_COMPLETED
+
+
+def main(run_dir: Path) -> int:
+    if ranks.rank() != 0:
+        return _follow(run_dir)
+    child = Child(run_dir)
+    code = child.guarded(lambda: train(child))
+    clear_leftovers(run_dir)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve()))
