@@ -14,9 +14,9 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from .captions import CaptionRow, locked, parse_captions, plain_caption, write_captions
 from .dataset_folder import (
@@ -47,6 +47,7 @@ __all__ = [
     "list_datasets",
     "pixel_digest",
     "read_dataset",
+    "store_picture",
 ]
 
 
@@ -120,7 +121,7 @@ def export_pictures(
         )
     given = given if len(given) == len(pictures) else given * len(pictures)
     with locked(workspace.datasets_dir / slug):
-        rows = _existing_rows(dir) if mode == "append" else {}
+        rows = existing_rows(dir) if mode == "append" else {}
         images_dir = dir / (IMAGES_NAME if mode == "append" else INCOMING_NAME)
         shutil.rmtree(dir / INCOMING_NAME, ignore_errors=True)
         try:
@@ -149,7 +150,8 @@ def pixel_digest(picture: Image) -> str:
     return hashlib.sha256(f"{flat.size}".encode() + flat.tobytes()).hexdigest()
 
 
-def _existing_rows(dir: Path) -> dict[str, CaptionRow]:
+def existing_rows(dir: Path) -> dict[str, CaptionRow]:
+    """The rows of a dataset's captions.jsonl by file name. Raises InvalidInput for a line that rewriting would lose."""
     file = dir / CAPTIONS_NAME
     if not file.is_file():
         return {}
@@ -170,17 +172,31 @@ def _row_for(name: str, caption: str | CaptionRow) -> CaptionRow:
 
 def _store(images_dir: Path, picture: Image) -> tuple[str, bool]:
     """Write a picture as PNG under its own name: `(name, whether it is new)`. An equal picture is found by its hash."""
-    digest = pixel_digest(picture)[:12]
+    return store_picture(
+        images_dir,
+        digest=pixel_digest(picture),
+        suffix=".png",
+        write=lambda stream: picture.save(stream, format="PNG"),
+    )
+
+
+def store_picture(
+    images_dir: Path, *, digest: str, suffix: str, write: Callable[[BinaryIO], object]
+) -> tuple[str, bool]:
+    """Give a picture with that `pixel_digest` its place: `(file name, whether it is new)`. No file is ever overwritten.
+
+    The caller holds the dataset's lock. Raises OSError.
+    """
     images_dir.mkdir(parents=True, exist_ok=True)
     names = sorted(each.name for each in images_dir.iterdir())
-    there = next((name for name in names if Path(name).stem.endswith(f"-{digest}")), None)
+    there = next((name for name in names if Path(name).stem.endswith(f"-{digest[:12]}")), None)
     if there:
         return there, False
     numbers = [int(name[:4]) for name in names if name[:4].isdigit()]
-    name = f"{max(numbers, default=0) + 1:04d}-{digest}.png"
+    name = f"{max(numbers, default=0) + 1:04d}-{digest[:12]}{suffix}"
     temporary = images_dir / f".{name}.tmp"
     with open(temporary, "wb") as stream:
-        picture.save(stream, format="PNG", optimize=False)
+        write(stream)
         stream.flush()
         os.fsync(stream.fileno())
     os.rename(temporary, images_dir / name)

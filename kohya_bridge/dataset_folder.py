@@ -17,6 +17,7 @@ from .dataset_metadata import METADATA_NAME, DatasetMetadata, read_metadata
 from .errors import BridgeError, NotFound
 
 CAPTIONS_NAME, IMAGES_NAME, LOCK_NAME = "captions.jsonl", "images", "dataset.lock.json"
+ORIGINALS_NAME, MASKS_NAME = "originals", "masks"
 # What sd-scripts globs (library/train_util.py:104): on Linux these and no mixed case. Both engines are given the same set.
 TRAINED_SUFFIXES = tuple(f".{each}" for kind in ("png", "jpg", "jpeg", "webp", "bmp") for each in (kind, kind.upper()))  # fmt: skip
 SIDECAR_SUFFIXES = (".txt", ".caption")
@@ -100,7 +101,7 @@ def read_dataset(dir: Path) -> Dataset:
 
 
 def _files_of(dir: Path) -> tuple[dict[str, Path], list[ReadingProblem]]:
-    """Every plain file below `dir` (hidden folders left out) by relative name, in name order."""
+    """Every plain file below `dir` (hidden folders and `originals/` left out) by relative name, in name order."""
     files, problems = {}, []
     pending = [dir]
     while pending:
@@ -116,7 +117,8 @@ def _files_of(dir: Path) -> tuple[dict[str, Path], list[ReadingProblem]]:
             if entry.is_symlink() and not path.resolve().is_relative_to(dir):
                 problems.append(ReadingProblem("outside", name))
             elif entry.is_dir(follow_symlinks=False):
-                pending += [] if entry.name.startswith(".") else [path]
+                kept_aside = folder == dir and entry.name == ORIGINALS_NAME
+                pending += [] if entry.name.startswith(".") or kept_aside else [path]
             elif path.is_file() and stat.S_ISREG(path.stat().st_mode):
                 files[name] = path
             else:

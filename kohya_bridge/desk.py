@@ -155,6 +155,8 @@ class Desk:
         if supervisor.trainer_lives(run):
             climbed = rungs if rungs is not None else AT_ONCE if at_once else SOFT
             run.ask("stop", rungs=[{"how": each.how, "seconds": each.seconds} for each in climbed])
+            if not supervisor.keeper_lives(run):
+                self.slot.advance()  # gives the trainer a new keeper, who climbs
 
     def pause(self, run_id: str) -> None:
         """Hold the trainer at its next step; it keeps the slot. Raises Conflict if the run does not train."""
@@ -261,6 +263,8 @@ class Desk:
 
     def _state(self, run: RunFolder) -> RunState:
         offset, state = self._folded.get(run, (0, RunState()))
+        if offset and not (run.events_file.is_file() and run.events_file.stat().st_size >= offset):
+            offset, state = 0, RunState()  # deleted by another desk, and maybe submitted again
         fresh = list(read_events_from(run.events_file, offset))
         if fresh:
             state = fold((event for event, _ in fresh), state)

@@ -24,6 +24,7 @@ from .workspace import write_atomically
 
 POLL_S = 0.1
 LEFTOVER_GRACE_S = 5.0
+FOREVER = -1.0
 
 
 class Keeper:
@@ -40,14 +41,13 @@ class Keeper:
         launch = json.loads((self.dir / "launch.json").read_text("utf-8"))
         try:
             with open(self.dir / "train.log", "ab", buffering=0) as log:
-                self.trainer = subprocess.Popen(
+                self.trainer = processes.start_detached(
                     launch["argv"],
                     cwd=launch["cwd"],
                     env={**os.environ, **launch["environment"]},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    **processes.detached(),
                 )
         except OSError as error:
             return f"{error.strerror or error}: {error.filename or launch['argv'][0]}"
@@ -82,7 +82,7 @@ class Keeper:
         assert self.mark is not None
         if self.trainer is None:
             return not processes.lives(self.mark)
-        if processes.WINDOWS:
+        if not hasattr(os, "waitid"):  # Windows, and macOS before Python 3.13
             return self.trainer.poll() is not None
         return os.waitid(os.P_PID, self.mark.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
@@ -136,7 +136,7 @@ def main(run_dir: Path, *, adopt: bool) -> int:
     code = keeper.wait()
     from .slot import Slot  # only now: pydantic and the rest weigh more than this whole process
 
-    Slot.of_run(run_dir).close_attempt(run_dir, exit_code=code)
+    Slot.of_run(run_dir, patience_s=FOREVER).close_attempt(run_dir, exit_code=code)
     return 0
 
 

@@ -142,4 +142,6 @@ def _fineness(grey: Image.Image) -> float:
     values = np.arange(256)
     shares = np.asarray(grey.histogram(), np.float64) / (grey.width * grey.height)
     contrast = float(np.sqrt((shares * (values - (shares * values).sum()) ** 2).sum()))
-    return float(np.sqrt((lost * values**2).sum() / lost.sum())) / contrast if contrast >= 1 else 1.0
+    # Rounding to whole grey levels three times alone loses about 0.3 squared levels.
+    squared = max(0.0, float((lost * values**2).sum() / lost.sum()) - 0.3)
+    return float(np.sqrt(squared)) / contrast if contrast >= 1 else 1.0

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,16 @@ def _start_ticks(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[19])
 
 
-def detached() -> dict[str, Any]:
-    """Arguments for `Popen` with which the child outlives its parent and the parent's terminal, in a group of its own."""
-    if WINDOWS:
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW  # type: ignore[attr-defined]
-        return {"creationflags": flags | subprocess.CREATE_BREAKAWAY_FROM_JOB}  # type: ignore[attr-defined]
-    return {"start_new_session": True}
+def start_detached(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a child that outlives its parent and the parent's terminal, in a session (Windows: group) of its own."""
+    if not WINDOWS:
+        return subprocess.Popen(argv, start_new_session=True, **options)
+    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW  # type: ignore[attr-defined]
+    try:
+        apart = flags | subprocess.CREATE_BREAKAWAY_FROM_JOB  # type: ignore[attr-defined]
+        return subprocess.Popen(argv, creationflags=apart, **options)
+    except PermissionError:  # the job that we run in forbids leaving it; the child then ends with the job
+        return subprocess.Popen(argv, creationflags=flags, **options)
 
 
 def signal_group(pid: int, how: str) -> bool:

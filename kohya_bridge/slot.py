@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from . import supervisor
 from .engines.contract import Command
@@ -25,6 +25,8 @@ from .run_folder import CONTROLS, RunFolder
 from .run_log import link_log
 from .settling import settle
 from .workspace import Workspace, write_atomically
+
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,16 @@ class Order:
 class Slot:
     """The slot of one workspace. Methods that change something take the lock themselves; it can be taken again inside."""
 
-    def __init__(self, workspace: Workspace):
+    def __init__(self, workspace: Workspace, *, patience_s: float = PATIENCE_S):
+        """`patience_s` is how long another process may hold the lock before Conflict is raised; -1 waits for ever."""
         self.workspace = workspace
-        self._lock = FileLock(workspace.runs_dir / ".slot.lock")
+        self._lock = FileLock(workspace.runs_dir / ".slot.lock", timeout=patience_s)
         self.changed_file = workspace.runs_dir / ".changed"
 
     @classmethod
-    def of_run(cls, run_dir: Path) -> Slot:
+    def of_run(cls, run_dir: Path, *, patience_s: float) -> Slot:
         """The slot of the workspace in which a run folder lies."""
-        return cls(Workspace.at(run_dir.parents[2]))
+        return cls(Workspace.at(run_dir.parents[2]), patience_s=patience_s)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -66,6 +69,11 @@ class Slot:
         try:
             self.workspace.runs_dir.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
+        except Timeout:
+            raise Conflict(
+                f"Another program has held the runs of this workspace for {self._lock.timeout:g} seconds.",
+                "Try again; if that goes on, a process that hangs on the disk has to be ended.",
+            ) from None
         except OSError as error:
             raise StorageError(
                 f"The workspace can't be written: {error.strerror or error}.",

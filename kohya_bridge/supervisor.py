@@ -45,14 +45,13 @@ def _start_keeper(run: RunFolder, *options: str) -> StartOutcome:
     command = python_module_command("kohya_bridge.keeper", str(run.dir), *options)
     with open(run.log_file, "ab", buffering=0) as log:
         try:
-            keeper = subprocess.Popen(
+            keeper = processes.start_detached(
                 command.argv,
                 cwd=command.cwd,
                 env={**os.environ, **command.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                **processes.detached(),
             )
         except OSError as error:
             return StartOutcome(f"{error.strerror or error}: {sys.executable}")

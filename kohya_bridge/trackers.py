@@ -55,7 +55,7 @@ class Trackers:
             self._trackers.remove(tracker)
             self._complain(
                 f"{type(tracker).__name__} stopped: {error}",
-                "The run goes on; `runs tensorboard` writes the graphs again from the events.",
+                "The run goes on; `tensorboard` writes the graphs again from the events.",
             )
 
     def _settings(self) -> dict[str, Any]:

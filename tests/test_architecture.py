@@ -32,6 +32,7 @@ VOCABULARY = {
 # The top of the core: everything may be used from here, and nothing below may use it.
 ORCHESTRATION = {
     "supervisor",
+    "reproduce",
     "keeper",
     "slot",
     "settling",

@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 MEANINGS = {
     DONE: "Done; for `train --wait`, `resume --wait` and `watch`: the run completed.",
-    NOT_WELL: "The run failed; `lint` found errors; `validate` or `doctor` found something amiss.",
+    NOT_WELL: "The run failed; `lint` found errors; `validate`, `doctor`, `reproduce` or `regress` found something amiss.",
     USAGE: "The command line is wrong.",
     INVALID_INPUT: "A value in a config, a dataset or on the command line is wrong.",
     NOT_FOUND: "No dataset, run, checkpoint or model of that name.",

@@ -1,30 +1,41 @@
 """Verbs about what a run made: validate, package.
 
-In: a run id. Out: whether its checkpoints hold and which is best; a LoRA that ComfyUI lists. Grids are rendered in ComfyUI.
+In: a run id. Out: whether its checkpoints hold, which is best, and a labelled grid rendered without ComfyUI; a LoRA that
+ComfyUI lists, with what it takes to publish it.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InvalidInput
 from ..lora_check import lora_problems
-from ..package.package import package_lora
+from ..package import package_lora
+from ..plan_paths import paths_of
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..selection import choose_best
+from ..validation.manifest import Sampling
+from ..validation.renderer import SAMPLERS, SCHEDULERS
+from ..validation.validate import validate_run as render_and_judge
 from . import exit_codes
 from .context import Context
 from .parsing import Verbs
 
+Number = TypeVar("Number", int, float)
+
 
 def add(verbs: Verbs) -> None:
     validate = verbs.add(
-        "validate", validate_run, "Check every checkpoint of a run, and say which is best and why."
+        "validate",
+        validate_run,
+        "Check every checkpoint of a run, say which is best and why, and render a labelled grid without ComfyUI.",
     )
     validate.add_argument("run", help="run id, or its first digits")
+    _add_grid_options(validate)
     package = verbs.add(
         "package", package_run, "Put a checkpoint into a LoRA folder, with model card and metadata."
     )
@@ -33,6 +44,43 @@ def add(verbs: Verbs) -> None:
     package.add_argument("--to", metavar="DIR", help="LoRA folder (default: ComfyUI's)")
     package.add_argument("--author", default="", help="who trained it, for the card")
     package.add_argument("--title", default="", help="title for the card")
+    package.add_argument(
+        "--published", action="store_true", help="freeze the dataset's version: this LoRA is given away"
+    )
+    package.add_argument(
+        "--hugging-face", action="store_true", help="also write a folder that can be pushed to the hub"
+    )
+    package.add_argument(
+        "--hub-base", default="", metavar="OWNER/NAME", help="the base model's id on the hub"
+    )
+    package.add_argument(
+        "--civitai", action="store_true", help="also write a zip for Civitai and .civitai.info"
+    )
+
+
+def _add_grid_options(parser: argparse.ArgumentParser) -> None:
+    grid = parser.add_argument_group("the grid")
+    grid.add_argument("--no-pictures", action="store_true", help="only check the checkpoints, render nothing")
+    grid.add_argument(
+        "--which", default="best", help="checkpoints: best, latest, all, or steps (default: best)"
+    )
+    grid.add_argument(
+        "--prompt",
+        action="append",
+        default=[],
+        help="a prompt; may be given several times (default: held-out captions)",
+    )
+    grid.add_argument("--negative", default="", help="negative prompt for all")
+    grid.add_argument(
+        "--strengths", default="1.0", help="with commas between; 0 is always there (default: 1.0)"
+    )
+    grid.add_argument("--seeds", default="1,2", help="with commas between (default: 1,2)")
+    grid.add_argument("--trigger-off", action="store_true", help="add rows without the trigger")
+    grid.add_argument("--size", metavar="WxH", help="pixels (default: the training's resolution)")
+    grid.add_argument("--steps", type=int, default=20, help="sampling steps (default: 20)")
+    grid.add_argument("--cfg", type=float, default=7.0, help="guidance (default: 7)")
+    grid.add_argument("--sampler", default="euler", help=f"{', '.join(SAMPLERS)} (default: euler)")
+    grid.add_argument("--scheduler", default="normal", help=f"{', '.join(SCHEDULERS)} (default: normal)")
 
 
 def validate_run(context: Context, arguments: argparse.Namespace) -> int:
@@ -62,7 +110,61 @@ def validate_run(context: Context, arguments: argparse.Namespace) -> int:
     )
     context.out.say(f"Best: {best.reason}" if best else "There is no checkpoint.")
     well = rows and not any(row["problems"] for row in rows)
+    if well and not arguments.no_pictures:
+        _render_grid(context, run, arguments)
     return exit_codes.DONE if well else exit_codes.NOT_WELL
+
+
+def _render_grid(context: Context, run: RunFolder, arguments: argparse.Namespace) -> None:
+    plan = run.plan()
+    width, height = _size(arguments.size, plan.settings.resolution)
+    paths = paths_of(run, plan, context.desk.places)
+    judged = render_and_judge(
+        run,
+        base_model_file=paths.base_model_file,
+        tokenizer_dir=paths.tokenizer_dir,
+        sampling=Sampling(
+            sampler=arguments.sampler,
+            scheduler=arguments.scheduler,
+            steps=arguments.steps,
+            cfg=arguments.cfg,
+            width=width,
+            height=height,
+            base_model=plan.base_model.name,
+            renderer="diffusers",
+        ),
+        checkpoints=arguments.which,
+        prompts=tuple(arguments.prompt),
+        negative=arguments.negative,
+        strengths=_numbers("--strengths", arguments.strengths, float),
+        seeds=_numbers("--seeds", arguments.seeds, int),
+        trigger_off=arguments.trigger_off,
+        workspace=context.workspace,
+        on_progress=lambda done, total: context.out.say(f"picture {done} of {total}"),
+    )
+    saved = judged.saved
+    context.out.emit({"grid": str(saved.file), "manifest": str(saved.manifest_file), "report": judged.report})
+    context.out.say(judged.report)
+    context.out.say(f"  grid      {saved.file}")
+    context.out.say(f"  manifest  {saved.manifest_file}")
+
+
+def _size(text: str | None, resolution: int) -> tuple[int, int]:
+    if text is None:
+        return resolution, resolution
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise InvalidInput(f"--size {text!r} is no size.", "Write it as 512x768.")
+    return int(width), int(height)
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
+    try:
+        return tuple(kind(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        raise InvalidInput(
+            f"{option} {text!r} holds something that is no number.", "Write 0.6,0.8,1."
+        ) from None
 
 
 def _checkpoint_row(run: RunFolder, state: RunState, row: dict[str, Any]) -> dict[str, Any]:
@@ -86,13 +188,24 @@ def package_run(context: Context, arguments: argparse.Namespace) -> int:
         run,
         arguments.which,
         lora_dir=_lora_dir(context, arguments.to),
+        workspace=context.workspace,
         author=arguments.author,
         title=arguments.title,
+        hub_base_model=arguments.hub_base,
+        published=arguments.published,
+        hub_folder=arguments.hugging_face,
+        civitai_zip=arguments.civitai,
+        civitai_info=arguments.civitai,
     )
     context.out.emit({**package.to_json(), "file": str(package.file), "card": str(package.card_file)})
     context.out.say(f"Packaged step {package.step} as {package.name}")
     context.out.say(f"  LoRA  {package.file}")
     context.out.say(f"  card  {package.card_file}")
+    for made in sorted(package.folder.iterdir()):
+        if made.name == "huggingface" or made.suffix == ".zip":
+            context.out.say(f"  for others  {made}")
+    for key in package.left_out:
+        context.out.say(f"  left out of the metadata, which ComfyUI reads up to 1 MiB: {key}")
     return exit_codes.DONE
 
 

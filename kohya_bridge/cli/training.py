@@ -54,14 +54,15 @@ def train_config(context: Context, arguments: argparse.Namespace) -> int:
     _say_changes(context, check)
     for each in check.advice:
         context.out.say(f"Note: {each.problem} {each.fix}".rstrip())
-    return _show_started(context, context.desk.submit(check), wait=arguments.wait)
+    return show_started(context, context.desk.submit(check), wait=arguments.wait)
 
 
 def resume_run(context: Context, arguments: argparse.Namespace) -> int:
-    return _show_started(context, context.desk.resume(arguments.run), wait=arguments.wait)
+    return show_started(context, context.desk.resume(arguments.run), wait=arguments.wait)
 
 
-def _show_started(context: Context, run: RunFolder, *, wait: bool) -> int:
+def show_started(context: Context, run: RunFolder, *, wait: bool) -> int:
+    """Say which run was started or found, and follow it if that is asked for."""
     out = context.out
     state = context.desk.state(run.run_id)
     out.emit({"run_id": run.run_id, "slug": run.slug, "dir": str(run.dir), "status": state.status})

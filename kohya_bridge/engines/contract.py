@@ -88,8 +88,24 @@ def write_child_file(
     return write_atomically(run.child_file, json.dumps(told, indent=1, ensure_ascii=False))
 
 
-def python_module_command(module: str, *arguments: str, interpreter: str | None = None) -> Command:
-    """`python -m module arguments` with this pack importable, UTF-8 everywhere and no hub access."""
+# An embedded Python (ComfyUI's portable build for Windows) runs isolated: it heeds neither PYTHONPATH nor the working
+# folder, so `-m` would not find this pack.
+_ISOLATED_START = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
+
+def python_module_command(
+    module: str,
+    *arguments: str,
+    interpreter: str | None = None,
+    isolated: bool | None = None,
+) -> Command:
+    """`python -m module arguments` with this pack importable, UTF-8 everywhere and no hub access.
+
+    `isolated` says whether the interpreter ignores its environment; by default as this process does.
+    """
     parts = [str(PACK_ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])]
     environment = {
         "PYTHONPATH": os.pathsep.join(parts),
@@ -99,4 +115,10 @@ def python_module_command(module: str, *arguments: str, interpreter: str | None 
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    return Command((interpreter or sys.executable, "-m", module, *arguments), PACK_ROOT, environment)
+    if isolated is None:
+        isolated = interpreter is None and bool(sys.flags.isolated)
+    if isolated:
+        start = ("-u", "-X", "utf8", "-c", _ISOLATED_START, str(PACK_ROOT), module)
+    else:
+        start = ("-m", module)
+    return Command((interpreter or sys.executable, *start, *arguments), PACK_ROOT, environment)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from ..dataset_folder import CAPTIONS_NAME, IMAGES_NAME, SIDECAR_SUFFIXES
+from ..dataset_folder import CAPTIONS_NAME, IMAGES_NAME, MASKS_NAME, SIDECAR_SUFFIXES
 from ..pictures import SUFFIX_OF
 from ..workspace import RESERVED_ON_WINDOWS
 from .finding import Examined, Hit
@@ -66,7 +66,7 @@ def ignored_picture(seen: Examined) -> Iterator[Hit]:
         if path.suffix.lower() not in _PICTURE_SUFFIXES or path.name.startswith("."):
             continue
         if path.parent.as_posix() != IMAGES_NAME:
-            if path.parts[0] not in (ORIGINALS_NAME, MASKS_NAME):
+            if path.parts[0] != MASKS_NAME:
                 yield Hit(name, f"The picture is not directly in {IMAGES_NAME}/ and is left out.", f"Move it to {IMAGES_NAME}/.")  # fmt: skip
         else:
             yield Hit(name, f"Pictures ending in {path.suffix!r} are not looked for and are left out.")
@@ -161,6 +161,6 @@ def orphan_mask(seen: Examined) -> Iterator[Hit]:
             yield Hit(name, "The mask has no picture of the same name.")
 
 
-MASKS_NAME, ORIGINALS_NAME, MAX_NAME = "masks", "originals", 120
+MAX_NAME = 120
 JUNK = {".DS_Store", "Thumbs.db", "desktop.ini", "ehthumbs.db"}
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jxl", ".heic"}  # fmt: skip

@@ -57,7 +57,7 @@ def nearly_the_trigger(seen: Examined) -> Iterator[Hit]:
     for item in seen.captioned():
         words = re.findall(r"[A-Za-z0-9_<>\-]+(?: [A-Za-z0-9_]+)?", item.caption)
         pieces = [word.strip("<>-") for word in words] + re.findall(r"[A-Za-z0-9_]+", item.caption)
-        other = next((word for word in pieces if _looks_like(word, seen.trigger)), None)
+        other = next((word for word in pieces if looks_like(word, seen.trigger)), None)
         if other:
             yield Hit(item.name, f"The caption says {other!r}; the trigger is {seen.trigger!r}.")
 
@@ -104,7 +104,8 @@ def positions(text: str, trigger: str) -> list[int]:
     return [match.start() for match in re.finditer(pattern, text)]
 
 
-def _looks_like(word: str, trigger: str) -> bool:
+def looks_like(word: str, trigger: str) -> bool:
+    """Whether a word is another spelling of the trigger: other case, other separators, or one or two letters off."""
     if word == trigger or trigger in word.split():
         return False
     plain = re.sub(r"[ \-]", "_", word.lower())

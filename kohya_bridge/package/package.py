@@ -19,6 +19,7 @@ from ..run_folder import RunFolder
 from ..workspace import Workspace, write_atomically
 from .card import model_card
 from .facts import PackageFacts, gather_facts
+from .freezing import freeze_dataset, refuse_drift
 from .header import Rewritten, rewrite_metadata, tensor_sha256
 from .hub import write_civitai_zip, write_hub_folder
 from .metadata import packaged_metadata
@@ -65,6 +66,7 @@ def package_lora(
     author: str = "",
     title: str = "",
     hub_base_model: str = "",
+    published: bool = False,
     civitai_info: bool = False,
     hub_folder: bool = False,
     civitai_zip: bool = False,
@@ -73,21 +75,21 @@ def package_lora(
     """Package one checkpoint (`best`, `latest` or a step) into `lora_dir/<character>/`.
 
     `workspace` is the one that the run lies in, unless another is given. On request the package's folder in the run also
-    gets `huggingface/` and a zip for Civitai, and the LoRA a `.civitai.info`.
+    gets `huggingface/` and a zip for Civitai, and the LoRA a `.civitai.info`. `published` freezes the dataset's version in
+    its lock file, so that lint tells when it changes.
 
     Raises:
         NotFound: the run has no such checkpoint, or its dataset is gone.
-        Refused: the dataset states no licence, source or approval (all listed), or the weights are not finite.
+        Refused: the dataset states no licence, source or approval (all listed), the weights are not finite, or the
+            dataset of a LoRA to be published is not the one that it was trained on.
         Conflict: the checkpoint was changed after the run wrote it.
         StorageError: the disk is full or read-only.
     """
+    workspace = workspace or Workspace.at(run.dir.parents[2])
+    if published:
+        refuse_drift(run.plan(), workspace)
     facts = gather_facts(
-        run,
-        workspace or Workspace.at(run.dir.parents[2]),
-        which=which,
-        author=author,
-        title=title,
-        hub_base_model=hub_base_model,
+        run, workspace, which=which, author=author, title=title, hub_base_model=hub_base_model
     )
     sample = _open_sample(facts)
     metadata, left_out = packaged_metadata(
@@ -122,7 +124,9 @@ def package_lora(
         step=facts.step,
         left_out=tuple(left_out),
     )
-    write_atomically(package_dir / RECORD_NAME, json.dumps(package.to_json(), indent=1) + "\n")
+    if published:
+        freeze_dataset(facts.plan, workspace, name=package.name)
+    _record(package, published=published)
     return package
 
 
@@ -135,6 +139,14 @@ def packages_of(run: RunFolder) -> list[dict[str, object]]:
         except ValueError:
             continue  # torn by hand: the LoRA itself is untouched
     return sorted(records, key=lambda record: int(record["step"]))
+
+
+def _record(package: LoraPackage, *, published: bool) -> None:
+    """`package.json`. What was published once stays published."""
+    file = package.folder / RECORD_NAME
+    before = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    record = {**package.to_json(), "published": published or before.get("published") is True}
+    write_atomically(file, json.dumps(record, indent=1) + "\n")
 
 
 def _open_sample(facts: PackageFacts) -> Image.Image | None:

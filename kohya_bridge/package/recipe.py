@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..dataset import dataset_digest, read_dataset
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused
 from ..forbidding import parse, parse_yaml
+from ..model_files import find_model, model_sha256
 from ..plan import TrainingPlan, TrainingRequest
 from ..safetensors_header import SafetensorsHeader, read_header
-from ..workspace import Workspace, file_sha256
+from ..workspace import Workspace
 from .header import tensor_sha256
 from .metadata import CHECKPOINT_KEY, PLAN_KEY, RUN_KEY, STEP_KEY
 
@@ -89,30 +91,24 @@ def read_recipe(file: Path) -> Recipe:
 
 
 def find_ingredients(
-    recipe: Recipe,
-    workspace: Workspace,
-    *,
-    checkpoint_dirs: Sequence[Path],
-    digest_of: Callable[[Path], str],
+    recipe: Recipe, workspace: Workspace, *, checkpoint_dirs: Sequence[Path], base_model: str = ""
 ) -> Ingredients:
-    """The dataset and base model of a recipe on this machine. `digest_of` computes a dataset folder's digest.
+    """The dataset and base model of a recipe on this machine. `base_model` is its name here if that is another one.
 
     Raises:
         InvalidInput: either is missing or is not the one that the LoRA was trained from; both are said at once.
     """
-    problems: list[FieldProblem] = []
+    name = base_model or recipe.plan.base_model.name
     dataset_dir = workspace.dataset_dir(recipe.plan.dataset.slug)
-    problems += _dataset_problems(recipe, dataset_dir, digest_of)
-    base = _find_base(recipe, workspace, checkpoint_dirs)
-    if isinstance(base, FieldProblem):
-        problems.append(base)
-    if problems or isinstance(base, FieldProblem):
+    file, base_problem = _base_file(recipe, workspace, checkpoint_dirs, name)
+    problems = [each for each in (_dataset_problem(recipe, workspace, dataset_dir), base_problem) if each]
+    if problems or file is None:
         raise InvalidInput(
             f"{recipe.source.name} can't be made again here:",
             "Put these in place and try again.",
             problems=problems,
         )
-    return Ingredients(dataset_dir, *base)
+    return Ingredients(dataset_dir, file, name)
 
 
 def compare_tensors(recipe: Recipe, made: Path) -> str:
@@ -192,42 +188,28 @@ def _tampered(file: Path, reason: str) -> Refused:
     )
 
 
-def _dataset_problems(recipe: Recipe, dir: Path, digest_of: Callable[[Path], str]) -> list[FieldProblem]:
+def _dataset_problem(recipe: Recipe, workspace: Workspace, dir: Path) -> FieldProblem | None:
     wanted = recipe.plan.dataset
     if not dir.is_dir():
-        return [
-            FieldProblem(
-                "dataset",
-                wanted.slug,
-                "is not on this machine.",
-                f"Put the dataset with digest {wanted.digest} there.",
-            )
-        ]
-    found = digest_of(dir)
+        problem, fix = "is not on this machine.", f"Put the dataset with digest {wanted.digest} there."
+        return FieldProblem("dataset", wanted.slug, problem, fix)
+    found = dataset_digest(read_dataset(dir), cache_dir=workspace.cache_dir)
     if found == wanted.digest:
-        return []
-    return [
-        FieldProblem(
-            "dataset",
-            wanted.slug,
-            f"is another version: its digest is {found}.",
-            f"Restore the version with digest {wanted.digest}.",
-        )
-    ]
+        return None
+    problem = f"is another version: its digest is {found}."
+    return FieldProblem("dataset", wanted.slug, problem, f"Restore the version with digest {wanted.digest}.")
 
 
-def _find_base(recipe: Recipe, workspace: Workspace, dirs: Sequence[Path]) -> tuple[Path, str] | FieldProblem:
-    """File and listed name. By its name first; a file of another name will do if its content is the right one."""
-    wanted = recipe.plan.base_model
-    listed = [
-        (file, file.relative_to(dir).as_posix())
-        for dir in dirs
-        if dir.is_dir()
-        for file in sorted(dir.rglob("*.safetensors"))
-    ]
-    for file, name in sorted(listed, key=lambda each: each[1] != wanted.name):
-        if file_sha256(file, cache_dir=workspace.cache_dir) == wanted.sha256:
-            return file, name
-    there = any(name == wanted.name for _, name in listed)
-    problem = "is another file of that name." if there else "is not in ComfyUI's checkpoint folders."
-    return FieldProblem("base model", wanted.name, problem, f"Get the one with SHA-256 {wanted.sha256}.")
+def _base_file(
+    recipe: Recipe, workspace: Workspace, dirs: Sequence[Path], name: str
+) -> tuple[Path | None, FieldProblem | None]:
+    wanted = recipe.plan.base_model.sha256
+    try:
+        file = find_model(name, dirs, what="checkpoint")
+    except (NotFound, InvalidInput):
+        problem = "is not in ComfyUI's checkpoint folders."
+        fix = f"Put the file with SHA-256 {wanted} there, or name it with --base."
+        return None, FieldProblem("base model", name, problem, fix)
+    if model_sha256(file, cache_dir=workspace.cache_dir) == wanted:
+        return file, None
+    return None, FieldProblem("base model", name, "is another file.", f"Get the one with SHA-256 {wanted}.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -125,7 +127,7 @@ def test_runs_are_stopped_resumed_checked_packaged_and_deleted_by_name(shell):
     assert "Asked run" in shell("stop", run_id).out
     assert shell("watch", run_id).code == exit_codes.STOPPED
     assert shell("resume", run_id, "--wait").code == exit_codes.DONE
-    validated = shell("validate", run_id)
+    validated = shell("validate", run_id, "--no-pictures")
     assert (validated.code, "sound" in validated.out) == (exit_codes.DONE, True)
     status = shell("status", run_id)
     assert "completed at step 60 of 60" in status.out
@@ -142,11 +144,27 @@ def wait_for_training(shell, run_id: str) -> None:
         time.sleep(0.05)
 
 
+def test_a_packaged_lora_is_made_again_from_its_own_plan_with_the_same_weights(shell):
+    run_id = run_id_of(shell("train", shell.config(), "--wait"))
+    assert shell("package", run_id, "--which", "latest").code == exit_codes.DONE
+    (packaged,) = (shell.root / "models" / "loras").rglob("*.safetensors")
+    shutil.move(shell.workspace.runs_dir, shell.root / "forgotten")
+    answer = shell("reproduce", str(packaged))
+    assert answer.code == exit_codes.DONE, answer.err
+    assert "Identical: the tensors of" in answer.out
+
+
+def test_graphs_can_be_written_again_from_the_events(shell):
+    run_id = run_id_of(shell("train", shell.config(), "--wait"))
+    (row,) = shell("tensorboard", run_id, "--json").rows
+    assert list(Path(row["folder"]).glob("events.out.tfevents.*"))
+
+
 def test_a_damaged_checkpoint_is_found_by_validate(shell):
     run_id = run_id_of(shell("train", shell.config(), "--wait"))
     file = next(shell.workspace.runs_dir.glob("*/*/checkpoints/*step00000004*"))
     file.write_bytes(file.read_bytes()[:-1])
-    answer = shell("validate", run_id)
+    answer = shell("validate", run_id, "--no-pictures")
     assert (answer.code, "cut off" in answer.out) == (exit_codes.NOT_WELL, True)
 
 

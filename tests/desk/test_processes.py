@@ -12,13 +12,14 @@ from dataclasses import replace
 import pytest
 
 from kohya_bridge import processes
+from kohya_bridge.engines.contract import python_module_command
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 @pytest.fixture
 def sleeper():
-    child = subprocess.Popen(SLEEPER, **processes.detached())
+    child = processes.start_detached(SLEEPER)
     yield child
     child.kill()
     child.wait()
@@ -65,9 +66,7 @@ def test_killing_a_group_reaches_the_grandchildren():
         "import subprocess, sys, time\n"
         f"child = subprocess.Popen({SLEEPER!r}); print(child.pid, flush=True); time.sleep(60)"
     )
-    leader = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, **processes.detached()
-    )
+    leader = processes.start_detached([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     grandchild = int(leader.stdout.readline())
     marked = processes.mark(grandchild)
     assert processes.group_members(leader.pid) == [grandchild]
@@ -85,3 +84,11 @@ def test_killing_a_group_reaches_the_grandchildren():
 )
 def test_an_exit_code_is_told_in_words(code, words):
     assert processes.describe_exit(code) == words
+
+
+def test_a_module_is_found_by_an_interpreter_that_ignores_its_environment(tmp_path):
+    """`-I` stands for the embedded Python of ComfyUI's portable build."""
+    command = python_module_command("kohya_bridge", "--help", isolated=True)
+    python, *rest = command.argv
+    answer = subprocess.run([python, "-I", *rest], cwd=tmp_path, capture_output=True, text=True)
+    assert "python -m kohya_bridge" in answer.stdout, answer.stderr

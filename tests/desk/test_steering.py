@@ -18,9 +18,9 @@ from tests.doubles.quick_engine import QuickEngine
 
 @pytest.fixture
 def training(desk_with):
-    """A desk and a run of 200 steps that is on its way."""
+    """A desk and a run of 60 steps that is on its way."""
     desk = desk_with(QuickEngine(seconds_per_step=0.02))
-    run = desk.submit(request(settings={"max_train_steps": 200, "save_every_n_steps": 50}))
+    run = desk.submit(request(settings={"max_train_steps": 60, "save_every_n_steps": 20}))
     wait_until(lambda: run.state().step >= 3)
     return desk, run
 
@@ -40,14 +40,14 @@ def test_a_stop_keeps_lora_and_state_and_resume_goes_on_from_there(training):
     assert run.checkpoint("latest")["step"] == run.latest_state()[0] == stopped.step
     desk.resume(run.run_id)
     state = desk.wait(run.run_id, poll_s=0.05)
-    assert (state.status, state.step, state.resumed_from) == ("completed", 200, stopped.step)
+    assert (state.status, state.step, state.resumed_from) == ("completed", 60, stopped.step)
 
 
 def test_submitting_a_stopped_plan_again_resumes_it(training):
     desk, run = training
     desk.stop(run.run_id)
     stopped = desk.wait(run.run_id, poll_s=0.05)
-    assert desk.submit(request(settings={"max_train_steps": 200, "save_every_n_steps": 50})) == run
+    assert desk.submit(request(settings={"max_train_steps": 60, "save_every_n_steps": 20})) == run
     assert desk.wait(run.run_id, poll_s=0.05).resumed_from == stopped.step
 
 
@@ -189,7 +189,7 @@ def test_a_run_that_was_never_started_after_a_crash_of_the_desk_is_told_so(desk,
 def test_a_prompt_waits_in_the_run_until_it_has_finished(training):
     desk, run = training
     held = HeldPrompt({"1": {"class_type": "Grid", "inputs": {}}})
-    desk.submit(request(settings={"max_train_steps": 200, "save_every_n_steps": 50}), held_prompt=held)
+    desk.submit(request(settings={"max_train_steps": 60, "save_every_n_steps": 20}), held_prompt=held)
     assert desk.runs_with_held_prompts() == []
     desk.stop(run.run_id)
     desk.wait(run.run_id, poll_s=0.05)

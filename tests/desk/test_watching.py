@@ -70,6 +70,17 @@ def test_the_thread_has_a_name_and_an_end(desk):
     assert "wizdroid-watch" not in [thread.name for thread in threading.enumerate()]
 
 
+def test_a_desk_that_is_closed_in_mid_run_costs_the_run_nothing(desk_with):
+    desk = desk_with(QuickEngine(seconds_per_step=0.05))
+    desk.start_watching(lambda run, event: None)
+    run = desk.submit(request())
+    began = time.monotonic()
+    desk.stop_watching()
+    assert time.monotonic() - began < 1
+    wait_until(lambda: run.state().is_finished)
+    assert run.state().status == "completed"
+
+
 def test_watching_while_nothing_happens_costs_next_to_no_time(desk):
     for seed in range(2):
         desk.wait(desk.submit(request(settings={"seed": seed})).run_id, poll_s=0.05)

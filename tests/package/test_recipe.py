@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from kohya_bridge.dataset import dataset_digest, export_pictures
 from kohya_bridge.errors import InvalidInput, NotFound, Refused
 from kohya_bridge.package import package_lora
 from kohya_bridge.package.recipe import compare_tensors, find_ingredients, read_recipe
@@ -87,47 +89,64 @@ def test_files_without_a_recipe_are_named_as_such(made, tmp_path):
 
 
 @pytest.fixture
-def with_base(finished, tmp_path):
-    """The run's plan refers to a base model that exists; its LoRA packaged."""
-    plan = finished.run.plan()
-    base = plan.base_model.model_copy(update={"sha256": hashlib.sha256(BASE_BYTES).hexdigest()})
-    recipe = read_recipe(package_lora(finished.run, lora_dir=finished.lora_dir).file)
+def complete(finished, tmp_path):
+    """A recipe whose dataset and base model are both on this machine."""
+    dataset = export_pictures(finished.workspace, "alice", [Image.new("RGB", (8, 8))], ["char_alice"])
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     (folder / "base.safetensors").write_bytes(BASE_BYTES)
-    return replace(recipe, plan=plan.model_copy(update={"base_model": base})), folder
+    plan = finished.run.plan()
+    plan = plan.model_copy(
+        update={
+            "base_model": plan.base_model.model_copy(
+                update={"sha256": hashlib.sha256(BASE_BYTES).hexdigest()}
+            ),
+            "dataset": plan.dataset.model_copy(update={"digest": dataset_digest(dataset)}),
+        }
+    )
+    recipe = read_recipe(package_lora(finished.run, lora_dir=finished.lora_dir).file)
+    return replace(recipe, plan=plan), folder
 
 
-def test_the_ingredients_are_found_by_content_even_under_another_name(finished, with_base):
-    recipe, folder = with_base
+def test_what_is_needed_is_found_by_content_also_under_another_name(finished, complete):
+    recipe, folder = complete
+    assert (
+        find_ingredients(recipe, finished.workspace, checkpoint_dirs=[folder]).base_model_name
+        == "base.safetensors"
+    )
     (folder / "base.safetensors").rename(folder / "renamed.safetensors")
     found = find_ingredients(
-        recipe, finished.workspace, checkpoint_dirs=[folder], digest_of=lambda dir: "d" * 64
+        recipe, finished.workspace, checkpoint_dirs=[folder], base_model="renamed.safetensors"
     )
-    assert found.base_model_name == "renamed.safetensors"
     assert recipe.request(base_model=found.base_model_name).base_model == "renamed.safetensors"
 
 
-def test_a_missing_dataset_and_a_wrong_base_are_said_at_once(finished, with_base):
-    recipe, folder = with_base
+def test_another_version_of_the_dataset_and_a_wrong_base_are_said_at_once(finished, complete):
+    recipe, folder = complete
     (folder / "base.safetensors").write_bytes(b"another model")
+    (finished.workspace.dataset_dir("alice") / "captions.jsonl").write_text("")
     with pytest.raises(InvalidInput) as caught:
-        find_ingredients(recipe, finished.workspace, checkpoint_dirs=[folder], digest_of=lambda dir: "e" * 64)
-    assert "is another version: its digest is " + "e" * 64 in caught.value.problem
-    assert "is another file of that name" in caught.value.problem
+        find_ingredients(recipe, finished.workspace, checkpoint_dirs=[folder])
+    assert "is another version: its digest is" in caught.value.problem
+    assert "is another file" in caught.value.problem
 
 
-def test_a_dataset_and_base_that_are_not_here_are_named_with_what_to_get(finished, with_base, tmp_path):
-    recipe, _ = with_base
+def test_a_dataset_and_base_that_are_not_here_are_named_with_what_to_get(complete, tmp_path):
+    recipe, _ = complete
     with pytest.raises(InvalidInput) as caught:
-        find_ingredients(
-            recipe,
-            Workspace.at(tmp_path / "elsewhere"),
-            checkpoint_dirs=[tmp_path / "none"],
-            digest_of=lambda dir: "",
-        )
-    assert "is not on this machine" in caught.value.problem and "d" * 64 in caught.value.problem
+        find_ingredients(recipe, Workspace.at(tmp_path / "elsewhere"), checkpoint_dirs=[tmp_path / "none"])
+    assert (
+        "is not on this machine" in caught.value.problem
+        and recipe.plan.dataset.digest in caught.value.problem
+    )
     assert "is not in ComfyUI's checkpoint folders" in caught.value.problem
+
+
+@pytest.mark.parametrize("name", ["../base.safetensors", "/etc/passwd"])
+def test_a_base_model_name_that_leads_out_of_the_folders_is_not_followed(finished, complete, name):
+    recipe, folder = complete
+    with pytest.raises(InvalidInput, match="is not in ComfyUI's checkpoint folders"):
+        find_ingredients(recipe, finished.workspace, checkpoint_dirs=[folder / "x"], base_model=name)
 
 
 def test_whether_a_new_training_gave_the_same_tensors_is_said_plainly(finished, made):

@@ -1,22 +1,20 @@
-"""Every rule stays silent on a good dataset and speaks on a bad one that differs in just that."""
+"""A good dataset, and for each lint rule what makes it bad in just that way."""
 
 import json
 import os
 import shutil
 
 import numpy as np
-import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageFilter
 
 from kohya_bridge.dataset import read_dataset
 from kohya_bridge.dataset_lock import snapshot, take_version
 from kohya_bridge.dataset_metadata import DatasetMetadata, write_metadata
 from kohya_bridge.held_out_split import held_out_names
-from kohya_bridge.lint import lint_dataset
-from kohya_bridge.lint.catalogue import RULES
+from kohya_bridge.lint import LintSettings, lint_dataset
 from kohya_bridge.settings import TrainingSettings
 
-COUNT = 15
+COUNT, SIDE = 15, 320  # small pictures: what rules ask of size is set to match
 PLACES = ["harbour", "meadow", "attic", "market", "cliff", "cafe", "forest", "desert", "river", "stage", "roof", "alley",
           "garden", "library", "bridge"]  # fmt: skip
 MOODS = ["smiling", "frowning", "laughing", "thoughtful", "surprised"]
@@ -25,7 +23,7 @@ GOOD = DatasetMetadata(
 )
 
 
-def varied_picture(seed, size=(768, 768)):
+def varied_picture(seed, size=(SIDE, SIDE)):
     """Crisp random shapes on a random ground: sharp, coloured, and unlike any other seed."""
     rng = np.random.default_rng(seed)
     picture = Image.new("RGB", size, tuple(rng.integers(60, 200, 3).tolist()))
@@ -64,22 +62,6 @@ def remeta(dir, **changes):
     write_metadata(dir / "metadata.yaml", GOOD.model_copy(update=changes))
 
 
-@pytest.fixture(scope="session")
-def good_set(tmp_path_factory):
-    dir = tmp_path_factory.mktemp("lint") / "char_x"
-    (dir / "images").mkdir(parents=True)
-    for number in range(1, COUNT + 1):
-        varied_picture(number).save(dir / "images" / f"{number:04d}.png", compress_level=1)
-    write_rows(dir, [{"file_name": f"{n:04d}.png", "prompt": f"char_x, {MOODS[n % 5]}, {PLACES[n - 1]}"} for n in range(1, COUNT + 1)])  # fmt: skip
-    write_metadata(dir / "metadata.yaml", GOOD)
-    return dir
-
-
-@pytest.fixture
-def dataset_dir(good_set, tmp_path):
-    return shutil.copytree(good_set, tmp_path / "char_x")
-
-
 def sidecar(dir, raw, name="0001"):
     uncaption(dir, f"{name}.png")
     (dir / "images" / f"{name}.txt").write_bytes(raw)
@@ -108,8 +90,8 @@ def see_through(picture):
 
 
 def barred(picture):
-    ImageDraw.Draw(picture).rectangle((0, 0, 768, 90), "black")
-    ImageDraw.Draw(picture).rectangle((0, 680, 768, 768), "black")
+    ImageDraw.Draw(picture).rectangle((0, 0, SIDE, 40), "black")
+    ImageDraw.Draw(picture).rectangle((0, 280, SIDE, SIDE), "black")
     return picture
 
 
@@ -118,7 +100,7 @@ def other_profile(dir):
 
 
 def jpeg_of_strong_compression(dir):
-    noisy = Image.fromarray(np.random.default_rng(1).integers(0, 256, (48, 48, 3), np.uint8)).resize(
+    noisy = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 20, 3), np.uint8)).resize(
         (768, 768)
     )
     redraw(dir, lambda p: noisy, "0001.jpg", quality=4)
@@ -149,7 +131,7 @@ def everywhere(dir, word, count=COUNT):
 def held_out_twin(dir):
     held = next(iter(held_out_names([f"{n:04d}.png" for n in range(1, COUNT + 1)], share=0.1, seed=1234)))
     other = "0001.png" if held != "0001.png" else "0002.png"
-    Image.open(dir / "images" / held).resize((900, 900)).save(dir / "images" / other)
+    Image.open(dir / "images" / held).resize((400, 400)).save(dir / "images" / other)
     rows = rows_of(dir)
     write_rows(dir, sorted(rows, key=lambda row: row["file_name"] != held))
 
@@ -185,7 +167,8 @@ def make_file(dir, name, content=b"x"):
 
 
 HELD_OUT = next(iter(held_out_names([f"{n:04d}.png" for n in range(1, COUNT + 1)], share=0.1, seed=1234)))
-TRAINING = TrainingSettings(resolution=768, max_bucket_reso=1024)
+TRAINING = TrainingSettings(resolution=SIDE, max_bucket_reso=1024)
+SETTINGS = LintSettings(min_side=SIDE)
 
 # Rule id -> (what makes the good set bad, the subject that must be named). A rule without an entry fails a test.
 BAD = {
@@ -212,8 +195,8 @@ BAD = {
     "I129": (lambda d: recaption(d, "char_x is a woman with a hat who is standing in the rain"), ""),
     "I130": (lambda d: recaption(d, "char_x, scarf, red scarf"), "0001.png"),
     "E201": (lambda d: cut(d / "images/0001.png"), "0001.png"),
-    "E202": (lambda d: varied_picture(1, (767, 900)).save(d / "images/0001.png"), "0001.png"),
-    "W203": (lambda d: varied_picture(1, (768, 2000)).save(d / "images/0001.png"), "0001.png"),
+    "E202": (lambda d: varied_picture(1, (SIDE - 1, 400)).save(d / "images/0001.png"), "0001.png"),
+    "W203": (lambda d: varied_picture(1, (SIDE, 900)).save(d / "images/0001.png"), "0001.png"),
     "W204": (turned, "0001.png"),
     "W205": (lambda d: redraw(d, see_through), "0001.png"),
     "W206": (lambda d: (redraw(d, lambda p: p.convert("CMYK"), "0001.jpg"), recaption_name(d, "0001.png", "0001.jpg")), "0001.jpg"),
@@ -223,18 +206,18 @@ BAD = {
     "W210": (lambda d: redraw(d, lambda p: p.filter(ImageFilter.GaussianBlur(20))), "0001.png"),
     "W211": (lambda d: redraw(d, lambda p: p.point(lambda v: v // 12)), "0001.png"),
     "W212": (lambda d: redraw(d, lambda p: p.point(lambda v: 250 + v // 60)), "0001.png"),
-    "W213": (lambda d: redraw(d, lambda p: Image.new("RGB", (768, 768), "teal")), "0001.png"),
-    "I214": (lambda d: varied_picture(1, (2400, 2400)).save(d / "images/0001.png", compress_level=1), "0001.png"),
+    "W213": (lambda d: redraw(d, lambda p: Image.new("RGB", (SIDE, SIDE), "teal")), "0001.png"),
+    "I214": (lambda d: varied_picture(1, (1000, 1000)).save(d / "images/0001.png", compress_level=1), "0001.png"),
     "W215": (jpeg_of_strong_compression, "0001.jpg"),
-    "W216": (lambda d: redraw(d, lambda p: p.resize((90, 90)).resize((768, 768), Image.Resampling.BICUBIC)), "0001.png"),
+    "W216": (lambda d: redraw(d, lambda p: p.resize((20, 20)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)), "0001.png"),
     "W217": (lambda d: redraw(d, barred), "0001.png"),
     "W231": (lambda d: varied_picture(1).save(d / "images/0002.png"), "0002.png"),
-    "W232": (lambda d: varied_picture(1).resize((900, 900)).save(d / "images/0002.png"), "0002.png"),
+    "W232": (lambda d: varied_picture(1).resize((400, 400)).save(d / "images/0002.png"), "0002.png"),
     "W233": (held_out_twin, HELD_OUT),
-    "E241": (lambda d: varied_picture(1, (30, 768)).save(d / "images/0001.png"), "0001.png"),
-    "W242": (lambda d: varied_picture(1, (500, 520)).save(d / "images/0001.png"), "0001.png"),
-    "W243": (lambda d: varied_picture(1, (700, 830)).save(d / "images/0001.png"), "0001.png"),
-    "I244": (lambda d: varied_picture(1, (768, 1100)).save(d / "images/0001.png"), "0001.png"),
+    "E241": (lambda d: varied_picture(1, (30, SIDE)).save(d / "images/0001.png"), "0001.png"),
+    "W242": (lambda d: varied_picture(1, (200, 210)).save(d / "images/0001.png"), "0001.png"),
+    "W243": (lambda d: varied_picture(1, (SIDE - 1, 319)).save(d / "images/0001.png"), "0001.png"),
+    "I244": (lambda d: varied_picture(1, (SIDE, 450)).save(d / "images/0001.png"), "0001.png"),
     "E301": (lambda d: [file.unlink() for file in (d / "images").iterdir()], ""),
     "W302": (lambda d: (d / "images/0001.png").unlink(), ""),
     "W303": (lambda d: (d / "images/0001.png").unlink(), "0001.png"),
@@ -251,7 +234,7 @@ BAD = {
     "W314": (lambda d: make_file(d, "masks/0099.png"), "masks/0099.png"),
     "W401": (lambda d: remeta(d, lora_tag=""), "metadata.yaml"),
     "E402": (lambda d: remeta(d, lora_tag="<char_x>"), "metadata.yaml"),
-    "E403": (lambda d: recaption(d, "smiling, char_xy"), "0001.png"),
+    "E403": (lambda d: recaption(d, "smiling, red hat"), "0001.png"),
     "W404": (lambda d: recaption(d, "smiling, char_x"), "0001.png"),
     "W405": (lambda d: recaption(d, "char_x, smiling, char_x"), "0001.png"),
     "W406": (lambda d: recaption(d, "Char_X, smiling"), "0001.png"),
@@ -276,53 +259,11 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def tokenizer_dir(tmp_path_factory):
-    """A CLIP vocabulary with few merges: `cat`, `long` and `hair` are one token, other letters one each."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    merges = [
-        "c a",
-        "ca t</w>",
-        "l o",
-        "n g</w>",
-        "lo ng</w>",
-        "h a",
-        "i r</w>",
-        "ha ir</w>",
-        "c h",
-        "a r</w>",
-        "ch ar</w>",
-    ]
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
-    return folder
-
-
-def linted(dir, tokenizer_dir, **settings):
+def linted(dir, tokenizer_dir=None, **training):
+    """The report on a dataset of this world."""
     return lint_dataset(
-        read_dataset(dir), tokenizer_dir=tokenizer_dir, training=TRAINING.model_copy(update=settings)
+        read_dataset(dir),
+        settings=SETTINGS,
+        tokenizer_dir=tokenizer_dir,
+        training=TRAINING.model_copy(update=training),
     )
-
-
-def test_a_good_dataset_gives_no_finding_at_all(good_set, tokenizer_dir):
-    assert linted(good_set, tokenizer_dir).text() == "char_x: 15 pictures, no findings. Ready to train."
-
-
-def test_every_rule_has_a_bad_dataset_here():
-    assert set(BAD) == {rule.id for rule in RULES}
-
-
-@pytest.mark.parametrize("id", list(BAD))
-def test_a_bad_dataset_makes_its_rule_speak_of_the_right_subject(id, dataset_dir, tokenizer_dir):
-    spoil, subject = BAD[id]
-    spoil(dataset_dir)
-    report = linted(dataset_dir, tokenizer_dir, bucket_no_upscale=id != "W242")
-    found = [each for each in report.findings if each.rule == id]
-    assert subject in [each.subject for each in found], report.text()
-    assert all(each.problem and each.fix for each in found)
-    assert report.blocks or id[0] != "E"
-
-
-def test_rule_ids_and_texts_are_complete_and_unique():
-    assert len({rule.id[1:] for rule in RULES}) == len(RULES)
-    for rule in RULES:
-        assert rule.trainer.endswith(".") and rule.fix.endswith(".") and rule.title and rule.check.__doc__

@@ -1,0 +1,32 @@
+"""Every rule stays silent on a good dataset and speaks on a bad one that differs in just that."""
+
+import pytest
+
+from kohya_bridge.lint.catalogue import RULES
+
+from .lint_world import BAD, linted
+
+
+def test_a_good_dataset_gives_no_finding_at_all(good_set, tokenizer_dir):
+    assert linted(good_set, tokenizer_dir).text() == "char_x: 15 pictures, no findings. Ready to train."
+
+
+def test_every_rule_has_a_bad_dataset_here():
+    assert set(BAD) == {rule.id for rule in RULES}
+
+
+@pytest.mark.parametrize("id", list(BAD))
+def test_a_bad_dataset_makes_its_rule_speak_of_the_right_subject(id, dataset_dir, tokenizer_dir):
+    spoil, subject = BAD[id]
+    spoil(dataset_dir)
+    report = linted(dataset_dir, tokenizer_dir, bucket_no_upscale=id != "W242")
+    found = [each for each in report.findings if each.rule == id]
+    assert subject in [each.subject for each in found], report.text()
+    assert all(each.problem and each.fix for each in found)
+    assert report.blocks or id[0] != "E"
+
+
+def test_rule_ids_and_texts_are_complete_and_unique():
+    assert len({rule.id[1:] for rule in RULES}) == len(RULES)
+    for rule in RULES:
+        assert rule.trainer.endswith(".") and rule.fix.endswith(".") and rule.title and rule.check.__doc__
