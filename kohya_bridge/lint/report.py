@@ -62,7 +62,7 @@ class LintReport:
             for each in found[:most_subjects]:
                 where = f"{each.subject}: " if each.subject else ""
                 waived = f" [waived: {each.waived}]" if each.waived else ""
-                lines.append(_one_line(f"    {where}{each.problem}{waived}"))
+                lines.append(one_line(f"    {where}{each.problem}{waived}"))
             if len(found) > most_subjects:
                 lines.append(f"    ... and {len(found) - most_subjects} more")
             if known:
@@ -84,6 +84,6 @@ class LintReport:
         return json.dumps(data, indent=1)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Names and captions are other people's text: no line break or control character of theirs reaches the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..dataset import Dataset, DatasetItem
+from ..drawing import CARD, CLEAN, ERROR, INFO, INK, PAPER, SOFT, WARNING, fitted, font
 from ..pictures import DECODER_FAILURES, as_trained
 from .finding import Finding
 from .report import LintReport
 
-PAPER, INK, SOFT, CARD = (24, 26, 30), (236, 238, 240), (150, 156, 164), (38, 41, 47)
-COLOURS = {"error": (229, 72, 77), "warning": (240, 170, 60), "info": (120, 134, 150), "clean": (70, 167, 98)}
+COLOURS = {"error": ERROR, "warning": WARNING, "info": INFO, "clean": CLEAN}
 GAP, HEADER, FOOTER = 14, 64, 46
 
 
@@ -42,24 +42,24 @@ def contact_sheet(
         _cell(sheet, draw, item, by_subject[item.name], left=left, top=top, cell=cell)
     y = HEADER + rows * (cell + FOOTER + GAP) + 4
     for colour, line in listed:
-        draw.text((GAP, y), _fitted(draw, line, sheet.width - 2 * GAP, 14), colour, font=_font(14))
+        draw.text((GAP, y), fitted(draw, line, sheet.width - 2 * GAP, 14), colour, font=font(14))
         y += 20
     return sheet
 
 
 def _header(draw: ImageDraw.ImageDraw, report: LintReport, width: int) -> None:
-    draw.text((GAP, 12), _fitted(draw, report.slug, width // 2, 22), INK, font=_font(22))
+    draw.text((GAP, 12), fitted(draw, report.slug, width // 2, 22), INK, font=font(22))
     counts = report.counts()
     verdict = "training has to wait" if report.blocks else "ready to train"
-    draw.text((GAP, 39), _fitted(draw, f"{report.images} pictures, {verdict}", width // 2, 14), SOFT, font=_font(14))  # fmt: skip
+    draw.text((GAP, 39), fitted(draw, f"{report.images} pictures, {verdict}", width // 2, 14), SOFT, font=font(14))  # fmt: skip
     x = width - GAP
     for severity in ("info", "warning", "error"):
         label = f"{counts[severity]} {severity}{'s' if severity != 'info' and counts[severity] != 1 else ''}"
-        wide = draw.textlength(label, font=_font(14)) + 20
+        wide = draw.textlength(label, font=font(14)) + 20
         x -= wide
         fill = COLOURS[severity] if counts[severity] else CARD
         draw.rounded_rectangle((x, 18, x + wide, 44), 13, fill=fill)
-        draw.text((x + 10, 31), label, (255, 255, 255) if counts[severity] else SOFT, font=_font(14), anchor="lm")  # fmt: skip
+        draw.text((x + 10, 31), label, (255, 255, 255) if counts[severity] else SOFT, font=font(14), anchor="lm")  # fmt: skip
         x -= 8
 
 
@@ -76,18 +76,18 @@ def _cell(
     except DECODER_FAILURES:
         draw.line((left + 40, top + 40, left + cell - 40, top + cell - 40), colour, 4)
         draw.line((left + cell - 40, top + 40, left + 40, top + cell - 40), colour, 4)
-        draw.text((left + cell // 2, top + cell - 20), "not readable", SOFT, font=_font(13), anchor="mm")
+        draw.text((left + cell // 2, top + cell - 20), "not readable", SOFT, font=font(13), anchor="mm")
     x, y = left + 5, top + 5
     for each in _distinct(findings):
-        wide = draw.textlength(each.rule, font=_font(13)) + 12
+        wide = draw.textlength(each.rule, font=font(13)) + 12
         if x + wide > left + cell:
             x, y = left + 5, y + 25
         draw.rounded_rectangle((x, y, x + wide, y + 21), 5, fill=COLOURS[each.severity], outline=(255, 255, 255), width=1)  # fmt: skip
-        draw.text((x + wide / 2, y + 10), each.rule, (255, 255, 255), font=_font(13), anchor="mm")
+        draw.text((x + wide / 2, y + 10), each.rule, (255, 255, 255), font=font(13), anchor="mm")
         x += wide + 4
-    draw.text((left + 6, top + cell + 5), _fitted(draw, item.name, cell - 12, 13), INK, font=_font(13))
+    draw.text((left + 6, top + cell + 5), fitted(draw, item.name, cell - 12, 13), INK, font=font(13))
     said = findings[0].problem if findings else item.caption
-    draw.text((left + 6, top + cell + 24), _fitted(draw, said, cell - 12, 12), colour if findings else SOFT, font=_font(12))  # fmt: skip
+    draw.text((left + 6, top + cell + 24), fitted(draw, said, cell - 12, 12), colour if findings else SOFT, font=font(12))  # fmt: skip
 
 
 def _worst(findings: list[Finding]) -> str:
@@ -107,23 +107,3 @@ def _general_lines(findings: list[Finding]) -> list[tuple[tuple[int, int, int], 
     if len(findings) > 20:
         lines.append((SOFT, f"... and {len(findings) - 20} more findings; see the text of the report"))
     return lines
-
-
-def _fitted(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> str:
-    """`text` on one line of printable characters, cut with an ellipsis where it would be wider than `width` px."""
-    text = "".join(letter if letter.isprintable() else " " for letter in text[:400])
-    font = _font(size)
-    if draw.textlength(text, font=font) <= width:
-        return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if draw.textlength(text[:middle] + "...", font=font) <= width:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low].rstrip() + "..."
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ...buckets import Placement, Size, place
+from ...caption_variation import vary_caption
 from ...dataset import read_dataset
 from ...errors import InvalidInput
 from ...held_out_split import held_out_names, probe_names
@@ -165,26 +166,6 @@ class Picker:
 
 def _first_flip(seed: int, number: int) -> int:
     return int(stream(seed, Purpose.FLIP, 0, number).integers(2))
-
-
-def vary_caption(caption: str, settings: TrainingSettings, rng: np.random.Generator) -> str:
-    """The caption of one use: dropped as a whole, or its tags behind `keep_tokens` shuffled, then thinned out."""
-    if settings.caption_dropout_rate and rng.random() < settings.caption_dropout_rate:
-        return ""
-    if not (settings.shuffle_caption or settings.caption_tag_dropout_rate):
-        return caption
-    tags = [tag.strip() for tag in caption.split(",")]
-    kept, rest = tags[: settings.keep_tokens], tags[settings.keep_tokens :]
-    if settings.shuffle_caption:
-        rest = [rest[position] for position in rng.permutation(len(rest))]
-    if settings.caption_tag_dropout_rate:
-        rest = [tag for tag in rest if rng.random() >= settings.caption_tag_dropout_rate]
-    return ", ".join(kept + rest)
-
-
-def captions_vary(settings: TrainingSettings) -> bool:
-    """Whether captions beyond each item's own and the empty one can occur."""
-    return bool(settings.shuffle_caption or settings.caption_tag_dropout_rate)
 
 
 def _bytes(file: Path) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ...caption_variation import captions_vary
 from ...families import family
 from ...lora_metadata import TrainingFacts
 from ...plan import TrainingPlan
@@ -22,7 +23,7 @@ from ...settings import TrainingSettings
 from ..child import Child, ChildFailure, StopRequested
 from .batches import Batch, BatchMaker, Sources
 from .cache import TensorCache
-from .data import Item, Picker, Split, captions_vary, read_items, split_items
+from .data import Item, Picker, Split, read_items, split_items
 from .denoiser import Conditioning, Denoiser
 from .encoding import Encodings, encode_picture, make_keys
 from .held_out import HeldOut
