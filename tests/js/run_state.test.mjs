@@ -12,7 +12,8 @@ const eventsOf = (name) =>
     .split("\n")
     .filter(Boolean)
     .map((line) => JSON.parse(line));
-const expectedOf = (name) => JSON.parse(readFileSync(new URL(name.replace(".jsonl", ".state.json"), FOLDER), "utf-8"));
+const expectedOf = (name) =>
+  JSON.parse(readFileSync(new URL(name.replace(".jsonl", ".state.json"), FOLDER), "utf-8"));
 
 for (const name of NAMES) {
   test(`the events of ${name} fold to the recorded state`, () => {
@@ -42,7 +43,13 @@ test("series that did not change keep their identity, so widgets can tell", () =
 
 test("100,000 steps fold in well under a second", () => {
   const events = Array.from({ length: 100_000 }, (_, at) => ({
-    seq: at + 1, time: at, kind: "progress", step: at + 1, loss: 0.1, loss_ema: 0.1, lr: { unet: 1e-4 },
+    seq: at + 1,
+    time: at,
+    kind: "progress",
+    step: at + 1,
+    loss: 0.1,
+    loss_ema: 0.1,
+    lr: { unet: 1e-4 },
   }));
   const started = performance.now();
   const state = fold(events);
@@ -52,7 +59,10 @@ test("100,000 steps fold in well under a second", () => {
 });
 
 test("kinds named like object members are passed over", () => {
-  const state = fold([{ seq: 1, time: 1, kind: "constructor" }, { seq: 2, time: 2, kind: "__proto__" }]);
+  const state = fold([
+    { seq: 1, time: 1, kind: "constructor" },
+    { seq: 2, time: 2, kind: "__proto__" },
+  ]);
   assert.equal(state.status, "queued");
   assert.equal(isFinished(state), false);
 });

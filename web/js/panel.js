@@ -28,7 +28,7 @@ import { createRunsList } from "./widgets/runs_list.js";
 /**
  * @typedef {import("./run_store.js").RunStore} RunStore
  * @typedef {import("./steering.js").ActionId} ActionId
- * @typedef {{run: import("./run_store.js").RunView, asked: Set<string>, now: number}} WidgetView
+ * @typedef {{run: import("./run_store.js").RunView, asked: import("./pending.js").Pending, now: number}} WidgetView
  * @typedef {{
  *   open: (runId: string) => void, close: () => void, compare: (runIds: string[]) => void,
  *   act: (id: ActionId, runId: string, detail: Record<string, any>) => void,

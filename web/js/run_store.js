@@ -8,6 +8,7 @@
  * nothing but the badge; the next look starts with a snapshot.
  */
 
+import { Pending } from "./pending.js";
 import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
 
 /**
@@ -39,18 +40,6 @@ import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
 
 const WHOLE_AGAIN_AFTER_GAP = 2000;
 
-/** Which event answers which request, so that a button waits for what happened and never pretends. */
-const ANSWERED_BY = /** @type {Record<string, (event: RunEvent) => boolean>} */ ({
-  stop: (event) => event.kind === "run_finished",
-  stop_now: (event) => event.kind === "run_finished",
-  pause: (event) => event.kind === "run_finished" || (event.kind === "control" && event.action === "pause"),
-  unpause: (event) =>
-    event.kind === "run_finished" || (event.kind === "control" && event.action === "resume"),
-  checkpoint: (event) => event.kind === "checkpoint" || event.kind === "run_finished",
-  sample: (event) => event.kind === "sample" || event.kind === "run_finished",
-  resume: (event) => event.kind === "queued" || event.kind === "run_started",
-});
-
 export class RunStore extends EventTarget {
   /** @param {StoreHost} host */
   constructor(host) {
@@ -69,8 +58,7 @@ export class RunStore extends EventTarget {
     this.openId = null;
     /** @type {any|null} */
     this.compared = null;
-    /** Requests that wait for their event, as "run_id action". @type {Set<string>} */
-    this.asked = new Set();
+    this.asked = new Pending();
     /** Runs that a child works on now, for the badge. @type {Set<string>} */
     this.busy = new Set();
     this.watching = 0;
@@ -163,7 +151,7 @@ export class RunStore extends EventTarget {
       if (!this.open || view.state.last_seq >= this.open.state.last_seq) this.open = view;
       this.queue = view.queue;
       this.failure = null;
-      for (const key of [...this.asked]) if (key.startsWith(runId)) this.asked.delete(key);
+      this.asked.forget(runId);
       this.#foldEarly();
     } catch (error) {
       if (this.openId !== runId) return;
@@ -210,13 +198,12 @@ export class RunStore extends EventTarget {
    * @param {string} runId @param {string} action @param {Record<string, any>} [body] @param {string} [route]
    */
   async ask(runId, action, body = {}, route = action) {
-    const key = `${runId} ${action}`;
-    if (action in ANSWERED_BY) this.asked.add(key);
+    this.asked.add(runId, action);
     this.changed();
     try {
       return await this.host.post(`runs/${runId}/${route}`, body);
     } catch (error) {
-      this.asked.delete(key);
+      this.asked.drop(runId, action);
       this.changed();
       throw error;
     }
@@ -240,10 +227,7 @@ export class RunStore extends EventTarget {
       this.stale = true;
       return;
     }
-    for (const key of [...this.asked]) {
-      const [id, action] = key.split(" ");
-      if (id === runId && ANSWERED_BY[action]?.(event)) this.asked.delete(key);
-    }
+    this.asked.answer(runId, event);
     this.#takeIntoList(runId, event);
     if (runId === this.openId) {
       this.early.push(event);
@@ -260,9 +244,9 @@ export class RunStore extends EventTarget {
     }
     if (at < 0) return;
     const line = this.runs[at];
-    const state = { ...fold([event], { ...EMPTY_STATE, ...line.state }), ...NO_SERIES };
+    const state = { ...fold([event], { ...EMPTY_STATE, ...line.state, ...NO_SERIES }), ...NO_SERIES };
     this.runs = this.runs.slice();
-    this.runs[at] = { ...line, state, updated: event.time };
+    this.runs[at] = { ...line, state, updated: event.time, counts: counted(line.counts, event.kind) };
   }
 
   /** Fold what came live into the open run, in order; ask for what is missing in between. */
@@ -319,6 +303,12 @@ export class RunStore extends EventTarget {
 }
 
 const NO_SERIES = { losses: [], validations: [], checkpoints: [], states: [], samples: [], notices: [] };
+
+/** A new sample is a new thumbnail. @param {Record<string, number>} counts @param {string} kind */
+function counted(counts, kind) {
+  const name = `${kind}s`;
+  return name in counts ? { ...counts, [name]: counts[name] + 1 } : counts;
+}
 
 /** Is a child at work on it? @param {RunState} state */
 export function isBusy(state) {

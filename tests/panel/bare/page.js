@@ -8,7 +8,10 @@ const options = new URLSearchParams(location.search);
 document.body.classList.toggle("dark-theme", options.has("dark"));
 
 const listeners = { event: new Set(), reconnect: new Set(), promptDone: new Set(), visible: new Set() };
-const subscribe = (name) => (listener) => (listeners[name].add(listener), () => listeners[name].delete(listener));
+const subscribe = (name) => (listener) => (
+  listeners[name].add(listener),
+  () => listeners[name].delete(listener)
+);
 const record = { toasts: [], told: [], copied: [], requests: [], tried: [], again: [] };
 
 const host = {

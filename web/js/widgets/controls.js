@@ -113,7 +113,7 @@ export function createControls(document, calls) {
         // While it trains the table below offers each checkpoint; the card keeps to steering.
         show(made, can.has(id) && !(training && (id === "try" || id === "package")));
         made.classList.toggle("wz-primary", id === main);
-        const waits = asked.has(`${runId} ${id}`);
+        const waits = asked.has(runId, id);
         // A run that is stopping can still be stopped at once, so that button stays alive.
         made.disabled = waits && id !== "stop";
         made.setAttribute("aria-busy", String(waits));

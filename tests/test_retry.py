@@ -1,0 +1,47 @@
+"""Training again: the same choices, or safer ones."""
+
+import pytest
+
+from kohya_bridge.plan import make_settings
+from kohya_bridge.retry import choices_of, request_of, suggest
+from tests.rehearsed_runs import rehearsed_plan
+
+
+@pytest.mark.parametrize("preset", ["draft", "standard", "careful", "low_memory"])
+@pytest.mark.parametrize("family_name", ["sd15", "sdxl"])
+def test_the_choices_of_a_plan_lead_to_the_same_numbers(family_name, preset):
+    plan = rehearsed_plan(family_name=family_name, preset=preset, network_dim=24, flip_aug=True)
+    for request in (request_of(plan), choices_of(plan)):
+        assert make_settings(request, family_name, images=plan.dataset.images) == plan.settings
+    assert choices_of(plan).settings.keys() == {"network_dim", "flip_aug", "seed"}
+
+
+@pytest.mark.parametrize("code", ["out_of_memory", "not_finite", "overfitting"])
+def test_a_suggestion_is_a_valid_plan_that_differs(code):
+    plan = rehearsed_plan()
+    found = suggest(plan, code)
+    settings = make_settings(request_of(plan, found.settings), "sd15", images=24)
+    assert settings != plan.settings and found.title and found.why
+    for name, value in found.settings.items():
+        assert getattr(settings, name) == value
+
+
+def test_running_out_of_memory_again_is_answered_by_less_detail_until_nothing_is_left():
+    plan = rehearsed_plan(train_batch_size=4)
+    titles = []
+    for _ in range(12):
+        found = suggest(plan, "out_of_memory")
+        if found is None:
+            break
+        titles.append(found.title)
+        plan = plan.model_copy(
+            update={"settings": make_settings(request_of(plan, found.settings), "sd15", images=24)}
+        )
+    assert titles[0] == "Retry with less memory" and titles[1] == "Retry smaller"
+    assert plan.settings.train_batch_size == 1 and plan.settings.gradient_accumulation_steps == 4
+    assert suggest(plan, "out_of_memory") is None and plan.settings.resolution == 256
+
+
+def test_nothing_is_suggested_for_a_cause_that_numbers_do_not_mend():
+    assert suggest(rehearsed_plan(), "disk_full") is None
+    assert suggest(rehearsed_plan(), "") is None

@@ -1,0 +1,133 @@
+"""Runs as a list, and one run as the panel shows it: read once, then read on."""
+
+import json
+import os
+
+import pytest
+from PIL import Image
+
+from kohya_bridge.errors import InvalidInput, NotFound, StorageError
+from kohya_bridge.run_list import RunList
+from kohya_bridge.run_pictures import find_picture, list_pictures, thumbnail
+from kohya_bridge.run_state import fold
+from kohya_bridge.run_view import RunViews
+from kohya_bridge.workspace import Workspace
+from tests.rehearsed_runs import rehearse, rehearsed_plan
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace.at(tmp_path / "training")
+
+
+def test_a_list_that_grew_with_its_run_equals_one_read_afresh(workspace):
+    story = rehearse(workspace, rehearsed_plan(max_train_steps=60), every=20)
+    listed = RunList(workspace)
+    assert listed.lines()[0].state.status == "queued"
+    story.start().train(1, 33)
+    assert listed.lines()[0].state.step == 33
+    story.train(34, 60).finish("completed")
+    grown, afresh = listed.lines()[0], RunList(workspace).lines()[0]
+    assert grown == afresh
+    assert grown.state.status == "completed" and len(grown.state.checkpoints) == 3 and grown.state.losses == ()
+
+
+def test_a_line_torn_by_a_kill_is_not_read_before_it_is_mended(workspace):
+    story = rehearse(workspace, rehearsed_plan(max_train_steps=60), every=20).start().train(1, 5).close()
+    with open(story.run.events_file, "ab") as file:
+        file.write(b'{"v":1,"seq":99,"kind":"prog')
+    listed = RunList(workspace)
+    assert listed.lines()[0].state.step == 5
+    story.start(resumed_from=0).train(1, 2)
+    assert listed.lines()[0].state.step == 2 and listed.lines()[0].state.attempt == 2
+
+
+def test_what_was_read_is_kept_and_a_damaged_cache_is_only_slower(workspace):
+    for seed in range(21):
+        rehearse(workspace, rehearsed_plan(seed=seed, max_train_steps=60)).start().close()
+    first = RunList(workspace)
+    lines = first.lines()
+    kept = json.loads(first.cache_file.read_text("utf-8"))
+    assert len(kept["runs"]) == 21
+    assert RunList(workspace).lines() == lines
+    first.cache_file.write_text("{")
+    assert RunList(workspace).lines() == lines
+
+
+def test_a_run_with_a_broken_plan_is_listed_with_its_problem(workspace):
+    story = rehearse(workspace, rehearsed_plan())
+    story.run.plan_file.write_text("steps: many\n")
+    (line,) = json.loads(RunList(workspace).encoded())
+    assert line["run_id"] == story.run.run_id and line["problem"]
+
+
+def test_a_deleted_run_leaves_the_list(workspace):
+    story = rehearse(workspace, rehearsed_plan()).start().close()
+    listed = RunList(workspace)
+    assert len(listed.lines()) == 1
+    story.run.plan_file.unlink()
+    assert listed.lines() == []
+
+
+def test_a_view_reads_on_from_where_it_was(workspace):
+    story = rehearse(workspace, rehearsed_plan(max_train_steps=60), every=20).start().train(1, 30)
+    views = RunViews(workspace, RunList(workspace))
+    assert views.state(story.run).step == 30
+    story.train(31, 60).finish("completed")
+    assert views.state(story.run) == fold(story.run.events())
+
+
+def test_a_long_run_comes_thinned_and_a_range_of_it_in_full(workspace):
+    story = rehearse(workspace, rehearsed_plan(max_train_steps=20_000), every=20_001).start()
+    with open(story.run.events_file, "a", encoding="utf-8") as file:
+        for step in range(1, 20_001):
+            event = {"v": 1, "seq": 100 + step, "time": 1.0, "kind": "progress", "step": step, "loss": 0.1}
+            file.write(json.dumps(event) + "\n")
+    views = RunViews(workspace, RunList(workspace))
+    snapshot = views.snapshot(story.run)
+    assert snapshot["steps_told"] == 20_000 and len(snapshot["state"]["losses"]) <= 4000
+    steps = [row[0] for row in views.losses(story.run, first=777, last=1776, most=4000)]
+    assert steps == list(range(777, 1777))
+
+
+def test_a_view_says_what_changed_against_the_run_before(workspace):
+    before = rehearse(workspace, rehearsed_plan(seed=1))
+    os.utime(before.run.plan_file, (1, 1))
+    after = rehearse(workspace, rehearsed_plan(seed=2, unet_lr=3e-4))
+    views = RunViews(workspace, RunList(workspace))
+    changes = views.snapshot(after.run)["changes"]
+    assert changes["against"] == before.run.run_id
+    assert {row["field"]: (row["old"], row["new"]) for row in changes["fields"]} == {
+        "settings.unet_lr": (1e-4, 3e-4),
+        "settings.seed": (1, 2),
+    }
+    assert views.snapshot(before.run)["changes"] is None
+
+
+def test_comparing_wants_two_to_six_different_runs(workspace):
+    runs = [rehearse(workspace, rehearsed_plan(seed=seed)).run for seed in range(7)]
+    views = RunViews(workspace, RunList(workspace))
+    assert len(views.compare(runs[:6])["runs"]) == 6
+    for wrong in ([], runs[:1], runs, [runs[0], runs[0]]):
+        with pytest.raises(InvalidInput):
+            views.compare(wrong)
+
+
+def test_pictures_are_found_by_name_and_made_small_once(workspace):
+    story = rehearse(workspace, rehearsed_plan(max_train_steps=60), every=20).start().train(1, 40)
+    pictures = list_pictures(workspace, story.run, fold(story.run.events()).samples)
+    assert [picture.step for picture in pictures] == [20, 40]
+    picture = find_picture(pictures, pictures[0].name)
+    small = thumbnail(workspace, picture.file, size=96)
+    assert thumbnail(workspace, picture.file, size=96) == small
+    assert len(list((workspace.cache_dir / "thumbnails").iterdir())) == 1
+    with pytest.raises(NotFound):
+        find_picture(pictures, "../plan.yaml")
+
+
+def test_a_file_that_only_looks_like_a_picture_is_a_plain_failure(workspace, tmp_path):
+    broken = tmp_path / "broken.png"
+    Image.new("RGB", (64, 64), "red").save(broken)
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(StorageError):
+        thumbnail(workspace, broken, size=96)
