@@ -14,7 +14,12 @@ export function createCheckpointTable(document, calls) {
   const reason = el(document, "p", { class: "wz-reason" });
   const body = el(document, "tbody");
   const head = ["Step", "Held-out loss", "Size", ""].map((text) =>
-    el(document, "th", { scope: "col" }, text || el(document, "span", { class: "wz-sr" }, "Actions")),
+    el(
+      document,
+      "th",
+      { scope: "col", class: text === "Size" ? "wz-size" : null },
+      text || el(document, "span", { class: "wz-sr" }, "Actions"),
+    ),
   );
   const table = el(
     document,
@@ -84,8 +89,8 @@ export function createCheckpointTable(document, calls) {
         star,
         row.final && el(document, "span", { class: "wz-tag" }, "final"),
       ),
-      el(document, "td", { class: "wz-held" }),
-      el(document, "td", { class: "wz-muted" }, bytes(row.bytes)),
+      el(document, "td", { class: "wz-held" }, el(document, "span"), el(document, "span", { class: "wz-interval wz-muted" })),
+      el(document, "td", { class: "wz-size wz-muted" }, bytes(row.bytes)),
       el(document, "td", { class: "wz-actions" }, pack, tryIt),
     );
   }
@@ -94,13 +99,11 @@ export function createCheckpointTable(document, calls) {
   function update(element, row) {
     show(/** @type {HTMLElement} */ (element.querySelector(".wz-best")), row.best);
     element.classList.toggle("wz-is-best", row.best);
-    const interval =
-      row.held && typeof row.held.loss_low === "number"
-        ? ` ± ${loss((row.held.loss_high - row.held.loss_low) / 2)}`
-        : "";
-    setText(
-      /** @type {HTMLElement} */ (element.querySelector(".wz-held")),
-      row.held ? loss(row.held.loss) + interval : "not measured",
-    );
+    const [value, interval] = /** @type {HTMLElement[]} */ ([
+      .../** @type {HTMLElement} */ (element.querySelector(".wz-held")).children,
+    ]);
+    const known = row.held && typeof row.held.loss_low === "number";
+    setText(value, row.held ? loss(row.held.loss) : "not measured");
+    setText(interval, known ? ` ± ${loss((row.held.loss_high - row.held.loss_low) / 2)}` : "");
   }
 }
