@@ -173,7 +173,9 @@ def _plan_line_of(run: RunFolder) -> dict[str, Any]:
 
 
 def _revived(key: str, row: dict[str, Any]) -> _Reading:
-    series: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row["state"].items()}
+    series: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in row["state"].items()
+    }
     line = RunLine(key.rpartition("/")[2], row["slug"], row["created"], row["plan"], RunState(**series))
     encoded = json.dumps(line.to_json(), ensure_ascii=False)
     return _Reading(row["size"], row["mtime_ns"], row["offset"], line, encoded)

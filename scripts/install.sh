@@ -3,7 +3,7 @@
 #
 #   PYTHON          interpreter that makes the environment (default python3)
 #   VENV            where it lies (default .venv)
-#   WIZDROID_CACHE  where the ComfyUI host's own packages lie (default .cache)
+#   WIZDROID_CACHE  where packages lie that only the ComfyUI host or the tests see (default .cache)
 #   WIZDROID_TORCH  a requirement such as torch==2.13.0, in place of the default: constraints-cpu.txt without a GPU,
 #                   the newest torch with one; a torch that is installed already is kept
 set -euo pipefail
@@ -41,7 +41,13 @@ for group in "${missing[@]}"; do
   say "$group"
   case $group in
     pack) pip install -c "$constraints" -r requirements.txt ;;
-    optim | test) pip install -c "$constraints" -r "requirements/$group.txt" ;;
+    optim) pip install -c "$constraints" -r requirements/optim.txt ;;
+    test)
+      pip install -c "$constraints" -r requirements/test.txt
+      pip install --no-deps --upgrade --target "$cache/newest-frontend" -r requirements/newest-frontend.txt
+      # The panel's types are checked where npm is; the panel itself needs no package of it.
+      ! command -v npm >/dev/null || npm install --silent --no-fund --no-audit --prefix "$cache/npm" typescript@5 >/dev/null
+      ;;
     host)
       pip install -c "$constraints" -r requirements/host.txt
       pip install --no-deps -r requirements/host-no-deps.txt

@@ -29,7 +29,9 @@ def test_a_list_that_grew_with_its_run_equals_one_read_afresh(workspace):
     story.train(34, 60).finish("completed")
     grown, afresh = listed.lines()[0], RunList(workspace).lines()[0]
     assert grown == afresh
-    assert grown.state.status == "completed" and len(grown.state.checkpoints) == 3 and grown.state.losses == ()
+    assert (
+        grown.state.status == "completed" and len(grown.state.checkpoints) == 3 and grown.state.losses == ()
+    )
 
 
 def test_a_line_torn_by_a_kill_is_not_read_before_it_is_mended(workspace):

@@ -15,12 +15,15 @@ SLOW_MACHINE_MS = 20_000
 @pytest.fixture(scope="session")
 def browser():
     if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (apt-get install chromium): the panel is not shown in a browser")
+        pytest.skip(
+            "Chromium is not installed (apt-get install chromium): the panel is not shown in a browser"
+        )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         yield chromium
         chromium.close()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CACHE = Path(os.environ.get("WIZDROID_CACHE") or ROOT / ".cache")
-NEWEST = CACHE / "host" / "newest-frontend" / "comfyui_frontend_package" / "static"
+NEWEST = CACHE / "newest-frontend" / "comfyui_frontend_package" / "static"
 
 
 def installed_frontend() -> Path | None:
@@ -55,7 +55,9 @@ def open_tab(page, stage):
 
 
 def test_a_run_is_watched_stopped_and_told_of_in_comfyui_itself(stage, workspace, new_page):
-    story = rehearse(workspace, rehearsed_plan(max_train_steps=400), now=time.time() - 300).start().train(1, 220)
+    story = (
+        rehearse(workspace, rehearsed_plan(max_train_steps=400), now=time.time() - 300).start().train(1, 220)
+    )
     run_id = story.run.run_id
     page = new_page(viewport={"width": 1280, "height": 800})
     tab = open_tab(page, stage)
@@ -91,7 +93,19 @@ def test_the_palette_has_a_command_for_every_verb_and_the_settings_a_page(stage,
     page = new_page(viewport={"width": 1280, "height": 800})
     open_tab(page, stage)
     ids = page.evaluate("window.app.extensionManager.command.commands.map((each) => each.id)")
-    for verb in ("Open", "stop", "pause", "resume", "checkpoint", "sample", "try", "package", "again", "folder", "delete"):
+    for verb in (
+        "Open",
+        "stop",
+        "pause",
+        "resume",
+        "checkpoint",
+        "sample",
+        "try",
+        "package",
+        "again",
+        "folder",
+        "delete",
+    ):
         assert f"Wizdroid.Training.{verb}" in ids
     assert page.evaluate("window.app.extensionManager.setting.get('Wizdroid.Training.Toasts')") is True
     page.evaluate("window.app.extensionManager.command.execute('Wizdroid.Training.pause')")

@@ -37,7 +37,9 @@ def panel(stage, new_page):
 
 @pytest.fixture
 def training(workspace):
-    return rehearse(workspace, rehearsed_plan(max_train_steps=400), now=time.time() - 200).start().train(1, 220)
+    return (
+        rehearse(workspace, rehearsed_plan(max_train_steps=400), now=time.time() - 200).start().train(1, 220)
+    )
 
 
 def card(page, name):
@@ -111,7 +113,9 @@ def test_stopping_waits_for_what_the_trainer_says(panel, stage, training):
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Stopping")).to_be_visible()
     assert stage.desk.asked == [("stop", training.run.run_id, False)]
-    stage.desk.tell(training.run.run_id, "run_finished", outcome="stopped", step=220, problem="Stopped.", fix="Resume.")
+    stage.desk.tell(
+        training.run.run_id, "run_finished", outcome="stopped", step=220, problem="Stopped.", fix="Resume."
+    )
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     expect(card(page, "Outcome")).to_contain_text("Stopped.")
 
@@ -152,7 +156,9 @@ def test_checkpoint_and_sample_on_request_appear_when_they_are_there(panel, stag
     page = panel(training)
     page.get_by_role("button", name="Save now").click()
     expect(page.get_by_role("button", name="Save now")).to_have_attribute("aria-busy", "true")
-    stage.desk.tell(training.run.run_id, "checkpoint", step=222, file="checkpoints/a.safetensors", bytes=19_000_000)
+    stage.desk.tell(
+        training.run.run_id, "checkpoint", step=222, file="checkpoints/a.safetensors", bytes=19_000_000
+    )
     expect(page.get_by_role("button", name="Try this checkpoint, step 222")).to_be_visible()
     expect(page.get_by_role("button", name="Save now")).to_have_attribute("aria-busy", "false")
     Image.new("RGB", (64, 64), "navy").save(training.run.samples_dir / "now.png")
@@ -160,12 +166,16 @@ def test_checkpoint_and_sample_on_request_appear_when_they_are_there(panel, stag
     stage.desk.tell(training.run.run_id, "sample", step=222, file="samples/now.png", prompt="a herbalist")
     newest = page.get_by_role("list", name="Pictures, newest first").get_by_role("img").first
     expect(newest).to_have_attribute("alt", "Sample at step 222: a herbalist")
-    page.wait_for_function("image => image.complete && image.naturalWidth === 64", arg=newest.element_handle())
+    page.wait_for_function(
+        "image => image.complete && image.naturalWidth === 64", arg=newest.element_handle()
+    )
 
 
 def test_a_failure_is_told_with_its_fix_and_retried_with_safer_numbers(panel, stage, workspace):
     story = rehearse(workspace, rehearsed_plan(max_train_steps=300)).start().train(1, 110)
-    story.finish("failed", problem="Memory ran out.", fix="Use less memory.", code="out_of_memory", evidence="OOM")
+    story.finish(
+        "failed", problem="Memory ran out.", fix="Use less memory.", code="out_of_memory", evidence="OOM"
+    )
     page = panel(story)
     outcome = card(page, "Outcome")
     expect(outcome).to_contain_text("Memory ran out.")
@@ -205,7 +215,12 @@ def test_the_same_notice_is_shown_once_with_how_often_it_came(panel, stage, trai
     page = panel(training)
     for _ in range(3):
         stage.desk.tell(
-            training.run.run_id, "notice", level="warning", problem="Disk is nearly full.", fix="Free 5 GB.", code="disk"
+            training.run.run_id,
+            "notice",
+            level="warning",
+            problem="Disk is nearly full.",
+            fix="Free 5 GB.",
+            code="disk",
         )
     notice = card(page, "Notices").get_by_role("listitem")
     expect(notice).to_have_count(1)
@@ -463,7 +478,9 @@ def test_data_never_becomes_markup(panel, stage, training):
     stage.desk.tell(run_id, "notice", level="error", problem=attack, fix=attack, code=attack)
     stage.desk.tell(run_id, "sample", step=1, file=f"samples/{attack}.png", prompt=attack)
     stage.desk.tell(run_id, "best", step=200, file="x", reason=attack)
-    stage.desk.tell(run_id, "run_finished", outcome="failed", problem=attack, fix=attack, evidence=attack, code=attack)
+    stage.desk.tell(
+        run_id, "run_finished", outcome="failed", problem=attack, fix=attack, evidence=attack, code=attack
+    )
     expect(card(page, "Outcome")).to_contain_text("<b>bold</b>")
     expect(card(page, "Notices")).to_contain_text("<b>bold</b>")
     page.wait_for_timeout(200)
