@@ -243,9 +243,9 @@ def package(panel: Panel, ask: Ask) -> dict[str, Any]:
     lora_dirs = panel.host.model_dirs("loras")
     if not lora_dirs:
         raise Unavailable("ComfyUI has no loras folder.", "Add one to its model paths.")
-    from ..kohya_bridge.package.package import package_lora
+    from ..kohya_bridge.package import package_lora
 
-    made = package_lora(ask.run, panel.workspace, lora_dir=lora_dirs[0], which=ask.word("which", "best"))
+    made = package_lora(ask.run, ask.word("which", "best"), lora_dir=lora_dirs[0], workspace=panel.workspace)
     return {"asked": "package", "name": made.name, "file": str(made.file)}
 
 
