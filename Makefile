@@ -4,8 +4,11 @@ export VENV
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE := 1
 
+# The run that `make validate` and `make package` are about.
+RUN_OF = $(or $(RUN),$$(scripts/newest_run.sh $(or $(CHARACTER),$(error Name a CHARACTER or a RUN))))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-full bench kohya screenshots lint clean
+.PHONY: help demo serve train-lora validate package nightly test test-full bench kohya screenshots lint clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -17,6 +20,22 @@ demo:  ## Train a LoRA inside a real ComfyUI, from prompt to picture, and name w
 serve:  ## Open the same ComfyUI for a person (PORT=8188)
 	@scripts/install.sh pack optim host
 	@$(PY) -m scripts.serve --port $(or $(PORT),8188)
+
+train-lora:  ## Train a character: CHARACTER=herbalist [BASE=model.safetensors]
+	@scripts/install.sh pack
+	@scripts/train_lora.sh $(or $(CHARACTER),$(error Name it: make train-lora CHARACTER=herbalist))
+
+validate:  ## Check and render a character's newest run: CHARACTER=herbalist, or RUN=id
+	@scripts/install.sh pack
+	@$(PY) -m kohya_bridge validate $(RUN_OF) $(VALIDATE)
+
+package:  ## Package a character's newest run: CHARACTER=herbalist, or RUN=id
+	@scripts/install.sh pack
+	@$(PY) -m kohya_bridge package $(RUN_OF) $(PACKAGE)
+
+nightly:  ## Lint every dataset, check configs, options and example workflows
+	@scripts/install.sh pack
+	@$(PY) -m scripts.nightly
 
 test:  ## Install what the tests need and run them all, the real ComfyUI included
 	@scripts/test.sh
