@@ -26,6 +26,7 @@ from .plan import TrainingPlan, TrainingRequest, plan_differences
 from .plan_paths import paths_of, refuse_changed_dataset
 from .preflight import Check, check_request
 from .run_folder import RunFolder
+from .run_list import RunList
 from .run_state import RunState, fold
 from .run_summary import RunSummary, summarise
 from .settling import completion_problems, revoke_completion
@@ -33,6 +34,8 @@ from .slot import Slot
 from .stop_ladder import AT_ONCE, SOFT, Rung
 from .watch import OnEvent, Watcher
 from .workspace import Workspace, write_atomically
+
+SETTLING_S = 30.0
 
 
 class Desk:
@@ -55,6 +58,7 @@ class Desk:
         )
         self.slot = Slot(workspace)
         self._watcher: Watcher | None = None
+        self._run_list = RunList(workspace)
         self._folded: dict[RunFolder, tuple[int, RunState]] = {}
 
     # --- asking ----------------------------------------------------------------------------------------------------
@@ -75,8 +79,7 @@ class Desk:
 
     def runs(self) -> list[RunSummary]:
         """Every run of the workspace, the newest first."""
-        rows = [summarise(run, self._state(run)) for run in self.slot.runs()]
-        return sorted(rows, key=lambda row: (row.created, row.run_id), reverse=True)
+        return [summarise(line) for line in self._run_list.lines()]
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of a run by its id or an unambiguous beginning of it. Raises NotFound."""
@@ -109,6 +112,7 @@ class Desk:
         check = what if isinstance(what, Check) else self.check(what)
         plan = check.plan
         run = RunFolder(self.workspace.run_dir(plan.character, plan.run_id))
+        self._let_it_settle(run)
         with self.slot.locked():
             if not self._is_settled_well(run) and not self._is_under_way(run):
                 check.refuse_if_blocked()
@@ -127,6 +131,7 @@ class Desk:
         model are not what they were.
         """
         run = self.run(run_id)
+        self._let_it_settle(run)
         with self.slot.locked():
             if self._is_under_way(run):
                 run.withdraw("pause")
@@ -274,6 +279,12 @@ class Desk:
     def _is_under_way(self, run: RunFolder) -> bool:
         """Whether a run waits, trains, or has ended and is just being settled."""
         return run.queue_file.exists() or supervisor.trainer_lives(run) or supervisor.keeper_lives(run)
+
+    def _let_it_settle(self, run: RunFolder) -> None:
+        """Wait while a run that has told its end is being closed: it would be taken for one that trains."""
+        until = time.monotonic() + SETTLING_S
+        while self._is_under_way(run) and self._state(run).is_finished and time.monotonic() < until:
+            time.sleep(0.05)
 
     def _is_settled_well(self, run: RunFolder) -> bool:
         """Whether a run is complete and its result still there; one whose result is gone is marked failed."""

@@ -87,6 +87,17 @@ def read_events_from(file: Path, offset: int) -> Iterator[tuple[dict[str, Any], 
                 yield event, offset
 
 
+def last_event(file: Path, *, most_bytes: int = 1 << 16) -> dict[str, Any] | None:
+    """The newest complete event, found from the end of the file; None when there is none in its last `most_bytes`."""
+    try:
+        with open(file, "rb") as handle:
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - most_bytes))
+            lines = handle.read().split(b"\n")
+    except FileNotFoundError:
+        return None
+    return next((event for line in reversed(lines[:-1]) if (event := decode(line)) is not None), None)
+
+
 class EventLog:
     """The writing end of `events.jsonl`. Thread-safe; every line is complete before the call returns.
 

@@ -18,20 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from . import processes
+from .events import last_event
 from .processes import ProcessMark
-from .stop_ladder import AT_ONCE, Ladder, requested_rungs
+from .stop_ladder import AT_ONCE, Ladder, Rung, requested_rungs
 from .workspace import write_atomically
 
 POLL_S = 0.1
 LEFTOVER_GRACE_S = 5.0
 FOREVER = -1.0
+LINGER_S = 60.0
 
 
 class Keeper:
     """The life of one attempt, from outside the trainer's process."""
 
-    def __init__(self, run_dir: Path):
+    def __init__(self, run_dir: Path, *, linger_s: float = LINGER_S):
+        """`linger_s` is how long a trainer may live on after its `run_finished`."""
         self.dir = run_dir
+        self.linger_s = linger_s
+        self._look_again = 0.0
         self.trainer: subprocess.Popen[bytes] | None = None
         self.mark: ProcessMark | None = None
         self.ladder: Ladder | None = None
@@ -71,6 +76,7 @@ class Keeper:
         """Wait for the trainer's end, climbing the stop ladder when a stop is asked for. Returns its exit code."""
         while not self._ended():
             self._look_for_stop()
+            self._look_for_lingering()
             if self.ladder:
                 self.ladder.step()
             time.sleep(POLL_S)
@@ -88,10 +94,23 @@ class Keeper:
 
     def _look_for_stop(self) -> None:
         """Begin a ladder on the first request; a request to stop at once replaces a patient one."""
-        assert self.mark is not None
         rungs = requested_rungs(self.dir / "control" / "stop")
         if rungs is None or (self.ladder and (self.ladder.rungs == rungs or self.ladder.rungs == AT_ONCE)):
             return
+        self._climb(rungs)
+
+    def _look_for_lingering(self) -> None:
+        """End a trainer that has told its end and does not leave, such as one that hangs in the GPU driver's clean-up."""
+        if self.ladder or time.monotonic() < self._look_again:
+            return
+        self._look_again = time.monotonic() + self.linger_s / 6
+        last = last_event(self.dir / "events.jsonl")
+        if last and last["kind"] == "run_finished" and time.time() - last["time"] > self.linger_s:
+            self.tell("The trainer has told its end and does not leave.")
+            self._climb(AT_ONCE)
+
+    def _climb(self, rungs: tuple[Rung, ...]) -> None:
+        assert self.mark is not None
         pid = self.mark.pid
         self.ladder = Ladder(
             rungs,

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import NotFound
+from .errors import NotFound, StorageError
 from .events import EventLog, read_events
 from .plan import TrainingPlan, read_plan
 from .run_state import RunState, fold
@@ -105,12 +105,18 @@ class RunFolder:
         write_atomically(self.identity_file, json.dumps(asdict(identity), indent=1))
 
     def append(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Write one event for a run that has no living child. The caller makes sure of that."""
-        log = EventLog(self.events_file)
+        """Write one event for a run that has no living child. The caller makes sure of that. Raises StorageError."""
         try:
-            return log.write(kind, sync=True, **fields)
-        finally:
-            log.close()
+            log = EventLog(self.events_file)
+            try:
+                return log.write(kind, sync=True, **fields)
+            finally:
+                log.close()
+        except OSError as error:
+            raise StorageError(
+                f"The events of run {self.run_id} could not be written: {error.strerror or error}.",
+                f"Free disk space or mend the permissions of {self.dir}.",
+            ) from error
 
     def ask(self, control: str, **fields: Any) -> None:
         """Leave a request for the child; it acts at its next step boundary and answers with a `control` event."""

@@ -1,14 +1,13 @@
 """RunSummary: a run in one row, for lists.
 
-In: a run folder and its folded state. Out: the fields that a list shows.
+In: a line of the run list. Out: the fields that a list shows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .run_folder import RunFolder
-from .run_state import RunState
+from .run_list import RunLine
 
 
 @dataclass(frozen=True)
@@ -31,20 +30,20 @@ class RunSummary:
     problem: str
 
 
-def summarise(run: RunFolder, state: RunState) -> RunSummary:
-    """The row of a run in `state`."""
-    plan = run.plan()
+def summarise(line: RunLine) -> RunSummary:
+    """The row of a run as the list of runs knows it."""
+    state, plan = line.state, line.plan
     return RunSummary(
-        run_id=run.run_id,
-        slug=run.slug,
+        run_id=line.run_id,
+        slug=line.slug,
         status=state.status,
         step=state.step,
-        total=state.total or plan.settings.max_train_steps,
-        engine=plan.engine,
-        preset=plan.preset,
-        base_model=plan.base_model.name,
-        dataset=plan.dataset.slug,
-        created=run.plan_file.stat().st_mtime,
+        total=state.total or plan["steps"],
+        engine=plan["engine"],
+        preset=plan["preset"],
+        base_model=plan["base_model"],
+        dataset=plan["dataset"],
+        created=line.created,
         updated=state.updated,
         queue_position=state.queue_position,
         best_step=state.best["step"] if state.best else None,

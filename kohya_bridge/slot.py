@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from . import supervisor
 from .engines.contract import Command
 from .errors import Conflict, StorageError
+from .events import last_event
 from .run_folder import CONTROLS, RunFolder
 from .run_log import link_log
 from .settling import settle
@@ -56,6 +57,7 @@ class Slot:
         """`patience_s` is how long another process may hold the lock before Conflict is raised; -1 waits for ever."""
         self.workspace = workspace
         self._lock = FileLock(workspace.runs_dir / ".slot.lock", timeout=patience_s)
+        self._closed: dict[RunFolder, int] = {}
         self.changed_file = workspace.runs_dir / ".changed"
 
     @classmethod
@@ -89,12 +91,20 @@ class Slot:
 
     def open_attempts(self) -> list[RunFolder]:
         """Runs whose newest attempt is not closed: its trainer lives, or died and nobody has settled it yet."""
-        found = []
-        for run in self.runs():
+        return [run for run in self.runs() if not self._is_closed(run)]
+
+    def _is_closed(self, run: RunFolder) -> bool:
+        """Whether no attempt of `run` is open. A `run.json` that was closed once is read again only when it changes."""
+        try:
+            stamp = run.identity_file.stat().st_mtime_ns
+        except FileNotFoundError:
+            return True
+        if self._closed.get(run) != stamp:
             identity = run.identity()
             if identity is not None and identity.ended is None:
-                found.append(run)
-        return found
+                return False
+            self._closed[run] = stamp
+        return True
 
     def line(self) -> list[Order]:
         """The waiting runs, next one first."""
@@ -179,8 +189,7 @@ class Slot:
         with self.locked():
             self.advance()
             for run in self.runs():
-                state = run.state()
-                if not state.is_finished and not run.queue_file.exists() and not _is_open(run):
+                if self._is_closed(run) and not run.queue_file.exists() and not _has_verdict(run):
                     self._close(run, exit_code=None)
 
     def touch(self) -> None:
@@ -212,9 +221,12 @@ class Slot:
                 order.run.append("queued", position=position)
 
 
-def _is_open(run: RunFolder) -> bool:
-    identity = run.identity()
-    return identity is not None and identity.ended is None
+def _has_verdict(run: RunFolder) -> bool:
+    """Whether the newest attempt is told to be over. Nearly always the last line says so; else the whole story is read."""
+    last = last_event(run.events_file)
+    if last is not None and last["kind"] == "run_finished":
+        return True
+    return run.state().is_finished
 
 
 def _never_began(run: RunFolder) -> dict[str, Any]:

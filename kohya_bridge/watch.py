@@ -35,6 +35,7 @@ class Watcher:
         self._active: set[RunFolder] = set()
         self._seen_change = (0, 0)
         self._tended = 0.0
+        self._trouble = ""
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="wizdroid-watch", daemon=True)
 
@@ -59,6 +60,12 @@ class Watcher:
                 OSError,
             ):  # a full disk or a run folder deleted by hand must not end the watch
                 log.warning("watching the runs failed once and goes on", exc_info=True)
+
+    def _complain(self, trouble: str) -> None:
+        """Log a trouble once, not at every look."""
+        if trouble != self._trouble:
+            log.warning("Watching the runs: %s", trouble, exc_info=True)
+        self._trouble = trouble
 
     def poll(self) -> None:
         """Look once: what is new is passed on, and once a second what has died is closed and the next run started."""

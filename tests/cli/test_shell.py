@@ -206,8 +206,8 @@ def test_the_doctor_names_what_is_missing_with_a_command(shell):
     assert all(row["fix"] for row in rows if row["verdict"] != "ok")
 
 
-def start_in_a_terminal(shell, *words: str) -> subprocess.Popen[str]:
-    script = (
+def start_in_a_terminal(shell, *words: str, before: str = "") -> subprocess.Popen[str]:
+    script = before + (
         "import sys\n"
         "from kohya_bridge.__main__ import main\n"
         "from tests.doubles.quick_engine import QuickEngine\n"
@@ -260,6 +260,20 @@ def test_ctrl_c_while_watching_leaves_the_run_alone(shell):
         assert process.wait() == exit_codes.INTERRUPTED
     assert "it goes on" in said
     assert shell("watch", run_id).code == exit_codes.DONE
+
+
+def test_a_disk_that_takes_nothing_is_told_in_a_sentence(shell):
+    """A file size limit of 64 bytes stands for a full disk: every write that matters fails."""
+    name = shell.config()
+    script = (
+        "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    )
+    with start_in_a_terminal(shell, "train", name, before=script) as process:
+        said = process.stdout.read()
+        assert process.wait() == exit_codes.STORAGE, said
+    assert "could not be written" in said and "Fix: Free disk space" in said
+    assert "Traceback" not in said
 
 
 def test_every_verb_is_documented_and_no_other(shell):

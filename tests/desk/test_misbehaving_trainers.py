@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import psutil
 import pytest
 
 from kohya_bridge import supervisor
+from kohya_bridge.keeper import Keeper
 from kohya_bridge.stop_ladder import Rung
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
@@ -163,6 +166,20 @@ def test_a_run_killed_three_times_ends_with_the_bytes_of_an_uninterrupted_one(de
 
 def final_bytes(run) -> bytes:
     return Path(run.dir / run.checkpoint("latest")["file"]).read_bytes()
+
+
+def test_one_that_has_told_its_end_and_does_not_leave_is_ended(desk, tmp_path):
+    run, _ = finish(desk)
+    story = tmp_path / "hanging"
+    story.mkdir()
+    (story / "events.jsonl").write_bytes(run.events_file.read_bytes())
+    hanging = [sys.executable, "-c", "import time; time.sleep(600)"]
+    launch = {"argv": hanging, "cwd": str(tmp_path), "environment": {}, "attempt": 1}
+    (story / "launch.json").write_text(json.dumps(launch))
+    keeper = Keeper(story, linger_s=0.5)
+    assert keeper.start() == ""
+    assert keeper.wait() == -signal.SIGINT
+    assert "told its end and does not leave" in (story / "train.log").read_text()
 
 
 def test_no_zombies_are_left_behind(desk_with):

@@ -43,6 +43,16 @@ def test_a_stop_keeps_lora_and_state_and_resume_goes_on_from_there(training):
     assert (state.status, state.step, state.resumed_from) == ("completed", 60, stopped.step)
 
 
+def test_a_run_that_is_just_being_closed_can_be_resumed_at_once(training):
+    """Between the trainer's last word and the end of its keeper the run counts as neither alive nor over."""
+    desk, run = training
+    desk.stop(run.run_id)
+    wait_until(lambda: run.state().status == "stopped")
+    desk.resume(run.run_id)
+    state = desk.wait(run.run_id, poll_s=0.05)
+    assert (state.status, state.attempt) == ("completed", 2)
+
+
 def test_submitting_a_stopped_plan_again_resumes_it(training):
     desk, run = training
     desk.stop(run.run_id)
