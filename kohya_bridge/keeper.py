@@ -3,7 +3,7 @@
 In: `python -m kohya_bridge.keeper RUN_DIR [--adopt]` with `launch.json` there. Out: `run.json`, the trainer's exit code, signals
 when `control/stop` says so, and in the end the settled run and the next one in line. Detached, so that closing ComfyUI
 stops neither a run nor the queue. It knows nothing of training, and loads the rest of the pack only when the trainer is
-gone: while it waits it holds a few MiB.
+gone: while it waits it holds some 20 MiB.
 """
 
 from __future__ import annotations
