@@ -36,7 +36,7 @@ class TrainingFacts:
     batches_per_epoch: int
     processes: int = 1
     started_at: float = 0.0
-    """Unix time in seconds."""
+    """Unix time in seconds; 0 leaves times out, so that the same training gives the same bytes."""
     finished_at: float = 0.0
     tag_frequency: Mapping[str, int] = field(default_factory=dict)
     """How many captions hold each tag."""
@@ -99,9 +99,9 @@ def _of_settings(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def _of_training(plan: TrainingPlan, facts: TrainingFacts) -> dict[str, Any]:
+    times = {"ss_training_started_at": facts.started_at, "ss_training_finished_at": facts.finished_at}
     return {
-        "ss_training_started_at": facts.started_at,
-        "ss_training_finished_at": facts.finished_at,
+        **{key: when for key, when in times.items() if when},
         "ss_steps": facts.step,
         "ss_epoch": facts.epoch,
         "ss_num_epochs": facts.epochs,
@@ -146,6 +146,7 @@ def _modelspec(
 ) -> dict[str, str]:
     settings, family = plan.settings, family_of(plan.base_model.family)
     when = datetime.fromtimestamp(int(facts.finished_at), timezone.utc).replace(tzinfo=None)
+    date = when.isoformat() if facts.finished_at else ""
     values = {
         "sai_model_spec": "1.0.1",
         "architecture": family.modelspec_architecture,
@@ -153,7 +154,7 @@ def _modelspec(
         "implementation_version": f"wizdroid-lora-training/{plan.engine}-{plan.engine_version}",
         "title": title,
         "resolution": f"{settings.resolution}x{settings.resolution}",
-        "date": when.isoformat(),
+        "date": date,
         "prediction_type": "v" if settings.prediction_type == "v_prediction" else "epsilon",
         "trigger_phrase": plan.dataset.trigger,
         **about,
