@@ -36,7 +36,7 @@ def mended_caption(caption: str, *, trigger: str, old_trigger: str = "") -> tupl
     """
     text, rule = caption, ""
     if "\n" in caption.strip() or "\r" in caption.strip():
-        rule = "E105"
+        rule = "W113"
     if trigger and old_trigger and old_trigger != trigger:
         text = text.replace(old_trigger, trigger)
         rule = rule or ("E402" if text != caption else "")
@@ -87,7 +87,7 @@ def new_names(seen: Examined, *, without: Collection[str] = ()) -> dict[str, tup
         PurePosixPath(n).name.lower() for n in seen.dataset.others
     }
     wanted: dict[str, tuple[str, str]] = {}
-    reasons = [(hit.subject, rule) for rule, check in (("E308", same_stem), ("W310", wrong_ending), ("W311", awkward_name)) for hit in check(seen)]  # fmt: skip
+    reasons = [(hit.subject, rule) for rule, check in (("W308", same_stem), ("W310", wrong_ending), ("W311", awkward_name)) for hit in check(seen)]  # fmt: skip
     reasons += [
         (PurePosixPath(hit.subject).name, "E307")
         for hit in ignored_picture(seen)

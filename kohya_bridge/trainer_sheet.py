@@ -33,7 +33,7 @@ def trainer_sheet(
     rows = -(-len(items) // columns)
     sheet = Image.new("RGB", (max(520, GAP + columns * (wide + GAP)), HEADER + rows * (high + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 10), fitted(draw, f"What the {engine} engine will see of {dataset.slug}", sheet.width - 28, 20), INK, font=font(20))  # fmt: skip
+    draw.text((GAP, 10), fitted(draw, f"What {engine} will see of {dataset.slug}", sheet.width - 28, 20), INK, font=font(20))  # fmt: skip
     draw.text((GAP, 36), "left: the picture with its crop; right: the pixels that are trained; red words are cut off", SOFT, font=font(13))  # fmt: skip
     for index, (item, view) in enumerate(zip(items, views, strict=False)):
         left, top = GAP + index % columns * (wide + GAP), HEADER + index // columns * (high + GAP)

@@ -1,7 +1,7 @@
 """What the trainer will see: each picture's bucket, crop, turn and transparency, and its caption as far as it is read.
 
 In: a dataset and the numbers of a training. Out: one `TrainerView` for each picture, as a table, and as a picture of the very
-pixels. It follows the rules of both engines: kohya (sd-scripts as it is) and native. Nothing is trained.
+pixels; for this pack's engines, native and kohya, and for `sd-scripts`: the folder given to sd-scripts without this pack.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .errors import InvalidInput
 from .pictures import FORMATS, PictureFacts, flattened, upright
 from .settings import TrainingSettings
 
-Engine = Literal["native", "kohya"]
+Engine = Literal["native", "kohya", "sd-scripts"]
 COLUMNS = ("picture", "size", "bucket", "scale", "cropped", "turned", "transparency", "tokens", "caption as read", "cut off")  # fmt: skip
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -88,7 +88,7 @@ def trained_pixels(item: DatasetItem, view: TrainerView, *, engine: Engine = "na
     if view.placement is None:
         raise InvalidInput(f"{item.name} is not trained: {view.problem}", "See the lint report.")
     with Image.open(item.file, formats=FORMATS) as opened:
-        if engine == "kohya":  # load_image, library/train_util.py:2948: no EXIF, alpha thrown away
+        if engine == "sd-scripts":  # load_image, library/train_util.py:2948: no EXIF, alpha thrown away
             picture = opened.convert("RGB")
         else:
             picture = flattened(upright(opened), background=(255, 255, 255))
@@ -134,12 +134,15 @@ def _view(
     item: DatasetItem, facts: PictureFacts, training: TrainingSettings, engine: Engine, tokens: ClipTokens | None,
     rng: np.random.Generator,
 ) -> TrainerView:  # fmt: skip
-    caption = vary_caption(item.caption.split("\n")[0].strip(), training, rng)
+    lines = item.caption.split("\n")
+    caption = vary_caption(
+        lines[0].strip() if engine == "sd-scripts" else " ".join(item.caption.split()), training, rng
+    )
     cut = tokens.cut(caption, length=training.max_token_length) if tokens else None
     read, lost, count = (cut.kept, cut.lost, cut.tokens) if cut else (caption, "", None)
     if not facts.readable:
         return TrainerView(item.name, (0, 0), None, "not readable", read=read, lost=lost, tokens=count)
-    turns = engine == "native" and facts.orientation in _SIDEWAYS
+    turns = engine != "sd-scripts" and facts.orientation in _SIDEWAYS
     size = (facts.height, facts.width) if turns else (facts.width, facts.height)
     placement, problem = None, ""
     try:
@@ -162,10 +165,12 @@ def _view(
 def _turned(facts: PictureFacts, engine: Engine) -> str:
     if facts.orientation == 1:
         return ""
-    return "turned upright" if engine == "native" else f"left as stored (EXIF {facts.orientation} ignored)"
+    return (
+        "turned upright" if engine != "sd-scripts" else f"left as stored (EXIF {facts.orientation} ignored)"
+    )
 
 
 def _transparency(facts: PictureFacts, engine: Engine) -> str:
     if not facts.transparent:
         return ""
-    return "laid on white" if engine == "native" else "dropped: hidden colours show"
+    return "laid on white" if engine != "sd-scripts" else "dropped: hidden colours show"

@@ -50,6 +50,11 @@ class Context:
     def lora_dirs(self) -> list[Path]:
         return [*_absolute(self._arguments.loras), *self._folders.lora_dirs]
 
+    @property
+    def tokenizer_dir(self) -> Path:
+        """CLIP's vocabulary, where ComfyUI carries it; the folder may not exist."""
+        return self._folders.tokenizer_dir
+
     @cached_property
     def _folders(self) -> ComfyFolders:
         return find_comfy_folders()

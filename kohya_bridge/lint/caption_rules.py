@@ -36,12 +36,16 @@ def byte_order_mark(seen: Examined) -> Iterator[Hit]:
 
 
 def several_lines(seen: Examined) -> Iterator[Hit]:
-    """Text after the first line."""
+    """Text after the first line of a caption file."""
     for subject, _ in seen.problems("caption_multiline"):
         yield Hit(subject, "The caption has several lines; only the first is trained.")
+
+
+def line_breaks(seen: Examined) -> Iterator[Hit]:
+    """Line breaks inside a caption of captions.jsonl."""
     for item in seen.captioned():
         if item.row and "\n" in item.caption.strip():
-            yield Hit(item.name, "The caption has several lines; only the first is trained.")
+            yield Hit(item.name, "The caption has line breaks.")
 
 
 def bad_row(seen: Examined) -> Iterator[Hit]:

@@ -1,6 +1,6 @@
 """The catalogue of rules. A new rule is one function in its file, one entry here, and its heading in docs/lint.md.
 
-Ids are stable: the letter is the severity, the number never changes its meaning. In `trainer`, "kohya" is sd-scripts at
+Ids are stable: the letter is the severity, the number never changes its meaning. In `trainer`, sd-scripts is meant at
 commit 48d368f, with lines of library/train_util.py unless another file is named; "native" is our engine.
 """
 
@@ -21,15 +21,15 @@ from .finding import Rule
 
 RULES: tuple[Rule, ...] = (
     # --- 1xx captions -----------------------------------------------------------------------------------------------
-    Rule("E101", "empty caption", "kohya stops on an empty caption file (l.1960) and trains an empty caption otherwise; the trigger learns nothing from this picture.",
+    Rule("E101", "empty caption", "sd-scripts stops on an empty caption file (l.1960) and trains an empty caption otherwise; the trigger learns nothing from this picture.",
          "Write a caption that begins with the trigger.", caption_rules.empty_caption),
-    Rule("E102", "no caption", "kohya only warns and trains the class token or an empty caption (l.2072).",
+    Rule("E102", "no caption", "sd-scripts only warns and trains the class token or an empty caption (l.2072).",
          "Add a line for it to captions.jsonl.", caption_rules.missing_caption),
-    Rule("E103", "caption not UTF-8", "kohya opens captions as UTF-8 and stops (l.1958).",
+    Rule("E103", "caption not UTF-8", "sd-scripts opens captions as UTF-8 and stops (l.1958).",
          "Save the file as UTF-8.", caption_rules.not_utf8),
-    Rule("W104", "byte order mark", "kohya opens captions as plain UTF-8, so the mark sticks to the trigger and makes it another token (l.1954).",
+    Rule("W104", "byte order mark", "sd-scripts opens captions as plain UTF-8, so the mark sticks to the trigger and makes it another token (l.1954).",
          "Save the file as UTF-8 without a byte order mark.", caption_rules.byte_order_mark),
-    Rule("E105", "several lines", "kohya trains the first line only, unless enable_wildcard is on (l.865, 1963).",
+    Rule("E105", "several lines", "sd-scripts trains the first line of a caption file only, unless enable_wildcard is on (l.865, 1963), and so does native.",
          "Join the lines with commas.", caption_rules.several_lines),
     Rule("E106", "bad line in captions.jsonl", "The line is skipped, so its picture loses its caption.",
          "Write one JSON object a line with file_name and prompt.", caption_rules.bad_row),
@@ -37,7 +37,7 @@ RULES: tuple[Rule, ...] = (
          "Delete the line that is wrong.", caption_rules.row_twice),
     Rule("E108", "absurdly long caption", "Text encoders read 75 to 225 tokens; the rest costs time and is cut off.",
          "Shorten it to a sentence or a list of tags.", caption_rules.absurd_caption),
-    Rule("W109", "sampler syntax in caption", "Trainers take captions literally (kohya without weighted_captions, l.821): brackets, weights and <lora:...> are learnt as words.",
+    Rule("W109", "sampler syntax in caption", "Trainers take captions literally (sd-scripts without weighted_captions, l.821): brackets, weights and <lora:...> are learnt as words.",
          "Write plain words.", caption_rules.sampler_syntax),
     Rule("W110", "caption cut off", "Both engines read max_token_length tokens (75 by default) and drop the rest without a word.",
          "Shorten it, move what matters forward, or set max_token_length to 150 or 225.", caption_rules.too_many_tokens),
@@ -45,6 +45,8 @@ RULES: tuple[Rule, ...] = (
          "Delete them from the caption.", caption_rules.negative_words),
     Rule("I112", "automatic caption", "Models miss and invent details; what is captioned wrongly is learnt wrongly.",
          "Read it, mend it, and delete `source: auto` from its line.", caption_rules.automatic),
+    Rule("W113", "line breaks", "Both engines read them as blanks; sd-scripts on its own would take the first line only (l.865).",
+         "Join the lines with commas.", caption_rules.line_breaks),
     # --- 12x all captions together ----------------------------------------------------------------------------------
     Rule("W121", "word fused with the trigger", "What stands in nearly every caption is learnt together with the trigger and can't be asked for or left out later.",
          "Leave it out of all captions, or list it under `absorb` in metadata.yaml.", audit_rules.fused),
@@ -73,9 +75,9 @@ RULES: tuple[Rule, ...] = (
          "Use a larger original; enlarging it by hand does not add detail.", picture_rules.too_small),
     Rule("W203", "extreme aspect ratio", "The picture is scaled and cropped to its bucket (l.286); what lies outside is never seen.",
          "Crop it to what matters.", picture_rules.odd_aspect),
-    Rule("W204", "turned by EXIF", "kohya ignores the tag and trains the picture lying on its side (load_image, l.2948); native turns it.",
+    Rule("W204", "turned by EXIF", "sd-scripts ignores the tag and trains the picture lying on its side (load_image, l.2948). This pack turns it for both engines; other tools and thumbnails don't.",
          "Let `lint --fix` turn the pixels.", picture_rules.turned_by_exif),
-    Rule("W205", "transparent", "kohya drops alpha and shows whatever colour is stored behind it, often black (l.2955); native lays it on white.",
+    Rule("W205", "transparent", "sd-scripts drops alpha and shows whatever colour is stored behind it, often black (l.2955). This pack lays it on white for both engines, which may not be the colour that you want.",
          "Let `lint --fix` lay it on a colour.", picture_rules.transparent),
     Rule("W206", "unusual pixel format", "CMYK and 16-bit values are converted without a profile: colours and brightness change.",
          "Save it as 8-bit RGB.", picture_rules.unusual_mode),
@@ -118,7 +120,7 @@ RULES: tuple[Rule, ...] = (
     Rule("I244", "lonely bucket", "Batches never mix buckets, so this one is always smaller than the others and weighs more.",
          "Crop its pictures to a common aspect, or lower train_batch_size.", bucket_rules.lonely_bucket),
     # --- 3xx files --------------------------------------------------------------------------------------------------
-    Rule("E301", "no pictures", "There is nothing to train on; kohya ends with 'No data found' and exit code 0.",
+    Rule("E301", "no pictures", "There is nothing to train on; sd-scripts ends with 'No data found' and exit code 0.",
          "Export pictures with Caption Export, or import a folder.", file_rules.no_pictures),
     Rule("W302", "few or many pictures", "A handful is learnt by heart; hundreds of one character dilute the good ones.",
          "Aim for 20 to 60 varied pictures.", file_rules.few_or_many),
@@ -131,16 +133,16 @@ RULES: tuple[Rule, ...] = (
     Rule("E306", "not a plain file", "Opening it may hang or fail.", "Delete it.", file_rules.not_a_file),
     Rule("E307", "picture that is left out", "Engines look directly in images/ for png, jpg, jpeg, webp and bmp in all lower or all upper case (l.104, 2847).",
          "Rename or convert it.", file_rules.ignored_picture),
-    Rule("E308", "same name, other ending", "kohya names captions and latent caches by the stem: both pictures get the same (l.1946).",
+    Rule("W308", "same name, other ending", "sd-scripts names captions and latent caches by the stem: both pictures get the same (l.1946). This pack renumbers them for it.",
          "Rename one of them.", file_rules.same_stem),
-    Rule("W309", "borrowed caption", "For names of five or more '_' parts kohya also tries the name without its last four (l.1948).",
+    Rule("W309", "borrowed caption", "For names of five or more '_' parts sd-scripts also tries the name without its last four (l.1948).",
          "Give it a caption of its own, or rename it.", file_rules.borrowed_caption),
     Rule("W310", "ending and content differ", "Tools that trust the ending fail on it.",
          "Rename it to its real format.", file_rules.wrong_ending),
     Rule("W311", "awkward file name", "Some systems, archives and tools can't take it, and caches are named after it.",
          "Let `lint --fix` rename it.", file_rules.awkward_name),
     Rule("I312", "junk", "It is copied into every version of the dataset.", "Delete it.", file_rules.junk),
-    Rule("W313", "cache beside the pictures", "kohya reads it again when size and name fit, even if the picture has changed.",
+    Rule("W313", "cache beside the pictures", "sd-scripts reads it again when size and name fit, even if the picture has changed.",
          "Delete it; training makes it again.", file_rules.stale_cache),
     Rule("W314", "orphan mask", "The mask is never used; usually a picture was renamed or lost.",
          "Rename it like its picture, or delete it.", file_rules.orphan_mask),
@@ -192,8 +194,8 @@ RULES: tuple[Rule, ...] = (
     Rule("E601", "damaged lock", "Nobody can tell whether the dataset still is what was trained.",
          "Bring back an older dataset.lock.json, or move it away.", version_rules.damaged_lock),
     Rule("E602", "changed after release", "A published LoRA's dataset must stay what its card says.",
-         "Undo the change, or declare a new version with `python -m kohya_bridge dataset mark SLUG`.", version_rules.changed_after_release),
-    Rule("I603", "changed after training", "The next training is a new run; `dataset diff` lists what changed.",
+         "Undo the change, or declare a new version with `python -m kohya_bridge mark SLUG`.", version_rules.changed_after_release),
+    Rule("I603", "changed after training", "The next training is a new run; `diff SLUG@trained SLUG` lists what changed.",
          "Nothing has to be done.", version_rules.changed_after_training),
 )  # fmt: skip
 

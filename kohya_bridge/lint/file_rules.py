@@ -86,7 +86,7 @@ def same_stem(seen: Examined) -> Iterator[Hit]:
 
 
 def borrowed_caption(seen: Examined) -> Iterator[Hit]:
-    """A name with five or more parts, for which kohya looks up another picture's caption."""
+    """A name with five or more parts, for which sd-scripts looks up another picture's caption."""
     sidecars = {name for name in seen.dataset.others if name.endswith(SIDECAR_SUFFIXES)}
     for item in seen.items:
         parts = PurePosixPath(item.name).stem.split("_")
@@ -95,7 +95,7 @@ def borrowed_caption(seen: Examined) -> Iterator[Hit]:
         short = f"{IMAGES_NAME}/{'_'.join(parts[:-4])}"
         taken = next((short + suffix for suffix in SIDECAR_SUFFIXES if short + suffix in sidecars), None)
         if taken:
-            yield Hit(item.name, f"It has no caption of its own, and kohya would take {taken}.")
+            yield Hit(item.name, f"It has no caption of its own, and sd-scripts would take {taken}.")
 
 
 def wrong_ending(seen: Examined) -> Iterator[Hit]:

@@ -36,15 +36,22 @@ def test_the_native_view_is_pixel_for_pixel_what_the_native_engine_trains(datase
         )
 
 
-def test_kohya_leaves_a_turned_picture_on_its_side_and_shows_colours_behind_alpha(dataset_dir):
+def test_sd_scripts_by_itself_leaves_a_turned_picture_on_its_side_and_shows_colours_behind_alpha(dataset_dir):
     BAD["W204"][0](dataset_dir)
     see_through(varied_picture(2)).save(dataset_dir / "images" / "0002.png")
-    dataset, views = viewed(dataset_dir, engine="kohya")
+    dataset, views = viewed(dataset_dir, engine="sd-scripts")
     assert "ignored" in views[0].turned and "hidden" in views[1].transparency
     stored = Image.open(dataset.items[0].file).convert("RGB").resize((256, 256), Image.Resampling.BOX)
     assert np.array_equal(
-        np.asarray(trained_pixels(dataset.items[0], views[0], engine="kohya")), np.asarray(stored)
+        np.asarray(trained_pixels(dataset.items[0], views[0], engine="sd-scripts")), np.asarray(stored)
     )
+
+
+def test_the_kohya_engine_is_given_upright_pictures_on_white(dataset_dir):
+    BAD["W204"][0](dataset_dir)
+    see_through(varied_picture(2)).save(dataset_dir / "images" / "0002.png")
+    native, kohya = (viewed(dataset_dir, engine=engine)[1] for engine in ("native", "kohya"))
+    assert native == kohya and "upright" in kohya[0].turned and "white" in kohya[1].transparency
 
 
 def test_the_part_of_a_caption_that_is_cut_off_is_shown(dataset_dir, tokenizer_dir):

@@ -1,0 +1,228 @@
+"""Verbs about pictures: datasets, lint, import, export, diff, mark.
+
+In: names of datasets, folders outside of the workspace. Out: reports, repaired or new datasets, versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ..clip_tokens import clip_tokens
+from ..dataset import Dataset, DatasetMetadata, find_dataset, list_datasets
+from ..dataset_lock import Version, difference, read_lock, snapshot, take_version
+from ..dataset_transfer import EXPORT_FORMATS, export_dataset, import_folder
+from ..errors import InvalidInput, NotFound
+from ..lint import LintReport, contact_sheet, examine, lint_dataset
+from ..lint.page import report_page
+from ..repair import plan_repairs, repair_dataset, undo_repairs
+from ..settings import TrainingSettings
+from ..trainer_sheet import trainer_sheet
+from ..trainer_view import COLUMNS, TrainerView, bucket_summary, view_dataset, view_rows
+from ..workspace import write_atomically
+from . import exit_codes
+from .context import Context
+from .parsing import Verbs
+
+ENGINES = ("native", "kohya", "sd-scripts")
+
+
+def add(verbs: Verbs) -> None:
+    verbs.add("datasets", list_all, "List the datasets with their pictures, triggers and versions.")
+    lint = verbs.add(
+        "lint", lint_a_dataset, "Check a dataset as training would: errors block, warnings don't."
+    )
+    lint.add_argument("dataset", help="name of the dataset")
+    lint.add_argument("--trigger", default="", help="the trigger, instead of the one in metadata.yaml")
+    lint.add_argument("--resolution", type=int, default=0, metavar="PX", help="check the buckets of a training at this resolution")  # fmt: skip
+    lint.add_argument("--view", choices=ENGINES, help="show what this trainer will see of each picture")
+    lint.add_argument("--html", metavar="FILE", help="write the report as one self-contained page")
+    lint.add_argument("--sheet", metavar="FILE", help="write a contact sheet with the findings (with --view: the trainer's view) as PNG")  # fmt: skip
+    lint.add_argument(
+        "--fix", action="store_true", help="mend what needs no judgement; originals go to originals/"
+    )
+    lint.add_argument("--dry-run", action="store_true", help="with --fix: only list the repairs")
+    lint.add_argument("--background", default="#ffffff", metavar="#RRGGBB", help="with --fix: the colour under transparent parts")  # fmt: skip
+    lint.add_argument("--undo", action="store_true", help="put back what the newest repair changed")
+    brought = verbs.add("import", import_a_folder, "Copy a folder of pictures with captions into a dataset.")
+    brought.add_argument("dataset", help="name of the dataset")
+    brought.add_argument("folder", help="kohya, Hugging Face, sd-scripts in_json, or pictures with .txt or .caption files")  # fmt: skip
+    brought.add_argument("--trigger", default="", help="the plain token that stands in the captions")
+    brought.add_argument("--licence", default="", help="SPDX id, or the terms in words")
+    brought.add_argument("--source", default="", help="where the pictures come from")
+    sent = verbs.add(
+        "export", export_a_dataset, "Write a dataset into a new folder as another tool reads it."
+    )
+    sent.add_argument("dataset", help="name of the dataset")
+    sent.add_argument("folder", help="a new or empty folder")
+    sent.add_argument("--format", choices=EXPORT_FORMATS, default="flat", help="whose form (default: flat, with .txt files)")  # fmt: skip
+    sent.add_argument("--repeats", type=int, default=1, help="for kohya's folder name (default: 1)")
+    diff = verbs.add("diff", show_difference, "Say in what two datasets, or two versions of one, differ.")
+    diff.add_argument(
+        "old", help="NAME, NAME@trained, NAME@published, or NAME@ and the first digits of a digest"
+    )
+    diff.add_argument("new", help="likewise")
+    mark = verbs.add("mark", mark_version, "Take down a dataset's present state as a version of its own.")
+    mark.add_argument("dataset", help="name of the dataset")
+    mark.add_argument("--name", default="", help="what the version is for")
+
+
+def list_all(context: Context, arguments: argparse.Namespace) -> int:
+    rows = []
+    for slug in list_datasets(context.workspace):
+        dataset = find_dataset(context.workspace, slug)
+        latest = read_lock(dataset.dir).latest()
+        version = f"{latest.reason} {latest.name}".strip() if latest else ""
+        rows.append((slug, len(dataset.items), dataset.trigger, dataset.metadata.licence, dataset.metadata.rating, version))  # fmt: skip
+        context.out.emit(dict(zip(("dataset", "pictures", "trigger", "licence", "rating", "version"), rows[-1], strict=True)))  # fmt: skip
+    context.out.table(("dataset", "pictures", "trigger", "licence", "rating", "last version"), rows)
+    return exit_codes.DONE
+
+
+def lint_a_dataset(context: Context, arguments: argparse.Namespace) -> int:
+    dataset = find_dataset(context.workspace, arguments.dataset)
+    if arguments.undo:
+        dataset = undo_repairs(dataset)
+        context.out.say("The newest repair is undone.")
+    if arguments.fix:
+        dataset = _repaired(context, arguments, dataset)
+    training = _training(arguments.resolution) if arguments.resolution or arguments.view else None
+    report = _report(context, arguments, dataset, training)
+    views = _views(context, arguments, dataset, training) if training and arguments.view else ()
+    if context.out.as_json:
+        print(report.to_json())
+    context.out.say(report.text())
+    if views and training:
+        context.out.say()
+        context.out.table(COLUMNS, view_rows(views))
+        context.out.table(("bucket", "pictures", "batches"), bucket_summary(views, training))
+    if arguments.html:
+        write_atomically(
+            Path(arguments.html).expanduser().resolve(), report_page(dataset, report, views=views)
+        )
+    if arguments.sheet:
+        sheet = (
+            trainer_sheet(dataset, views, engine=arguments.view) if views else contact_sheet(dataset, report)
+        )
+        sheet.save(Path(arguments.sheet).expanduser().resolve(), format="PNG")
+    return exit_codes.NOT_WELL if report.blocks else exit_codes.DONE
+
+
+def import_a_folder(context: Context, arguments: argparse.Namespace) -> int:
+    given = DatasetMetadata(lora_tag=arguments.trigger, licence=arguments.licence, source=arguments.source)
+    metadata = given if given != DatasetMetadata() else None
+    brought = import_folder(context.workspace, Path(arguments.folder).expanduser().resolve(), arguments.dataset, metadata=metadata)  # fmt: skip
+    context.out.emit({"dataset": brought.dataset.slug, "kind": brought.kind, "names": brought.names, "notes": brought.notes, "repeats": brought.repeats})  # fmt: skip
+    context.out.say(f"{brought.dataset.slug}: {len(brought.names)} pictures from a {brought.kind} folder; {len(brought.dataset.items)} in all.")  # fmt: skip
+    for note in brought.notes:
+        context.out.say(f"  {note}")
+    if brought.repeats > 1:
+        context.out.say(
+            f"  The folder asks for {brought.repeats} repeats: set num_repeats to {brought.repeats}."
+        )
+    return exit_codes.DONE
+
+
+def export_a_dataset(context: Context, arguments: argparse.Namespace) -> int:
+    dataset = find_dataset(context.workspace, arguments.dataset)
+    target = Path(arguments.folder).expanduser().resolve()
+    written = export_dataset(dataset, target, format=arguments.format, repeats=arguments.repeats)
+    context.out.emit({"written": [str(file) for file in written]})
+    context.out.say(f"{len(dataset.items)} pictures, {len(written)} files in {target}")
+    return exit_codes.DONE
+
+
+def show_difference(context: Context, arguments: argparse.Namespace) -> int:
+    what = difference(_version(context, arguments.old), _version(context, arguments.new))
+    context.out.emit(what.__dict__)
+    context.out.say(what.text())
+    return exit_codes.DONE
+
+
+def mark_version(context: Context, arguments: argparse.Namespace) -> int:
+    dataset = find_dataset(context.workspace, arguments.dataset)
+    version = snapshot(dataset, reason="marked", name=arguments.name, cache_dir=context.workspace.cache_dir)
+    take_version(dataset, version)
+    context.out.emit({"digest": version.digest, "pictures": len(version.items)})
+    context.out.say(
+        f"{dataset.slug} is taken down as {version.digest[:12]} with {len(version.items)} pictures."
+    )
+    return exit_codes.DONE
+
+
+def _report(
+    context: Context, arguments: argparse.Namespace, dataset: Dataset, training: TrainingSettings | None
+) -> LintReport:
+    columns = (TextColumn("reading pictures"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, console=context.out.console, transient=True, disable=not context.out.person
+    ) as bar:
+        task = bar.add_task("", total=len(dataset.items))
+        return lint_dataset(
+            dataset,
+            trigger=arguments.trigger,
+            training=training,
+            tokenizer_dir=context.tokenizer_dir,
+            cache_dir=context.workspace.cache_dir,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def _views(
+    context: Context, arguments: argparse.Namespace, dataset: Dataset, training: TrainingSettings
+) -> tuple[TrainerView, ...]:
+    try:
+        tokens = clip_tokens(context.tokenizer_dir)
+    except NotFound:
+        tokens = None
+    seen, _ = examine(dataset, cache_dir=context.workspace.cache_dir)
+    return view_dataset(dataset, seen.facts, training, engine=arguments.view, tokens=tokens)
+
+
+def _repaired(context: Context, arguments: argparse.Namespace, dataset: Dataset) -> Dataset:
+    background = _colour(arguments.background)
+    if arguments.dry_run:
+        repairs, stamp = plan_repairs(dataset, background=background), ""
+    else:
+        done = repair_dataset(dataset, background=background)
+        dataset, repairs, stamp = done.dataset, done.repairs, done.stamp
+    for each in repairs:
+        context.out.emit({"repair": each.__dict__})
+        context.out.say(f"{each.rule} {each.subject}: {each.action}")
+    if stamp:
+        context.out.say(f"{len(repairs)} repairs done; the originals are in originals/{stamp}, and --undo puts them back.")  # fmt: skip
+    elif not repairs:
+        context.out.say("Nothing that could be mended without a decision of yours.")
+    return dataset
+
+
+def _training(resolution: int) -> TrainingSettings:
+    if not resolution:
+        return TrainingSettings()
+    if not 64 <= resolution <= 4096 or resolution % 8:
+        raise InvalidInput(f"{resolution} is no training resolution.", "Use a multiple of 8 from 64 to 4096.")
+    return TrainingSettings(
+        resolution=resolution, min_bucket_reso=max(64, resolution // 2), max_bucket_reso=resolution * 2
+    )
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise InvalidInput(f"{text!r} is no colour.", "Write it as #RRGGBB, such as #ffffff.")
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def _version(context: Context, name: str) -> Version:
+    slug, at, which = name.partition("@")
+    dataset = find_dataset(context.workspace, slug)
+    if not at:
+        return snapshot(dataset, cache_dir=context.workspace.cache_dir)
+    versions = read_lock(dataset.dir).versions
+    known = [each for each in versions if each.reason == which or (which and each.digest.startswith(which)) or each.name == which]  # fmt: skip
+    if not known:
+        listed = ", ".join(f"{each.reason} {each.digest[:8]}" for each in versions) or "none"
+        raise NotFound(f"{slug} has no version {which!r}.", f"Versions: {listed}.")
+    return known[-1]
