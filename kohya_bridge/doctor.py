@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from .comfy_folders import default_tokenizer_dir
+from .engines.kohya.doctor import examine as examine_sd_scripts
 from .environment import git_commit, gpus, package_version
 from .model_files import list_models
 from .workspace import PACK_ROOT, Workspace
@@ -40,12 +41,15 @@ OPTIONAL = {
 ENOUGH_FREE_BYTES = 5_000_000_000
 
 
+Verdict = Literal["ok", "optional", "missing"]
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """One subject: `ok`, `optional` (not there, training works without it) or `missing`."""
 
     subject: str
-    verdict: Literal["ok", "optional", "missing"]
+    verdict: Verdict
     found: str
     fix: str = ""
 
@@ -133,6 +137,13 @@ def _tokenizer(patient: Patient) -> Iterator[Diagnosis]:
         )
 
 
+def _sd_scripts(patient: Patient) -> Iterator[Diagnosis]:
+    """The kohya engine is an extra: what it lacks stands in nobody's way who trains natively."""
+    for each in examine_sd_scripts(tokenizer_dir=default_tokenizer_dir()):
+        verdict: Verdict = "ok" if each.state in ("ok", "info") else "optional"
+        yield Diagnosis(f"kohya: {each.what}", verdict, each.found, each.fix)
+
+
 def _pack(patient: Patient) -> Iterator[Diagnosis]:
     yield Diagnosis("pack commit", "ok", git_commit(PACK_ROOT) or "not a git checkout")
 
@@ -146,4 +157,5 @@ EXAMINATIONS: tuple[Callable[[Patient], Iterator[Diagnosis]], ...] = (
     _base_models,
     _tokenizer,
     _pack,
+    _sd_scripts,
 )

@@ -75,7 +75,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     )
     base = (
         faults.of("base_model", request.base_model, lambda: inspect_base_model(base_file))
-        if base_file
+        if base_file and _is_inspected(request.family)
         else None
     )
     family_name = faults.of("family", request.family, lambda: _family_of(request, base)) or "sd15"
@@ -91,7 +91,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     )
     choice = faults.of("engine", request.engine, lambda: choose_engine(request, family_name, engines))
     faults.raise_any()
-    assert dataset and base_file and base and choice and weights
+    assert dataset and base_file and choice and weights
 
     lint = lint_dataset(dataset, cache_dir=places.workspace.cache_dir)
     plan = make_plan(
@@ -172,6 +172,11 @@ def _find_dataset(slug: str, places: Places) -> Dataset:
     return dataset
 
 
+def _is_inspected(family_name: str) -> bool:
+    """Whether the checkpoint's own header is asked. Of families that only sd-scripts trains it can tell nothing yet."""
+    return family_name not in FAMILIES or FAMILIES[family_name].native
+
+
 def _family_of(request: TrainingRequest, base: BaseModel | None) -> str:
     if request.family != "auto":
         named = family(request.family).name
@@ -204,8 +209,8 @@ def _lint_problems(report: LintReport) -> list[Problem]:
     ]
 
 
-def _prediction_problems(plan: TrainingPlan, base: BaseModel) -> list[Problem]:
-    if plan.settings.prediction_type == base.prediction_type:
+def _prediction_problems(plan: TrainingPlan, base: BaseModel | None) -> list[Problem]:
+    if base is None or plan.settings.prediction_type == base.prediction_type:
         return []
     said = "says that it is" if base.prediction_is_stated else "does not say so and is taken for"
     return [

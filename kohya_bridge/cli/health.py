@@ -18,7 +18,7 @@ def show_health(context: Context, arguments: argparse.Namespace) -> int:
     diagnoses = examine_machine(context.workspace, context.checkpoint_dirs)
     for each in diagnoses:
         context.out.emit(each.__dict__)
-        context.out.say(f"{each.verdict:<9}{each.subject:<18}{each.found}")
+        context.out.say(f"{each.verdict:<9}{each.subject:<24}{each.found}")
         if each.fix:
-            context.out.say(f"{'':<9}{'':<18}-> {each.fix}")
+            context.out.say(f"{'':<9}{'':<24}-> {each.fix}")
     return exit_codes.NOT_WELL if any(each.verdict == "missing" for each in diagnoses) else exit_codes.DONE

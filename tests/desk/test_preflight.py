@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from kohya_bridge.desk import Desk
 from kohya_bridge.engines.contract import Problem
 from kohya_bridge.errors import BridgeError, InvalidInput, NotFound, Refused, StorageError, Unavailable
 from kohya_bridge.plan import read_request
@@ -133,13 +134,20 @@ def test_auto_says_which_engine_it_took_and_why(desk):
 
 
 def test_auto_takes_kohya_where_a_plan_needs_it(workspace, tmp_path):
-    from kohya_bridge.desk import Desk
-
     both = {"native": QuickEngine(), "kohya": QuickEngine(name="kohya")}
     desk = Desk(workspace, checkpoint_dirs=[tmp_path / "models" / "checkpoints"], engines=both)
     check = desk.check(request(kohya={"loss_type": "huber"}))
     assert check.plan.engine == "kohya"
     assert "sd-scripts options are set (loss_type)" in check.engine_reason
+
+
+def test_a_family_that_only_sd_scripts_trains_goes_to_kohya_without_a_look_at_the_header(workspace, tmp_path):
+    (tmp_path / "models" / "checkpoints" / "flux.safetensors").write_bytes(b"no header that we know")
+    both = {"native": QuickEngine(), "kohya": QuickEngine(name="kohya")}
+    desk = Desk(workspace, checkpoint_dirs=[tmp_path / "models" / "checkpoints"], engines=both)
+    check = desk.check(request(base_model="flux.safetensors", family="flux1"))
+    assert check.plan.engine == "kohya"
+    assert "the native engine does not train" in check.engine_reason
 
 
 def test_a_lora_to_start_from_is_found_by_name_or_digest(desk, tmp_path):
