@@ -24,7 +24,7 @@ from .held_prompt import HeldPrompt, keep
 from .places import Places
 from .plan import TrainingPlan, TrainingRequest, plan_differences
 from .plan_paths import paths_of, refuse_changed_dataset
-from .preflight import Check, check_request
+from .preflight import Check, check_request, refuse_obstacles
 from .run_folder import RunFolder
 from .run_list import RunList
 from .run_state import RunState, fold
@@ -127,8 +127,11 @@ class Desk:
     def resume(self, run_id: str) -> RunFolder:
         """Go on with a stopped or failed run from its newest state, from the beginning if it has none.
 
-        A living or waiting run is left alone, a paused one goes on. Raises NotFound or Conflict when its dataset or base
-        model are not what they were.
+        A living or waiting run is left alone, a paused one goes on.
+
+        Raises:
+            NotFound, Conflict: its dataset, base model or engine are not what they were.
+            Refused, Unavailable: the engine can't start it here and now.
         """
         run = self.run(run_id)
         self._let_it_settle(run)
@@ -137,7 +140,10 @@ class Desk:
                 run.withdraw("pause")
             elif not self._is_settled_well(run):
                 plan = run.plan()
-                self._order(run, plan, paths_of(run, plan, self.places))
+                paths = paths_of(run, plan, self.places)
+                self._refuse_other_engine(plan)
+                refuse_obstacles(self._engine_of(plan).problems(plan, paths))
+                self._order(run, plan, paths)
         return run
 
     def _order(self, run: RunFolder, plan: TrainingPlan, paths: MachinePaths) -> None:
@@ -306,6 +312,14 @@ class Desk:
         if engine is None:
             raise Unavailable(f"The {plan.engine} engine is not part of this installation.", "See `doctor`.")
         return engine
+
+    def _refuse_other_engine(self, plan: TrainingPlan) -> None:
+        here = self._engine_of(plan).version()
+        if here != plan.engine_version:
+            raise Conflict(
+                f"The run was begun with version {plan.engine_version} of the {plan.engine} engine; here is {here}.",
+                "Submit the training again as a new run, or bring that version back.",
+            )
 
     def _newest_other_run(self, plan: TrainingPlan) -> RunFolder | None:
         folder = self.workspace.runs_dir / plan.character

@@ -7,7 +7,7 @@ nothing (but the cache of digests).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,11 +53,14 @@ class Check:
 
     def refuse_if_blocked(self) -> None:
         """Raises Refused with every obstacle."""
-        if self.blocking:
-            raise Refused(
-                "The training can't start:\n"
-                + "\n".join(f"  - {each.problem} {each.fix}".rstrip() for each in self.blocking)
-            )
+        refuse_obstacles(self.problems)
+
+
+def refuse_obstacles(problems: Iterable[Problem]) -> None:
+    """Raise Refused with all of `problems` that block, if any does."""
+    lines = [f"  - {each.problem} {each.fix}".rstrip() for each in problems if each.blocks]
+    if lines:
+        raise Refused("\n".join(["The training can't start:", *lines]))
 
 
 def check_request(request: TrainingRequest, places: Places, engines: Mapping[str, Engine]) -> Check:

@@ -94,7 +94,7 @@ def _verdict(
         }
     how = describe_exit(exit_code)
     where = f"at step {state.step} of {state.total}" if state.total else "before it began training"
-    if climbed:
+    if any(rung["how"] != "ask" for rung in climbed):
         return {
             "outcome": "stopped",
             "problem": f"Ended by force {where} ({how}).",

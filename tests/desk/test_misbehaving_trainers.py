@@ -54,6 +54,21 @@ def test_one_that_ignores_every_request_is_killed_and_each_rung_is_told(desk_wit
     assert endings(run) == ["stopped"]
 
 
+def test_one_that_dies_by_itself_while_it_is_asked_to_stop_has_failed(desk_with):
+    desk = desk_with(QuickEngine(mode="ignore_signals", seconds_per_step=0.05))
+    run = desk.submit(request(settings={"max_train_steps": 2000}))
+    wait_for_step(run, 5)
+    desk.stop(run.run_id)
+    until = time.monotonic() + 10
+    while not run.stopping_file.exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.kill(run.identity().pid, signal.SIGKILL)
+    state = desk.wait(run.run_id, poll_s=0.05)
+    assert state.status == "failed"
+    assert "killed from outside" in state.problem
+
+
 def test_one_that_dies_in_the_middle_of_a_line_leaves_a_readable_story(desk_with):
     run, state = finish(desk_with(QuickEngine(mode="die_mid_line", at=6)))
     assert state.status == "failed"

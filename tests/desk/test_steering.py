@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from kohya_bridge import supervisor
-from kohya_bridge.errors import Conflict, NotFound
+from kohya_bridge.engines.contract import Problem
+from kohya_bridge.errors import Conflict, NotFound, Refused
 from kohya_bridge.events import EventLog
 from kohya_bridge.held_prompt import HeldPrompt
 from tests.desk.conftest import make_dataset, request
@@ -157,6 +158,17 @@ def test_a_renamed_base_model_is_found_again_and_another_one_of_that_name_refuse
     file.write_bytes(file.read_bytes()[:-2] + b"\x01\x01")
     with pytest.raises(Conflict, match="not the one that this run began with"):
         desk.resume(run.run_id)
+
+
+def test_a_run_is_not_resumed_by_another_version_of_its_engine_or_against_obstacles(training, desk_with):
+    desk, run = training
+    desk.stop(run.run_id)
+    desk.wait(run.run_id, poll_s=0.05)
+    with pytest.raises(Conflict, match="version quick-1 of the native engine; here is quick-2"):
+        desk_with(QuickEngine(number="quick-2")).resume(run.run_id)
+    no_gpu = Problem("no_gpu", "There is no GPU.", "Buy one.")
+    with pytest.raises(Refused, match="There is no GPU"):
+        desk_with(QuickEngine(obstacles=(no_gpu,))).resume(run.run_id)
 
 
 def test_a_trainer_that_was_alive_before_a_power_cut_is_told_dead_with_its_step(desk):

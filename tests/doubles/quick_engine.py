@@ -46,9 +46,10 @@ class QuickEngine:
     interpreter: str = sys.executable
     obstacles: tuple[Problem, ...] = ()
     name: str = "native"
+    number: str = "quick-1"
 
     def version(self) -> str:
-        return "quick-1"
+        return self.number
 
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         return list(self.obstacles)
