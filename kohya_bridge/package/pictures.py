@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
+from ..validation.pictures import png_bytes
 from .scrub import machine_names, scrub_json, scrub_text
 
 THUMBNAIL_EDGE_PX = 256
@@ -35,14 +35,9 @@ def thumbnail_data_url(picture: Image.Image) -> str:
 
 def preview_png(picture: Image.Image) -> bytes:
     """`picture` as a PNG with the texts of `KEPT_TEXTS` that it came with, without this machine's paths and names."""
-    texts, names = PngInfo(), machine_names()
-    for key in KEPT_TEXTS:
-        text = picture.info.get(key)
-        if isinstance(text, str):
-            texts.add_itxt(key, _scrubbed(text, names))
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "PNG", pnginfo=texts)
-    return buffer.getvalue()
+    names = machine_names()
+    texts = {key: text for key in KEPT_TEXTS if isinstance(text := picture.info.get(key), str)}
+    return png_bytes(picture, {key: _scrubbed(text, names) for key, text in texts.items()})
 
 
 def preview_bytes(file: Path) -> bytes:

@@ -1,21 +1,19 @@
 """Saving a rendered grid: its pictures, the labelled sheet, and the manifest, in the run's validation folder.
 
 In: a `GridPlan`, its pictures, how they were sampled. Out: `cells/<key>.png` with the generation data inside, one
-`grid-*.png`, `validation_manifest.json`. The ComfyUI node and the shell save through this one function, so both write the
+`grid-*.png`, `overview.png`, `validation_manifest.json`. The ComfyUI node and the shell save through this one function, so both write the
 same names and the same labels.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from ..workspace import write_atomically
 from .cells import GridPlan, Render
@@ -32,6 +30,8 @@ from .manifest import (
     update_manifest,
 )
 from .measures import GridMeasures, recommend_strength
+from .overview import write_overview
+from .pictures import png_bytes
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class SavedGrid:
     file: Path
     manifest_file: Path
     manifest: Manifest
+    overview_file: Path | None = None
+    """Checkpoints against strengths over everything rendered so far; None for a single checkpoint."""
 
 
 def save_grid(
@@ -81,7 +83,8 @@ def save_grid(
     )
     manifest_file = folder / MANIFEST_NAME
     manifest = update_manifest(manifest_file, slug=slug, run_id=run_id, cells=records.values(), grids=[grid])
-    return SavedGrid(sheet, folder / picture.file, manifest_file, manifest)
+    overview_file = write_overview(folder, manifest, title=title or slug)
+    return SavedGrid(sheet, folder / picture.file, manifest_file, manifest, overview_file)
 
 
 def find_rendered(folder: Path, plan: GridPlan, sampling: Sampling) -> dict[str, Image.Image]:
@@ -141,13 +144,9 @@ def _save_cell(
 
 
 def _write_png(folder: Path, name: str, picture: Image.Image, texts: dict[str, str]) -> PictureFile:
-    information = PngInfo()
-    for key, text in texts.items():
-        information.add_itxt(key, text)
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "PNG", pnginfo=information)
-    write_atomically(folder / name, buffer.getvalue())
-    return PictureFile(file=name, sha256=hashlib.sha256(buffer.getvalue()).hexdigest())
+    data = png_bytes(picture, texts)
+    write_atomically(folder / name, data)
+    return PictureFile(file=name, sha256=hashlib.sha256(data).hexdigest())
 
 
 def _grid_name(plan: GridPlan, records: dict[str, CellRecord]) -> str:

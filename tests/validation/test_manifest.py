@@ -8,6 +8,7 @@ from PIL import Image
 
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.validation.cells import Checkpoint, Prompt, plan_cells
+from kohya_bridge.validation.grid import layout_grid
 from kohya_bridge.validation.manifest import Sampling, read_manifest
 from kohya_bridge.validation.measures import measure_grid
 from kohya_bridge.validation.save import find_rendered, save_grid
@@ -107,3 +108,26 @@ def test_a_cell_carries_its_generation_data_in_the_form_that_other_tools_read(tm
         "Negative prompt: blurry",
         "Steps: 20, Sampler: euler, Schedule type: normal, CFG scale: 7, Seed: 2, Size: 32x32, Model: base",
     ]
+
+
+def test_grids_of_several_checkpoints_are_seen_together_in_one_overview(tmp_path):
+    for step, strengths in ((400, (0.5, 1.0)), (800, (0.5,)), (1200, (0.5, 1.0))):
+        checkpoint = Checkpoint(step, f"checkpoints/c{step}.safetensors", f"{step:064x}")
+        plan = plan_cells(
+            checkpoints=(checkpoint,), prompts=(Prompt("char_alice"),), strengths=strengths, seeds=(1, 2)
+        )
+        shade = {0.0: 0, 0.5: 90, 1.0: 180}
+        pictures = {
+            each.key: Image.new("RGB", (32, 32), (shade[each.strength], step // 10, 0))
+            for each in plan.renders
+        }
+        saved = save_grid(tmp_path, plan, pictures, slug="alice", run_id="0123456789ab", sampling=SAMPLING)
+        assert (saved.overview_file is None) == (step == 400)
+    layout = layout_grid(
+        (2, 4), (32, 32), rows=["strength 0.5", "strength 1"], columns=["no LoRA", "step 400"], title="x"
+    )
+    sheet = Image.open(saved.overview_file)
+    assert sheet.width == layout.size[0]
+    colours = {colour for _, colour in sheet.getcolors(maxcolors=100_000)}
+    assert {(90, 40, 0), (90, 80, 0), (90, 120, 0), (180, 40, 0), (180, 120, 0)} <= colours
+    assert (180, 80, 0) not in colours and (228, 228, 228) in colours
