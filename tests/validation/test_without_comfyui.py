@@ -44,7 +44,9 @@ class Trained:
         (dataset_dir / "metadata.yaml").write_text(
             "licence: CC0-1.0\nsource: Drawn by a test.\nrelease_approved: true\nlora_tag: char_dot\n"
         )
-        self.world = World(self.workspace.root, make_base(root / "base"), dataset_dir)
+        self.world = World(
+            self.workspace.root, make_base(root / "base"), dataset_dir, self.workspace.cache_dir
+        )
         plan = self.world.plan()
         digest = dataset_digest(read_dataset(dataset_dir))
         plan = plan.model_copy(update={"dataset": plan.dataset.model_copy(update={"digest": digest})})
