@@ -12,13 +12,13 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 
-from .cli import datasets, exit_codes, health, prompts, provenance, results, steering, training
+from .cli import adopting, datasets, exit_codes, health, prompts, provenance, results, steering, training
 from .cli.context import Context
 from .cli.parsing import Verbs
 from .engines.contract import Engine
 from .errors import BridgeError
 
-MODULES = (prompts, datasets, training, steering, results, provenance, health)
+MODULES = (prompts, datasets, adopting, training, steering, results, provenance, health)
 
 
 def make_parser() -> tuple[argparse.ArgumentParser, Verbs]:

@@ -71,6 +71,7 @@ class Bench:
     argv: Callable[[tuple[str, ...]], list[str]] = list
     environment: dict[str, str] = field(default_factory=dict)
     family: str = "sd15"
+    cache_dir: Path | None = None
 
     def plan(self, *, images: int = 8, kohya: dict | None = None, **settings) -> TrainingPlan:
         request = TrainingRequest(
@@ -89,7 +90,9 @@ class Bench:
 
     @property
     def paths(self) -> MachinePaths:
-        return MachinePaths(self.base_model, self.dataset_dir, self.root / "cache", self.tokenizer_dir)
+        return MachinePaths(
+            self.base_model, self.dataset_dir, self.cache_dir or self.root / "cache", self.tokenizer_dir
+        )
 
     def run_folder(self, plan: TrainingPlan, name: str = "dots") -> RunFolder:
         run = RunFolder(self.root / "runs" / name / plan.run_id)

@@ -44,7 +44,7 @@ ORCHESTRATION = {
     "__main__",
 }
 # Loaded by trainers whose interpreter has none of our packages.
-CHILD_SIDE = ("engines.child", "selection", "lora_check")
+CHILD_SIDE = ("engines.child", "engines.failures", "engines.kohya.runner", "selection", "lora_check")
 
 
 def modules(folder: Path = CORE) -> list[Path]:

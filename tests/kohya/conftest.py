@@ -14,6 +14,14 @@ def double(monkeypatch):
     return DOUBLE
 
 
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory):
+    """The double's option list is asked for once a session: each answer costs an import of torch."""
+    return tmp_path_factory.mktemp("kohya_cache")
+
+
 @pytest.fixture
-def bench(tmp_path, double):
-    return make_bench(tmp_path)
+def bench(tmp_path, double, shared_cache):
+    made = make_bench(tmp_path)
+    made.cache_dir = shared_cache
+    return made

@@ -59,7 +59,8 @@ def examine(
         findings.append(Finding("interpreter", "missing", error.problem, SETUP_COMMAND))
     if checkout and interpreter:
         findings += _interpreter_findings(checkout, interpreter)
-    findings.append(_tokenizers(tokenizer_dir))
+    if tokenizer_dir:
+        findings.append(_tokenizers(tokenizer_dir))
     if workspace_dir:
         findings.append(_disk(workspace_dir))
     if base_model:
@@ -220,8 +221,8 @@ def fits_architecture(capability: str, arch_list: list[str]) -> bool:
     return False
 
 
-def _tokenizers(tokenizer_dir: Path | None) -> Finding:
-    if tokenizer_dir and all((tokenizer_dir / name).is_file() for name in ("vocab.json", "merges.txt")):
+def _tokenizers(tokenizer_dir: Path) -> Finding:
+    if all((tokenizer_dir / name).is_file() for name in ("vocab.json", "merges.txt")):
         return Finding("CLIP tokenizer", "ok", str(tokenizer_dir))
     return Finding(
         "CLIP tokenizer",

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...lora_facts import check_lora
+from ...lora_check import lora_problems
 from ..child import EXIT_NOT_FINITE, ChildFailure
 from . import ranks
 from .attempt import Attempt
@@ -100,7 +100,7 @@ def _wrap_save_weights(network: Any, attempt: Attempt) -> None:
         folder.mkdir(exist_ok=True)
         aside = folder / f".partial-{os.getpid()}{Path(file).suffix}"
         save(str(aside), dtype, metadata)
-        wrong = _problems(aside, network, attempt)
+        wrong = lora_problems(aside, steps=attempt.step)
         if wrong:
             aside.unlink()
             raise ChildFailure(
@@ -116,14 +116,6 @@ def _wrap_save_weights(network: Any, attempt: Attempt) -> None:
         attempt.last_saved = attempt.step
 
     network.save_weights = save_weights
-
-
-def _problems(file: Path, network: Any, attempt: Attempt) -> tuple[str, ...]:
-    """What is wrong with a LoRA file; of networks in another format than LoRA's only whether the numbers are finite."""
-    if attempt.args.network_module.startswith("networks.lora"):
-        return check_lora(file, step=attempt.step)
-    broken = [name for name, each in network.named_parameters() if not bool(each.isfinite().all())]
-    return (f"{len(broken)} weights are not finite, first {broken[0]}.",) if broken else ()
 
 
 def _wrap_resume(train_util: Any, attempt: Attempt) -> None:

@@ -56,7 +56,7 @@ def render_options(plan: TrainingPlan, places: Places) -> dict[str, Any]:
         "output_dir": str(places.output),
         "output_name": plan.character,
         "save_model_as": "safetensors",
-        "training_comment": f"run {plan.run_id}, dataset {plan.dataset.slug}, trigger {plan.dataset.trigger or 'none'}",
+        "training_comment": f"dataset {plan.dataset.slug}, trigger {plan.dataset.trigger or 'none'}",
         **_network(settings, of_family),
         **_optimiser(settings, of_family),
         **_memory(settings, of_family),

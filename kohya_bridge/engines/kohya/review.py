@@ -37,9 +37,16 @@ class Review:
         lines = [f"pinned    {self.pinned}", f"upstream  {self.upstream}", ""]
         if not self.commits:
             return "\n".join([*lines, "Nothing new."])
-        lines += [f"{len(self.commits)} commits since the pin:", *(f"  {each}" for each in self.commits[:200]), ""]
+        lines += [
+            f"{len(self.commits)} commits since the pin:",
+            *(f"  {each}" for each in self.commits[:200]),
+            "",
+        ]
         lines += ["Hook points that moved:", *(f"  {each}" for each in self.moved or ("none",)), ""]
-        lines += ["Hook points whose code changed (read them first):", *(f"  {each}" for each in self.changed or ("none",))]
+        lines += [
+            "Hook points whose code changed (read them first):",
+            *(f"  {each}" for each in self.changed or ("none",)),
+        ]
         return "\n".join(lines)
 
 
@@ -80,14 +87,22 @@ def _git(repository: Path, *arguments: str) -> str:
         raise Unavailable("git is not installed.", "Install git.") from error
     except subprocess.SubprocessError as error:
         said = (getattr(error, "stderr", "") or str(error)).strip().splitlines() or ["no message"]
-        raise Unavailable(f"git {arguments[0]} failed: {said[-1]}", "Run again with --fetch, or name --repository.") from error
+        raise Unavailable(
+            f"git {arguments[0]} failed: {said[-1]}", "Run again with --fetch, or name --repository."
+        ) from error
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m kohya_bridge.engines.kohya.review", description=__doc__.split("\n")[0])
-    parser.add_argument("--repository", type=Path, help="a git repository of sd-scripts (default: the checkout in use)")
+    parser = argparse.ArgumentParser(
+        prog="python -m kohya_bridge.engines.kohya.review", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--repository", type=Path, help="a git repository of sd-scripts (default: the checkout in use)"
+    )
     parser.add_argument("--fetch", action="store_true", help="ask upstream first (needs the network)")
-    parser.add_argument("--upstream", default="origin/main", help="what to compare with (default: origin/main)")
+    parser.add_argument(
+        "--upstream", default="origin/main", help="what to compare with (default: origin/main)"
+    )
     options = parser.parse_args(arguments)
     try:
         repository = options.repository or find_checkout().dir

@@ -70,6 +70,7 @@ def _set_places(args: Any, child: Child) -> None:
     TensorBoard and W&B are told by the reporter, as for every engine. For a comparison sd-scripts' own log can be had too.
     """
     args.resume = child.told.get("resume")
+    args.training_comment = f"run {child.told['run_id']}, {args.training_comment}"
     if os.environ.get(OWN_LOG_VARIABLE):
         args.logging_dir = str(child.run_dir / "sd_scripts_log")
 

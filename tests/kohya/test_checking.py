@@ -1,0 +1,133 @@
+"""What of a plan sd-scripts would not take is found before anything starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from kohya_bridge.engines.kohya.checking import DECIDED_BY, REFUSED
+from kohya_bridge.engines.kohya.engine import KohyaEngine
+from kohya_bridge.settings import TrainingSettings
+
+
+def found(bench, *, family="sd15", kohya=None, **settings):
+    bench.family = family
+    return KohyaEngine().problems(bench.plan(kohya=kohya, **settings), bench.paths)
+
+
+def blocking(problems):
+    return [each for each in problems if each.blocks]
+
+
+def test_a_plain_plan_has_no_obstacle(bench):
+    assert blocking(found(bench)) == []
+
+
+@pytest.mark.parametrize(
+    ("kohya", "code", "words"),
+    [
+        ({"los_type": "l2"}, "option_unknown", "Did you mean 'loss_type'?"),
+        ({"loss_type": "l3"}, "option_value", "must be one of"),
+        ({"seed": 3}, "option_decided", "settings.seed"),
+        ({"network_dim": 8}, "option_decided", "settings.network_dim"),
+        ({"clip_skip": "two"}, "option_decided", "settings.clip_skip"),
+        ({"multires_noise_iterations": "six"}, "option_value", "whole number"),
+        ({"log_config": 1}, "option_value", "true or false"),
+        ({"network_args": "a=1"}, "option_value", "must be a list"),
+        ({"output_dir": "/tmp"}, "option_refused", "kohya.output_dir"),
+        ({"resume": "/x"}, "option_refused", "resumes from its own newest state"),
+        ({"wandb_api_key": "x"}, "option_refused", "environment"),
+        ({"dataset_class": "os.system"}, "option_refused", "loads code"),
+        ({"optimizer_type": "subprocess.Popen"}, "option_value", "not a known optimiser"),
+        ({"network_module": "os"}, "option_value", "not a network module"),
+        ({"fp8_base": True}, "contradiction", "mixed_precision"),
+        ({"full_bf16": True}, "contradiction", "mixed_precision bf16"),
+        ({"color_aug": True}, "contradiction", "cache_latents"),
+        ({"max_train_epochs": 3}, "option_decided", "settings.max_train_steps"),
+    ],
+)
+def test_an_option_that_will_not_do_is_named_with_what_to_do(bench, kohya, code, words):
+    problems = blocking(found(bench, kohya=kohya))
+    assert [each.code for each in problems] == [code]
+    assert words in f"{problems[0].problem} {problems[0].fix}"
+
+
+def test_every_wrong_option_is_told_at_once(bench):
+    problems = found(bench, kohya={"los_type": "l2", "output_dir": "/", "loss_type": "l3", "seed": 1})
+    assert len(blocking(problems)) == 4
+
+
+@pytest.mark.parametrize(
+    "kohya", [{"optimizer_type": "DAdaptAdam"}, {"optimizer_type": "prodigyplus.ProdigyPlusScheduleFree"}]
+)
+def test_an_optimiser_that_the_setting_has_no_word_for_may_be_named(bench, kohya):
+    assert blocking(found(bench, kohya=kohya)) == []
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "code"),
+    [
+        ("sd15", {"bucket_reso_steps": 32}, "bucket_step"),
+        ("sdxl", {"bucket_reso_steps": 16}, "bucket_step"),
+        ("sd15", {"min_bucket_reso": 128}, "bucket_range"),
+        ("sd15", {"enable_bucket": False, "cache_latents": False}, "no_bucket_no_cache"),
+        ("sdxl", {"cache_text_encoder_outputs": True, "caption_dropout_rate": 0.1}, "cached_dropout"),
+    ],
+)
+def test_settings_that_sd_scripts_refuses_late_are_found_early(bench, family, settings, code):
+    assert code in {each.code for each in blocking(found(bench, family=family, **settings))}
+
+
+def test_what_has_no_effect_is_said_and_does_not_block(bench):
+    advice = [each for each in found(bench, cache_text_encoder_outputs=True) if not each.blocks]
+    assert any("no cache for SD 1.x" in each.problem for each in advice)
+
+
+def test_a_missing_model_file_of_a_newer_family_is_asked_for_by_name_and_found_in_comfyuis_folders(bench):
+    bench.base_model = bench.root / "models" / "diffusion_models" / "flux.safetensors"
+    bench.base_model.parent.mkdir()
+    bench.base_model.write_bytes(b"x")
+    folder = bench.root / "models" / "text_encoders"
+    folder.mkdir()
+    (folder / "clip_l.safetensors").write_bytes(b"x")
+    problems = [each for each in found(bench, family="flux1") if each.code == "model_file_missing"]
+    assert len(problems) == 3 and any("clip_l.safetensors" in each.fix for each in problems)
+    bench.family = "flux1"
+    chosen = found(bench, family="flux1", kohya={"clip_l": "clip_l.safetensors", "t5xxl": "no.safetensors"})
+    missing = [each.problem for each in chosen if each.code == "model_file_missing"]
+    assert len(missing) == 2 and any("'no.safetensors' is not in text_encoders" in each for each in missing)
+
+
+@pytest.mark.parametrize("name", ["../x.safetensors", "/etc/passwd"])
+def test_a_model_file_name_that_leads_out_of_its_folder_is_not_found(bench, name):
+    problems = found(bench, family="flux1", kohya={"clip_l": name, "t5xxl": name, "ae": name})
+    assert len([each for each in problems if each.code == "model_file_missing"]) == 3
+
+
+def test_a_plan_for_another_commit_is_refused(bench):
+    plan = bench.plan().model_copy(update={"engine_version": "d" * 40})
+    assert "other_commit" in {each.code for each in KohyaEngine().problems(plan, bench.paths)}
+
+
+def test_without_a_checkout_the_engine_says_how_to_get_one(bench, monkeypatch, tmp_path):
+    plan = bench.plan()
+    monkeypatch.setenv("KOHYA_SD_SCRIPTS", str(tmp_path))
+    (problem,) = KohyaEngine().problems(plan, bench.paths)
+    assert problem.code == "kohya_not_set_up" and "train_network.py" in problem.problem
+
+
+def test_an_interpreter_that_cannot_load_sd_scripts_is_told_with_pythons_own_last_line(
+    bench, monkeypatch, tmp_path
+):
+    plan = bench.plan()
+    bench.cache_dir = tmp_path / "cache"
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'library'\" >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("KOHYA_PYTHON", str(broken))
+    (problem,) = KohyaEngine().problems(plan, bench.paths)
+    assert problem.code == "kohya_broken" and "No module named 'library'" in problem.problem
+
+
+def test_every_setting_is_rendered_or_decided_and_none_is_refused():
+    assert set(TrainingSettings.model_fields) <= set(DECIDED_BY)
+    assert not set(TrainingSettings.model_fields) & set(REFUSED)
