@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ...environment import PACKAGES, git_commit, gpus, package_version
 from ...workspace import PACK_ROOT, write_atomically
-
-PACKAGES = (
-    "torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "pillow",
-    "bitsandbytes", "prodigyopt", "lion-pytorch", "schedulefree", "xformers",
-)  # fmt: skip
 
 
 def write_environment(file: Path, *, device: torch.device) -> None:
@@ -29,8 +23,8 @@ def describe(device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "packages": {name: known for name in PACKAGES if (known := _version(name))},
-        "pack_commit": pack_commit(),
+        "packages": {name: known for name in PACKAGES if (known := package_version(name))},
+        "pack_commit": git_commit(PACK_ROOT),
         "device": device.type,
         "threads": torch.get_num_threads(),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
@@ -41,28 +35,6 @@ def describe(device: torch.device) -> dict[str, Any]:
             "gpu": properties.name,
             "vram_gib": round(properties.total_memory / 2**30, 1),
             "cuda": torch.version.cuda,
+            "gpus": gpus(),  # with the driver's version, which torch does not know
         }
     return found
-
-
-def pack_commit() -> str | None:
-    """The git commit of this pack, None where it was installed without git."""
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=PACK_ROOT,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return asked.stdout.strip() or None if asked.returncode == 0 else None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
