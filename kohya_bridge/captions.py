@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .character import Character
 
 LOCK_TIMEOUT_S = 20.0
+MAX_LINE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def parse_captions(raw: bytes) -> tuple[list[CaptionRow], list[RowProblem]]:
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
-        row = _row(line)
+        row = _row(line) if len(line) <= MAX_LINE_BYTES else "it is longer than 256 KiB"
         if isinstance(row, str):
             problems.append(RowProblem(number, row))
         else:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from .captions import locked
 from .dataset import caption_sha256, digest_of_hashes
-from .dataset_folder import LOCK_NAME, Dataset
+from .dataset_folder import LOCK_NAME, Dataset, read_dataset
 from .errors import InvalidInput
 from .forbidding import Forbidding, parse
 from .workspace import file_sha256, write_atomically
@@ -150,6 +150,16 @@ def take_version(dataset: Dataset, version: Version) -> Lock:
         lock = Lock(versions=_thinned((*lock.versions, version)))
         write_atomically(file, lock.model_dump_json(indent=1))
     return lock
+
+
+def note_training(dataset_dir: Path, *, run_id: str, cache_dir: Path | None = None) -> None:
+    """Take down what a run is trained on, so that lint can tell what has changed since.
+
+    Raises:
+        InvalidInput, StorageError, Conflict: as `take_version`.
+    """
+    dataset = read_dataset(dataset_dir)
+    take_version(dataset, snapshot(dataset, reason="trained", name=run_id, cache_dir=cache_dir))
 
 
 def difference(old: Version, new: Version) -> Difference:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import supervisor
 from .comfy_folders import default_tokenizer_dir
+from .dataset_lock import note_training
 from .disk_need import LEAST_FREE_BYTES
 from .engines.contract import Engine, MachinePaths
 from .engines.registry import load_engines
@@ -118,6 +119,9 @@ class Desk:
                 check.refuse_if_blocked()
                 refuse_changed_dataset(plan, check.paths)
                 if not run.exists:
+                    note_training(
+                        check.paths.dataset_dir, run_id=plan.run_id, cache_dir=check.paths.cache_dir
+                    )
                     write_atomically(run.plan_file, plan.to_yaml())
                 self._order(run, plan, check.paths)
             if held_prompt is not None:

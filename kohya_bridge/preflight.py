@@ -89,14 +89,19 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     )
     settings = {**request.settings, **(weights.settings if weights else {}), **_predicted(request, base)}
     wanted = request.model_copy(update={"settings": settings})
-    faults.of_settings(
+    settings_made = faults.of_settings(
         lambda: make_settings(wanted, family_name, images=len(dataset.items) if dataset else 20)
     )
     choice = faults.of("engine", request.engine, lambda: choose_engine(request, family_name, engines))
     faults.raise_any()
     assert dataset and base_file and choice and weights
 
-    lint = lint_dataset(dataset, cache_dir=places.workspace.cache_dir)
+    lint = lint_dataset(
+        dataset,
+        training=settings_made,
+        tokenizer_dir=places.tokenizer_dir,
+        cache_dir=places.workspace.cache_dir,
+    )
     plan = make_plan(
         wanted,
         dataset=DatasetFacts(
@@ -145,13 +150,14 @@ class _Faults:
             self.problems.append(FieldProblem(field, value, error.problem, error.fix))
             return None
 
-    def of_settings(self, make: Callable[[], object]) -> None:
+    def of_settings(self, make: Callable[[], T]) -> T | None:
         try:
-            make()
+            return make()
         except InvalidInput as error:
             self.errors.append(error)
             field = FieldProblem("preset", None, error.problem, error.fix)
             self.problems += error.problems or (field,)
+            return None
 
     def raise_any(self) -> None:
         """One fault is raised as it is, several as one InvalidInput that lists them."""

@@ -6,9 +6,17 @@ import pytest
 from PIL import Image
 
 from kohya_bridge.captions import CaptionRow, read_captions, write_captions
-from kohya_bridge.dataset import dataset_digest, export_pictures, find_dataset
-from kohya_bridge.dataset_lock import KEPT_VERSIONS, difference, read_lock, snapshot, take_version
+from kohya_bridge.dataset import dataset_digest, export_pictures, find_dataset, read_dataset
+from kohya_bridge.dataset_lock import (
+    KEPT_VERSIONS,
+    difference,
+    note_training,
+    read_lock,
+    snapshot,
+    take_version,
+)
 from kohya_bridge.errors import InvalidInput
+from kohya_bridge.lint import lint_dataset
 from kohya_bridge.workspace import Workspace
 
 
@@ -66,3 +74,16 @@ def test_a_damaged_lock_is_refused_and_not_overwritten(dataset, content):
     with pytest.raises(InvalidInput):
         take_version(dataset, snapshot(dataset))
     assert file.read_text("utf-8") == content
+
+
+def test_a_training_is_noted_once_and_lint_tells_what_has_changed_since(dataset):
+    for _ in range(2):
+        note_training(dataset.dir, run_id="0123456789ab")
+    assert [(each.reason, each.name) for each in read_lock(dataset.dir).versions] == [
+        ("trained", "0123456789ab")
+    ]
+    assert "I603" not in {finding.rule for finding in lint_dataset(dataset).findings}
+    dataset.items[0].file.unlink()
+    report = lint_dataset(read_dataset(dataset.dir))
+    (found,) = [each for each in report.findings if each.rule == "I603"]
+    assert found.problem == "Pictures: 1 removed since 0123456789ab was trained."
