@@ -3,6 +3,7 @@
 import pytest
 
 from scripts.host.comfy_host import ComfyHost
+from tests.panel.browsing import browser, new_page  # noqa: F401  fixtures
 
 
 @pytest.fixture(scope="session")

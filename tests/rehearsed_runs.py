@@ -65,6 +65,10 @@ class Rehearsal:
     """Steps between validation, checkpoint, state and sample."""
     checkpoint_bytes: int = 0
     """Length of a checkpoint's file; 0 leaves it at a few words."""
+    picture: Callable[[int, int], Image.Image] | None = None
+    """Draws the sample of a step out of a total; a plain face when none is given."""
+    held_out: Callable[[int], float] | None = None
+    """Held-out loss at a step; `held_out_loss` when none is given."""
     thin: int = 1
     """Only every n-th step is told, to keep fixtures readable."""
     reporter: Reporter | None = None
@@ -109,7 +113,8 @@ class Rehearsal:
         report = self.report
         report.phase("validating", done=0, total=4)
         self._wait(1.5)
-        loss = held_out_loss(step)
+        measure = self.held_out or held_out_loss
+        loss = measure(step)
         report.log.write(
             "validation",
             step=step,
@@ -131,7 +136,7 @@ class Rehearsal:
             (folder / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
         report.state(step, keep=2)
         self._sample(step)
-        if all(held_out_loss(step) <= held_out_loss(each) for each in range(self.every, step, self.every)):
+        if all(measure(step) <= measure(each) for each in range(self.every, step, self.every)):
             report.log.write(
                 "best",
                 step=step,
@@ -144,7 +149,7 @@ class Rehearsal:
     def _sample(self, step: int) -> None:
         file = self.run.samples_dir / f"step{step:08d}-0.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        portrait(step, self.report.total).save(file)
+        (self.picture or portrait)(step, self.report.total).save(file)
         self.report.log.write(
             "sample",
             step=step,

@@ -1,39 +1,23 @@
 """The panel inside the real ComfyUI frontend, the oldest supported one and the newest, by role and accessible name."""
 
-import os
 import re
 import time
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.panel.frontends import FRONTENDS, missing, open_tab
 from tests.panel.stage import Stage
 from tests.rehearsed_runs import rehearse, rehearsed_plan
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-CACHE = Path(os.environ.get("WIZDROID_CACHE") or ROOT / ".cache")
-NEWEST = CACHE / "newest-frontend" / "comfyui_frontend_package" / "static"
-
-
-def installed_frontend() -> Path | None:
-    """The one that the ComfyUI of the tests brings."""
-    spec = find_spec("comfyui_frontend_package")
-    return Path(spec.origin).parent / "static" if spec and spec.origin else None
-
-
-FRONTENDS = {"the host's": installed_frontend(), "the newest": NEWEST}
-
 
 @pytest.fixture(params=FRONTENDS)
 def frontend_dir(request):
-    folder = FRONTENDS[request.param]
-    if folder is None or not (folder / "index.html").is_file():
-        pytest.skip(f"{request.param} ComfyUI frontend is not installed (make test does): {folder}")
-    return folder
+    if reason := missing(request.param):
+        pytest.skip(reason)
+    return FRONTENDS[request.param]
 
 
 @pytest.fixture
@@ -42,25 +26,13 @@ def stage(workspace, frontend_dir):
         yield opened
 
 
-def open_tab(page, stage):
-    """Open ComfyUI and its Training tab."""
-    page.goto(stage.url)
-    tab = page.get_by_role("button", name="Wizdroid Training").first
-    tab.wait_for(timeout=60_000)
-    page.wait_for_timeout(1500)
-    page.keyboard.press("Escape")  # closes the templates dialog of a first visit
-    tab.click()
-    page.get_by_role("region", name="Wizdroid training").wait_for()
-    return tab
-
-
 def test_a_run_is_watched_stopped_and_told_of_in_comfyui_itself(stage, workspace, new_page):
     story = (
         rehearse(workspace, rehearsed_plan(max_train_steps=400), now=time.time() - 300).start().train(1, 220)
     )
     run_id = story.run.run_id
     page = new_page(viewport={"width": 1280, "height": 800})
-    tab = open_tab(page, stage)
+    tab = open_tab(page, stage.url)
     panel = page.get_by_role("region", name="Wizdroid training")
     expect(tab).to_contain_text("1")  # the badge
 
@@ -81,7 +53,7 @@ def test_a_run_is_watched_stopped_and_told_of_in_comfyui_itself(stage, workspace
 def test_the_panel_is_drawn_in_the_colours_of_the_theme(stage, workspace, new_page):
     rehearse(workspace, rehearsed_plan(max_train_steps=400)).start().train(1, 20)
     page = new_page(viewport={"width": 1280, "height": 800})
-    open_tab(page, stage)
+    open_tab(page, stage.url)
     panel = page.get_by_role("region", name="Wizdroid training")
     expect(panel).to_have_class(re.compile("wz-dark"))
     page.evaluate("window.app.extensionManager.setting.set('Comfy.ColorPalette', 'light')")
@@ -91,7 +63,7 @@ def test_the_panel_is_drawn_in_the_colours_of_the_theme(stage, workspace, new_pa
 def test_the_palette_has_a_command_for_every_verb_and_the_settings_a_page(stage, workspace, new_page):
     story = rehearse(workspace, rehearsed_plan(max_train_steps=400)).start().train(1, 20)
     page = new_page(viewport={"width": 1280, "height": 800})
-    open_tab(page, stage)
+    open_tab(page, stage.url)
     ids = page.evaluate("window.app.extensionManager.command.commands.map((each) => each.id)")
     for verb in (
         "Open",
@@ -116,7 +88,7 @@ def test_the_palette_has_a_command_for_every_verb_and_the_settings_a_page(stage,
 def test_a_closed_tab_costs_nothing_and_a_reload_shows_the_same(stage, workspace, new_page):
     story = rehearse(workspace, rehearsed_plan(max_train_steps=400)).start().train(1, 220)
     page = new_page(viewport={"width": 1280, "height": 800})
-    tab = open_tab(page, stage)
+    tab = open_tab(page, stage.url)
     page.get_by_role("button", name="herbalist").click()
     page.get_by_role("progressbar", name="Training progress").wait_for()
     tab.click()  # closes it
@@ -126,7 +98,7 @@ def test_a_closed_tab_costs_nothing_and_a_reload_shows_the_same(stage, workspace
     page.wait_for_timeout(700)
     assert [path for _, path in stage.requests if "wizdroid/training" in path] == before
     page.reload()
-    open_tab(page, stage)
+    open_tab(page, stage.url)
     page.get_by_role("button", name="herbalist").click()
     bar = page.get_by_role("progressbar", name="Training progress")
     expect(bar).to_have_attribute("aria-valuetext", "Training 221/400")

@@ -84,6 +84,7 @@ host.app.registerExtension({
       render(/** @type {HTMLElement} */ place) {
         panel?.destroy();
         panel = createPanel(document, store, calls);
+        place.style.blockSize = "100%"; // the panel scrolls by itself, so that its place in the list is kept
         place.replaceChildren(panel.element);
       },
       destroy() {

@@ -74,16 +74,20 @@ export function createPanel(document, store, calls) {
   /** @type {HTMLElement|null} */
   let current = null;
   let announced = "";
+  let listScroll = 0;
 
   function render() {
     scheduled = 0;
     const now = Date.now() / 1000;
     const { open, openId, compared } = store;
-    const wanted = compared ? compare.element : openId ? run.element : list.element;
+    if (current === list.element) listScroll = element.scrollTop;
+    // Until a run's snapshot has come the view before it stays, instead of flashing by.
+    const coming = openId !== null && !open;
+    const wanted = compared ? compare.element : open ? run.element : (coming && current) || list.element;
     alarm.render(store.failure);
-    show(wait, (openId !== null && !open) || (!store.loaded && !store.failure && !openId && !compared));
-    for (const each of [list.element, run.element, compare.element])
-      show(each, each === wanted && !(each === run.element && !open));
+    element.setAttribute("aria-busy", String(coming));
+    show(wait, !store.loaded && !store.failure && wanted === list.element);
+    for (const each of [list.element, run.element, compare.element]) show(each, each === wanted);
     if (wanted === list.element)
       list.render({ runs: store.runs, queue: store.queue, loaded: store.loaded, now });
     if (compared) compare.render(compared);
@@ -91,11 +95,11 @@ export function createPanel(document, store, calls) {
       run.render({ run: open, asked: store.asked, now });
       announce(open.state);
     }
-    const stage = wanted === run.element && !open ? null : wanted;
-    if (stage && stage !== current) {
-      if (current) focusHeading(stage);
-      if (stage === list.element) list.settle();
-      current = stage;
+    if (wanted !== current) {
+      if (current) focusHeading(wanted);
+      element.scrollTop = wanted === list.element ? listScroll : 0;
+      if (wanted === list.element) list.settle();
+      current = wanted;
     }
   }
 
@@ -252,5 +256,4 @@ function createAlarm(document, calls) {
 /** After a change of view the keyboard goes on at its heading. @param {HTMLElement} view */
 function focusHeading(view) {
   view.querySelector("h2")?.focus({ preventScroll: true });
-  view.closest(".wz-panel")?.scrollTo({ top: 0 });
 }

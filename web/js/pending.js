@@ -8,7 +8,8 @@ const ANSWERS = Object.freeze({
   stop: (event) => event.kind === "run_finished",
   stop_now: (event) => event.kind === "run_finished",
   pause: (event) => event.kind === "run_finished" || (event.kind === "control" && event.action === "pause"),
-  unpause: (event) => event.kind === "run_finished" || (event.kind === "control" && event.action === "resume"),
+  unpause: (event) =>
+    event.kind === "run_finished" || (event.kind === "control" && event.action === "resume"),
   checkpoint: (event) => event.kind === "checkpoint" || event.kind === "run_finished",
   sample: (event) => event.kind === "sample" || event.kind === "run_finished",
   resume: (event) => event.kind === "queued" || event.kind === "run_started",

@@ -89,7 +89,13 @@ export function createCheckpointTable(document, calls) {
         star,
         row.final && el(document, "span", { class: "wz-tag" }, "final"),
       ),
-      el(document, "td", { class: "wz-held" }, el(document, "span"), el(document, "span", { class: "wz-interval wz-muted" })),
+      el(
+        document,
+        "td",
+        { class: "wz-held" },
+        el(document, "span"),
+        el(document, "span", { class: "wz-interval wz-muted" }),
+      ),
       el(document, "td", { class: "wz-size wz-muted" }, bytes(row.bytes)),
       el(document, "td", { class: "wz-actions" }, pack, tryIt),
     );
