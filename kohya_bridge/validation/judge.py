@@ -15,10 +15,12 @@ from ..run_folder import RunFolder
 from ..workspace import Workspace
 from .cells import Checkpoint, GridPlan
 from .encoders import find_encoder
+from .likeness import Encoder
 from .manifest import Sampling
-from .measures import Encoder, GridMeasures, StrengthAdvice, Variant, measure_grid, recommend_strength
+from .measures import GridMeasures, Variant, measure_grid
 from .reference import Reference, reference_pictures
 from .save import SavedGrid, save_grid
+from .strength import StrengthAdvice, recommend_strength
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,12 @@ def _measured(
     grid: GridPlan, pictures: dict[str, Image.Image], reference: Reference, encoder: Encoder | None
 ) -> tuple[GridMeasures, str]:
     """The measures and a note; an encoder that fails costs its better eye, not the grid that was rendered."""
-    apart = {"training": reference.training, "held_out": reference.held_out}
+    training, held_out, note = reference.training, reference.held_out, reference.note
     try:
-        return measure_grid(grid, pictures, **apart, encoder=encoder), reference.note
+        return measure_grid(grid, pictures, training=training, held_out=held_out, encoder=encoder), note
     except Unavailable as error:
-        note = "\n".join(filter(None, [reference.note, f"{error.problem} {error.fix}"]))
-        return measure_grid(grid, pictures, **apart), note
+        note = "\n".join(filter(None, [note, f"{error.problem} {error.fix}"]))
+        return measure_grid(grid, pictures, training=training, held_out=held_out), note
 
 
 def _report(

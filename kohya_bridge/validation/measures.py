@@ -1,25 +1,22 @@
 """What pictures say about a LoRA, in numbers, each with what it can and cannot say (`MEASURES`).
 
 In: the rendered pictures of a `GridPlan`, and training or held-out pictures where there are any. Out: `GridMeasures` for
-each cell and each variant (checkpoint and strength), and a recommended strength with its reason. NumPy and Pillow only; a
-better eye than the built-in thumbnail comes in as an `Encoder`. The same input gives the same numbers.
+each cell and each variant (checkpoint and strength). A better eye than the built-in thumbnail comes in as an `Encoder`. The
+same input gives the same numbers. Which strength follows from them is `strength`'s matter.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from .cells import Checkpoint, GridPlan, Render
+from .likeness import Encoder, Numbers, ThumbnailEncoder, difference, diversity, psnr_db
 
-Numbers = NDArray[np.float32]
 COLLAPSED_BELOW = 0.6
 """A variant whose diversity is below this share of the base model's counts as collapsed."""
 BOOTSTRAP_ROUNDS = 1000
@@ -68,32 +65,6 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-class Encoder(Protocol):
-    """Turns pictures into vectors of length 1, so that their dot product is a similarity."""
-
-    name: str
-
-    def embed(self, pictures: Sequence[Image.Image]) -> Numbers:
-        """`(N, D)`, one unit vector for each picture."""
-
-
-class ThumbnailEncoder:
-    """Colour and layout at 16 x 16: always there, blind to identity. Used when no image encoder is installed."""
-
-    name = "thumbnail"
-
-    def embed(self, pictures: Sequence[Image.Image]) -> Numbers:
-        small = [
-            np.asarray(each.convert("RGB").resize((16, 16), Image.Resampling.BOX), dtype=np.float32).ravel()
-            for each in pictures
-        ]
-        vectors = np.stack(small) if small else np.zeros((0, 768), dtype=np.float32)
-        vectors = vectors - vectors.mean(axis=1, keepdims=True)
-        lengths: Numbers = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-        vectors = np.asarray(vectors / lengths, dtype=np.float32)
-        return vectors
-
-
 @dataclass(frozen=True)
 class Variant:
     """What one checkpoint does at one strength, over all prompts and seeds. Empty numbers were not measured."""
@@ -134,52 +105,6 @@ class GridMeasures:
     """What was not measured, and what it would have needed."""
 
 
-@dataclass(frozen=True)
-class StrengthAdvice:
-    """The strength to use, and why. `measured` is False where pictures could not decide."""
-
-    strength: float
-    low: float
-    high: float
-    reason: str
-    measured: bool
-
-    @property
-    def text(self) -> str:
-        """For people: "0.8 (0.6 to 1)"."""
-        return f"{self.strength:g}" + (f" ({self.low:g} to {self.high:g})" if self.low != self.high else "")
-
-
-def difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean absolute difference of two pictures of the same size, 0 (equal) to 1."""
-    return float(np.abs(_pixels(one) - _pixels(other)).mean() / 255.0)
-
-
-def psnr_db(one: Image.Image, other: Image.Image) -> float:
-    """Peak signal-to-noise ratio in dB; infinite for identical pictures."""
-    squared = float(np.square(_pixels(one) - _pixels(other)).mean())
-    return math.inf if squared == 0 else 10 * math.log10(255.0**2 / squared)
-
-
-def dhash(picture: Image.Image) -> int:
-    """64-bit difference hash: which pixel of each neighbouring pair of a 9 x 8 greyscale thumbnail is brighter."""
-    grey = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    bits = (grey[:, 1:] > grey[:, :-1]).ravel()
-    return int("".join("1" if bit else "0" for bit in bits), 2)
-
-
-def diversity(pictures: Sequence[Image.Image]) -> float | None:
-    """Mean distance over all pairs: half hash distance (layout), half pixel difference. None for fewer than two."""
-    if len(pictures) < 2:
-        return None
-    hashes = [dhash(each) for each in pictures]
-    distances = [
-        0.5 * (hashes[i] ^ hashes[j]).bit_count() / 64 + 0.5 * difference(pictures[i], pictures[j])
-        for i, j in itertools.combinations(range(len(pictures)), 2)
-    ]
-    return float(np.mean(distances))
-
-
 def measure_grid(
     plan: GridPlan,
     pictures: dict[str, Image.Image],
@@ -199,60 +124,6 @@ def measure_grid(
     variants = tuple(_measure_variant(group, cells, pictures, seen) for group in groups.values())
     used, missing = _account(cells, variants, training=training, held_out=held_out)
     return GridMeasures(cells, variants, encoder.name, used, missing)
-
-
-def recommend_strength(measures: GridMeasures, checkpoint: Checkpoint) -> StrengthAdvice:
-    """The strength at which this checkpoint's pictures come closest to the held-out ones without losing variety.
-
-    Among strengths that the numbers cannot separate the weakest wins: it leaves most of the base model alone.
-    """
-    mine = sorted(
-        (each for each in measures.variants if each.checkpoint == checkpoint and each.strength > 0),
-        key=lambda each: each.strength,
-    )
-    if not mine:
-        return StrengthAdvice(
-            1.0,
-            1.0,
-            1.0,
-            "No strength of this checkpoint was rendered; 1.0 is what it was trained at.",
-            False,
-        )
-    alive = [each for each in mine if not each.collapsed]
-    dropped = ", ".join(f"{each.strength:g}" for each in mine if each.collapsed)
-    lost = (
-        f" Strength {dropped} was left out: pictures of different seeds look alike there." if dropped else ""
-    )
-    if not alive:
-        weakest = mine[0].strength
-        return StrengthAdvice(
-            weakest, weakest, weakest, f"Every strength lost variety; {weakest:g} is the weakest.", True
-        )
-    if any(each.gain is None for each in alive):
-        nearest = min(alive, key=lambda each: abs(each.strength - 1.0)).strength
-        reason = f"No held-out pictures to compare with; {nearest:g} is nearest to 1.0, the strength it was trained at."
-        return StrengthAdvice(nearest, alive[0].strength, alive[-1].strength, reason + lost, bool(dropped))
-    return _by_gain(alive, lost, encoder=measures.encoder)
-
-
-def _by_gain(alive: list[Variant], lost: str, *, encoder: str) -> StrengthAdvice:
-    best = max(alive, key=lambda each: each.gain or 0.0)
-    floor = best.gain_low if best.gain_low is not None else best.gain
-    close = [
-        each
-        for each in alive
-        if (each.gain_high if each.gain_high is not None else each.gain or 0.0) >= (floor or 0.0)
-    ]
-    close = [each for each in close if (each.gain or 0.0) >= 0.9 * (best.gain or 0.0)] or [best]
-    chosen = close[0]
-    eye = "" if encoder != "thumbnail" else " (colour and layout only: no image encoder is installed)"
-    if (best.gain or 0.0) <= 0:
-        reason = f"No strength brings the pictures closer to the held-out ones than the base model is{eye}."
-        return StrengthAdvice(chosen.strength, chosen.strength, chosen.strength, reason + lost, True)
-    reason = f"At {best.strength:g} pictures come closest to the held-out ones{eye}"
-    others = ", ".join(f"{each.strength:g}" for each in close if each is not best)
-    reason += f"; {others} can't be told from it, and the weakest of these is taken." if others else "."
-    return StrengthAdvice(chosen.strength, close[0].strength, close[-1].strength, reason + lost, True)
 
 
 @dataclass(frozen=True)
@@ -392,10 +263,6 @@ def _account(
     if not held_out:
         missing.append("held_out_similarity: needs held-out pictures")
     return tuple(used), tuple(missing)
-
-
-def _pixels(picture: Image.Image) -> Numbers:
-    return np.asarray(picture.convert("RGB"), dtype=np.float32)
 
 
 def _mean(values: object) -> float | None:

@@ -65,6 +65,7 @@ def _open(folder: Path, cell: CellRecord | None) -> Image.Image | None:
         return None
     try:
         with Image.open(folder / cell.picture.file) as picture:
-            return picture.convert("RGB")
+            opened: Image.Image = picture.convert("RGB")
+            return opened
     except OSError:
         return None  # deleted by hand: it is shown as a gap

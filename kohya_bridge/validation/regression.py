@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..errors import NotFound
 from .grid import compose_grid
-from .measures import difference, psnr_db
+from .likeness import difference, psnr_db
 
 LORA_SUFFIX = ".lora.png"
 DIFFERENCE_GAIN = 8
@@ -134,6 +134,7 @@ def _same_pixels(one: Path, other: Path | None) -> bool:
 def _open(file: Path) -> Image.Image | None:
     try:
         with Image.open(file) as picture:
-            return picture.convert("RGB")
+            opened: Image.Image = picture.convert("RGB")
+            return opened
     except OSError:
         return None

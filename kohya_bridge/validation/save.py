@@ -29,9 +29,10 @@ from .manifest import (
     lora_file,
     update_manifest,
 )
-from .measures import GridMeasures, recommend_strength
+from .measures import GridMeasures
 from .overview import write_overview
 from .pictures import png_bytes
+from .strength import recommend_strength
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from kohya_bridge.errors import Unavailable
 from kohya_bridge.validation.encoders import EFFICIENTNET, ChildEncoder, find_encoder
-from kohya_bridge.validation.measures import ThumbnailEncoder
+from kohya_bridge.validation.likeness import ThumbnailEncoder
 from kohya_bridge.workspace import Workspace
 
 

@@ -10,8 +10,8 @@ from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingRequest, mak
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.validation.cells import Checkpoint, Prompt, plan_cells
 from kohya_bridge.validation.judge import judge
+from kohya_bridge.validation.likeness import ThumbnailEncoder
 from kohya_bridge.validation.manifest import Sampling
-from kohya_bridge.validation.measures import ThumbnailEncoder
 from kohya_bridge.validation.reference import reference_pictures
 from kohya_bridge.workspace import Workspace
 

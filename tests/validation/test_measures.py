@@ -7,15 +7,9 @@ import pytest
 from PIL import Image
 
 from kohya_bridge.validation.cells import Checkpoint, Prompt, plan_cells
-from kohya_bridge.validation.measures import (
-    MEASURES,
-    dhash,
-    difference,
-    diversity,
-    measure_grid,
-    psnr_db,
-    recommend_strength,
-)
+from kohya_bridge.validation.likeness import dhash, difference, diversity, psnr_db
+from kohya_bridge.validation.measures import MEASURES, measure_grid
+from kohya_bridge.validation.strength import recommend_strength
 
 STEP = Checkpoint(400, "c", "a" * 64)
 PROMPT = Prompt("char_alice, portrait")

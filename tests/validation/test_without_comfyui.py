@@ -16,8 +16,8 @@ from kohya_bridge.package import package_lora
 from kohya_bridge.package.recipe import compare_tensors, read_recipe
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.validation.cells import Prompt, plan_cells
+from kohya_bridge.validation.likeness import difference
 from kohya_bridge.validation.manifest import Sampling
-from kohya_bridge.validation.measures import difference
 from kohya_bridge.validation.renderer import RenderingFailed, check_sampling, render_grid
 from kohya_bridge.validation.validate import choose_checkpoints, validate_run
 from kohya_bridge.workspace import Workspace, file_sha256

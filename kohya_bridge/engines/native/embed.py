@@ -77,8 +77,9 @@ def _from_folder(folder: Path) -> tuple[Features, int, Sequence[float], Sequence
 
     def features(batch_BCHW: torch.Tensor) -> torch.Tensor:
         output = vision(pixel_values=batch_BCHW)
-        pooled = getattr(output, "pooler_output", None)
-        return output.last_hidden_state.mean(dim=1) if pooled is None else pooled
+        pooled: torch.Tensor | None = getattr(output, "pooler_output", None)
+        patches: torch.Tensor = output.last_hidden_state
+        return patches.mean(dim=1) if pooled is None else pooled
 
     mean, std = numbers.get("image_mean", CLIP_MEAN), numbers.get("image_std", CLIP_STD)
     return features, int(config.image_size), mean, std

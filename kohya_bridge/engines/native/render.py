@@ -57,7 +57,8 @@ def _render(base: Base, job: dict[str, Any], each: dict[str, Any]) -> Image.Imag
     assert base.unet is not None and base.text is not None and base.vae is not None
     scheduler = _scheduler(job["sampler"], job["scheduler"], base.scheduler_config)
     scheduler.set_timesteps(job["steps"])
-    channels = base.unet.config.in_channels
+    unet: Any = base.unet
+    channels = unet.config.in_channels
     noise = np.random.default_rng(each["seed"]).standard_normal(
         (1, channels, height // 8, width // 8), dtype=np.float32
     )
@@ -68,7 +69,7 @@ def _render(base: Base, job: dict[str, Any], each: dict[str, Any]) -> Image.Imag
     sizes_26 = torch.tensor(
         [[height, width, 0, 0, height, width]] * 2, dtype=torch.float32, device=base.device
     )
-    denoise = Denoiser(base.unet, base.dtype)
+    denoise = Denoiser(unet, base.dtype)
     for timestep in scheduler.timesteps:
         model_input = scheduler.scale_model_input(latents_BCHW, timestep).expand(2, -1, -1, -1)
         without, with_prompt = denoise(
@@ -83,15 +84,14 @@ def _render(base: Base, job: dict[str, Any], each: dict[str, Any]) -> Image.Imag
 
 def _scheduler(sampler: str, scheduler: str, config: dict[str, Any]) -> Any:
     """diffusers' sampler for one of `validation.renderer.SAMPLERS`."""
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+    import diffusers
 
+    samplers: Any = diffusers  # its classes carry no types
     shared = {key: value for key, value in config.items() if key != "clip_sample"}
     if sampler == "ddim":
-        return DDIMScheduler(**config, timestep_spacing="trailing")
-    karras = {"use_karras_sigmas": scheduler == "karras"}
-    if sampler == "euler":
-        return EulerDiscreteScheduler(**shared, **karras, timestep_spacing="trailing")
-    return DPMSolverMultistepScheduler(**shared, **karras, timestep_spacing="trailing")
+        return samplers.DDIMScheduler(**config, timestep_spacing="trailing")
+    kind = samplers.EulerDiscreteScheduler if sampler == "euler" else samplers.DPMSolverMultistepScheduler
+    return kind(**shared, use_karras_sigmas=scheduler == "karras", timestep_spacing="trailing")
 
 
 def _save(picture: Image.Image, file: Path) -> None:

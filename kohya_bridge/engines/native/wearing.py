@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +19,8 @@ from ...lora_facts import ALPHA, DOWN, UP
 from .ldm_keys import translate, unet_modules
 from .lora_file import read_lora
 from .models import Base, shape_of_unet
+
+Layer = torch.nn.Linear | torch.nn.Conv2d
 
 
 @contextmanager
@@ -49,9 +52,9 @@ def wearing(base: Base, file: Path, strength: float) -> Iterator[None]:
                 layers[name].weight.copy_(original)
 
 
-def layers_by_key(base: Base) -> dict[str, torch.nn.Module]:
+def layers_by_key(base: Base) -> dict[str, Layer]:
     """Every Linear and Conv2d of U-Net and text encoders by its name in a kohya file."""
-    found: dict[str, torch.nn.Module] = {}
+    found: dict[str, Layer] = {}
     if base.unet is not None:
         to_ldm = {}
         if (
@@ -71,7 +74,7 @@ def layers_by_key(base: Base) -> dict[str, torch.nn.Module]:
     return found
 
 
-def _weighted(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+def _weighted(root: Any) -> Iterator[tuple[str, Layer]]:
     for name, module in root.named_modules():
         if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
             yield name, module
