@@ -5,6 +5,13 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint():
     """The pack's V3 extension; routes and the desk start with it."""
-    from .nodes.extension import TrainingExtension
+    import logging
 
-    return TrainingExtension()
+    try:
+        from .nodes.extension import start
+
+        return start()
+    except Exception:
+        # ComfyUI shortens whatever happens here to one line; the traceback is worth more.
+        logging.getLogger("wizdroid.training").exception("Wizdroid LoRA training could not be loaded.")
+        raise

@@ -1,0 +1,193 @@
+"""Caption Export: pictures and captions become a dataset of the workspace, or add to one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..kohya_bridge.captions import CaptionRow
+from ..kohya_bridge.dataset import Dataset, DatasetMetadata, export_pictures, read_dataset
+from ..kohya_bridge.errors import InvalidInput
+from ..kohya_bridge.workspace import PACK_ROOT, check_slug
+from . import host
+from .edge import plainly
+from .freshness import LeftAs, folder_stamp
+from .sockets import DATASET, DatasetName
+
+NO_FOLDER = "(the wired images)"
+SHIPPED, INPUT = "shipped/", "input/"
+_left = LeftAs()
+
+
+class CaptionExportNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WizdroidCaptionExport",
+            display_name="Caption Export",
+            category="Wizdroid/Training",
+            description="Writes pictures with captions into a dataset folder of the workspace. Nothing there is ever overwritten.",
+            inputs=[
+                io.String.Input(
+                    "dataset_name",
+                    default="char_alice",
+                    tooltip="Folder name below kohya/datasets: lower-case letters, digits, '_' and '-'.",
+                ),
+                io.Image.Input("images", optional=True, tooltip="Pictures of one character, one or a batch."),
+                io.Combo.Input(
+                    "folder",
+                    options=[NO_FOLDER, *source_folders()],
+                    default=NO_FOLDER,
+                    tooltip="Instead of wired images: a dataset that ships with the pack, or a folder below ComfyUI's "
+                    "input folder with pictures and .txt captions (or captions.jsonl).",
+                ),
+                io.String.Input(
+                    "captions",
+                    multiline=True,
+                    default="",
+                    tooltip="One line for each picture, or one for all; the builder's caption fits here. A folder brings its own.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=["append", "replace"],
+                    default="append",
+                    tooltip="append: pictures that are there stay, equal ones are not added twice. "
+                    "replace: the old pictures move to the workspace's trash.",
+                ),
+                io.String.Input(
+                    "trigger",
+                    default="",
+                    tooltip="The plain token of the character; put first in every caption that lacks it.",
+                ),
+                io.String.Input(
+                    "licence",
+                    default="",
+                    tooltip="Licence of the pictures, such as CC0-1.0. Needed before a LoRA of them can be packaged.",
+                ),
+                io.String.Input("source", default="", tooltip="Where the pictures come from, in a sentence."),
+                io.Combo.Input(
+                    "rating",
+                    options=["sfw", "suggestive", "nsfw"],
+                    default="sfw",
+                    tooltip="The most permissive content that captions may have.",
+                ),
+                io.Boolean.Input(
+                    "release_approved",
+                    default=False,
+                    tooltip="Whether a LoRA of these pictures may be given to others. Packaging asks for it.",
+                ),
+            ],
+            outputs=[
+                DATASET.Output(id="dataset", tooltip="For Dataset Lint."),
+                io.String.Output(id="report", tooltip="What stands in the dataset now."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, dataset_name: str = "", folder: str = NO_FOLDER, **typed: Any) -> Any:
+        target = host.workspace().dataset_dir(dataset_name)
+        return [_left.fingerprint(target), folder_stamp(source_folder(folder)) if folder != NO_FOLDER else ""]
+
+    @classmethod
+    @plainly
+    def execute(
+        cls,
+        dataset_name: str,
+        folder: str,
+        captions: str,
+        mode: str,
+        trigger: str,
+        licence: str,
+        source: str,
+        rating: str,
+        release_approved: bool,
+        images: Any = None,
+    ) -> io.NodeOutput:
+        slug = check_slug(dataset_name.strip())
+        typed = {
+            "lora_tag": trigger.strip(),
+            "licence": licence.strip(),
+            "source": source.strip(),
+            "rating": rating,
+            "release_approved": release_approved,
+        }
+        if folder != NO_FOLDER:
+            dataset = _export_folder(slug, read_dataset(source_folder(folder)), mode, typed)
+        else:
+            dataset = _export_images(slug, images, captions, mode, typed)
+        _left.note(dataset.dir)
+        report = describe(dataset)
+        return io.NodeOutput(DatasetName(slug), report, ui=ui.PreviewText(report))
+
+
+def source_folders() -> list[str]:
+    """Folders that can be exported whole: the pack's own datasets, then those below ComfyUI's input folder."""
+    shipped = PACK_ROOT / "training" / "kohya" / "datasets"
+    return [
+        *(f"{SHIPPED}{each.name}" for each in _folders(shipped) if (each / "images").is_dir()),
+        *(f"{INPUT}{each.name}" for each in _folders(host.input_dir())),
+    ]
+
+
+def source_folder(name: str) -> Path:
+    """The folder behind a name of `source_folders`. Raises InvalidInput for any other."""
+    if name not in source_folders():
+        raise InvalidInput(f"There is no folder {name!r} to export.", "Choose one from the list.")
+    root = PACK_ROOT / "training" / "kohya" / "datasets" if name.startswith(SHIPPED) else host.input_dir()
+    return root / name.partition("/")[2]
+
+
+def describe(dataset: Dataset) -> str:
+    captioned = sum(bool(item.caption) for item in dataset.items)
+    trigger = f", trigger {dataset.trigger}" if dataset.trigger else ""
+    return f"{dataset.slug}: {len(dataset.items)} pictures, {captioned} with a caption{trigger}"
+
+
+def _folders(parent: Path) -> list[Path]:
+    if not parent.is_dir():
+        return []
+    return sorted(each for each in parent.iterdir() if each.is_dir() and not each.name.startswith("."))
+
+
+def _export_images(slug: str, images: Any, captions: str, mode: str, typed: dict[str, Any]) -> Dataset:
+    from .rendering import to_picture
+
+    if images is None:
+        raise InvalidInput(
+            "There is no picture to export.", "Wire an image into Caption Export, or choose a folder."
+        )
+    lines = [line.strip() for line in captions.splitlines() if line.strip()] or [""]
+    rows = [
+        CaptionRow("", with_trigger(line, typed["lora_tag"]), trigger=typed["lora_tag"], source="builder")
+        for line in lines
+    ]
+    pictures = [to_picture(each) for each in images]
+    return export_pictures(
+        host.workspace(), slug, pictures, rows, mode=mode, metadata=DatasetMetadata(**typed)
+    )  # type: ignore[arg-type]
+
+
+def _export_folder(slug: str, found: Dataset, mode: str, typed: dict[str, Any]) -> Dataset:
+    """A folder's pictures and captions; what is not typed on the node comes from the folder's own `metadata.yaml`."""
+    from PIL import Image
+
+    said = {name: value for name, value in typed.items() if value and value != "sfw"}
+    metadata = found.metadata.model_copy(update=said)
+    pictures = [Image.open(item.file) for item in found.items]
+    rows = [
+        CaptionRow(
+            "", with_trigger(item.caption, metadata.lora_tag), trigger=metadata.lora_tag, source="import"
+        )
+        for item in found.items
+    ]
+    return export_pictures(host.workspace(), slug, pictures, rows, mode=mode, metadata=metadata)  # type: ignore[arg-type]
+
+
+def with_trigger(caption: str, trigger: str) -> str:
+    """`caption` with the trigger in front, unless it is in it already."""
+    if not trigger or trigger in caption.replace(",", " ").split():
+        return caption
+    return f"{trigger}, {caption}" if caption else trigger

@@ -1,0 +1,43 @@
+"""The outermost edge of every node: a known failure reaches the person as problem and fix, its traceback only the log."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ..kohya_bridge.errors import BridgeError
+from .host import log
+
+
+class Told(Exception):
+    """What ComfyUI shows in its dialog: two sentences."""
+
+
+def plainly(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a node's `execute` (put it under `@classmethod`). Failures that nobody foresaw pass through unchanged."""
+    if inspect.iscoroutinefunction(execute):
+
+        @functools.wraps(execute)
+        async def executed_async(cls: Any, *args: Any, **inputs: Any) -> Any:
+            try:
+                return await execute(cls, *args, **inputs)
+            except BridgeError as error:
+                raise _told(error) from None
+
+        return executed_async
+
+    @functools.wraps(execute)
+    def executed(cls: Any, *args: Any, **inputs: Any) -> Any:
+        try:
+            return execute(cls, *args, **inputs)
+        except BridgeError as error:
+            raise _told(error) from None
+
+    return executed
+
+
+def _told(error: BridgeError) -> Told:
+    log.error("%s", error, exc_info=error)
+    return Told(f"{error.problem}\n{error.fix}".strip())

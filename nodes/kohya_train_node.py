@@ -1,0 +1,248 @@
+"""Kohya Train: a dataset and a base model become a run. Waits for it, or lets the canvas go on without it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..kohya_bridge.errors import BridgeError
+from ..kohya_bridge.forbidding import parse
+from ..kohya_bridge.plan import TrainingRequest
+from ..kohya_bridge.presets import PRESETS
+from ..kohya_bridge.run_folder import RunFolder
+from ..kohya_bridge.run_state import RunState
+from ..kohya_bridge.waiting_part import waiting_part
+from . import host
+from .edge import plainly
+from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName, RunName
+from .training_desk import desk, queue_held
+from .training_run_node import NODE_ID as OPEN_RUN
+from .training_run_node import describe, run_outputs
+
+WAIT, BACKGROUND = "wait", "background"
+NO_BASE = "(no checkpoint in ComfyUI's folders)"
+_DIALS = {
+    "steps": "max_train_steps",
+    "rank": "network_dim",
+    "alpha": "network_alpha",
+    "learning_rate": "unet_lr",
+    "resolution": "resolution",
+    "batch_size": "train_batch_size",
+}
+_runs_of: dict[str, set[str]] = {}
+"""Ids of the runs that came of the same typed inputs: a fingerprint sees nothing of the wired ones."""
+
+
+class KohyaTrainNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WizdroidKohyaTrain",
+            display_name="Kohya Train",
+            category="Wizdroid/Training",
+            description="Trains a LoRA in a process of its own. The same inputs are the same run: queueing again attaches, resumes or returns it.",
+            inputs=[
+                DATASET.Input("dataset", tooltip="What to train on, from Dataset Lint or Caption Export."),
+                io.Combo.Input(
+                    "base_model",
+                    options=host.model_names("checkpoints") or [NO_BASE],
+                    tooltip="The checkpoint to train for. Its family (SD 1.x, SDXL) is read from the file.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    default="standard",
+                    tooltip="Sets every number by model family and number of pictures. "
+                    + " ".join(f"{name}: {text}" for name, text in PRESETS.items()),
+                ),
+                io.Combo.Input(
+                    "engine",
+                    options=["auto", "native", "kohya"],
+                    default="auto",
+                    tooltip="Who trains: the pack's own engine, or sd-scripts where it is set up. auto chooses and says why.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=[WAIT, BACKGROUND],
+                    default=WAIT,
+                    tooltip="wait: the node shows the progress, Cancel stops and saves. background: the queue stays free, "
+                    "and what hangs on this node runs by itself when the run has finished.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    tooltip="Optimizer steps. 0: as the preset says.",
+                ),
+                io.Int.Input(
+                    "rank",
+                    default=0,
+                    min=0,
+                    max=512,
+                    tooltip="Rank of the LoRA (network_dim). 0: as the preset says.",
+                ),
+                io.Float.Input(
+                    "alpha",
+                    default=0.0,
+                    min=0.0,
+                    max=1024.0,
+                    step=0.5,
+                    tooltip="The update is scaled by alpha / rank. 0: as the preset says.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=0.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.00001,
+                    round=False,
+                    tooltip="Learning rate of the U-Net's LoRA. 0: as the preset says.",
+                ),
+                io.Int.Input(
+                    "resolution",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    step=8,
+                    tooltip="Edge in pixels of the square whose area a training picture has at most. 0: as the preset says.",
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=0,
+                    min=0,
+                    max=256,
+                    tooltip="Pictures in one step. 0: as the preset says.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=42,
+                    min=0,
+                    max=2**32 - 1,
+                    tooltip="The same seed is the same training, bit for bit.",
+                ),
+                io.String.Input(
+                    "trigger",
+                    default="",
+                    tooltip="The token that calls the character and stands in every caption. Empty: the dataset's own.",
+                ),
+                io.String.Input(
+                    "character", default="", tooltip="Name of the LoRA's files. Empty: the dataset's name."
+                ),
+                SETTINGS.Input("settings", optional=True, tooltip="Everything else, from Training Settings."),
+            ],
+            outputs=run_outputs(),
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, mode: str = WAIT, base_model: str = "", **typed: Any) -> Any:
+        """Stable while every run that came of these inputs is complete; else never the same, so that it is asked again."""
+        runs = _runs_of.get(_key(base_model, typed))
+        if runs is None:
+            return "" if mode == WAIT else float("nan")
+        complete = all(_status(run_id) == "completed" for run_id in runs)
+        return "" if complete and mode == WAIT else sorted(runs) if complete else float("nan")
+
+    @classmethod
+    @plainly
+    async def execute(
+        cls, dataset: DatasetName, mode: str, settings: ChosenSettings | None = None, **typed: Any
+    ) -> io.NodeOutput:
+        checked = await asyncio.to_thread(
+            desk().check, _request(dataset, typed, settings or ChosenSettings())
+        )
+        run_name = f"{checked.plan.character}/{checked.plan.run_id}"
+        if is_complete := _status(checked.plan.run_id) == "completed":
+            held = None
+        else:
+            host.free_vram()
+            held = _held_part(cls.hidden, run_name) if mode == BACKGROUND else None
+        run = await asyncio.to_thread(desk().submit, checked, held_prompt=held)
+        _runs_of.setdefault(_key(typed.pop("base_model"), typed), set()).add(run.run_id)
+        if mode == BACKGROUND and not is_complete:
+            if held and _status(run.run_id) == "completed":  # it finished in between, and nobody was told
+                await asyncio.to_thread(queue_held, run)
+            return _blocked(run, something_waits=held is not None)
+        state = await _wait(run)
+        if state.status != "completed":
+            raise BridgeError(state.problem or f"The run was {state.status}.", state.fix)
+        return io.NodeOutput(
+            RunName(run.run_id, run.slug), run.run_id, describe(run), ui=ui.PreviewText(describe(run))
+        )
+
+
+def _request(dataset: DatasetName, typed: dict[str, Any], more: ChosenSettings) -> TrainingRequest:
+    """What the person chose, without what they left to the preset (0)."""
+    dials = {setting: typed[dial] for dial, setting in _DIALS.items() if typed[dial]}
+    return parse(
+        TrainingRequest,
+        {
+            "dataset": dataset.slug,
+            "base_model": typed["base_model"],
+            "preset": typed["preset"],
+            "engine": typed["engine"],
+            "trigger": typed["trigger"].strip(),
+            "character": typed["character"].strip(),
+            "settings": {**more.settings, **dials, "seed": typed["seed"]},
+            "kohya": more.kohya,
+        },
+        what="Kohya Train",
+    )
+
+
+async def _wait(run: RunFolder) -> RunState:
+    """Follow a run on the node's progress bar until it has ended; Cancel stops it softly and waits for that."""
+    progress = host.NodeProgress(run.plan().settings.max_train_steps)
+    interrupted = False
+
+    def show(state: RunState) -> None:
+        progress.set(state.step, state.total or run.plan().settings.max_train_steps)
+
+    def should_stop() -> bool:
+        nonlocal interrupted
+        interrupted = interrupted or host.take_interruption()
+        return interrupted
+
+    state = await asyncio.to_thread(desk().wait, run.run_id, on_state=show, should_stop=should_stop)
+    if interrupted and state.status != "completed":
+        host.end_as_interrupted()
+    return state
+
+
+def _held_part(hidden: Any, run_name: str) -> dict[str, Any] | None:
+    """What hangs on this node, as the arguments of `host.queue_prompt`; None when nothing does."""
+    replacement = {"class_type": OPEN_RUN, "inputs": {"run_name": run_name}}
+    waiting = waiting_part(hidden.prompt or {}, str(hidden.unique_id), replacement=replacement)
+    if not waiting:
+        return None
+    return {"prompt": waiting, "client_id": host.executing_client(), "extra_pnginfo": hidden.extra_pnginfo}
+
+
+def _blocked(run: RunFolder, *, something_waits: bool) -> io.NodeOutput:
+    """Let the canvas go on without what hangs on this node."""
+    from comfy_execution.graph import ExecutionBlocker
+
+    text = f"{describe(run)}\nIt trains in the background" + (
+        "; the nodes after this one run by themselves when it has finished." if something_waits else "."
+    )
+    return io.NodeOutput(*(ExecutionBlocker(None) for _ in run_outputs()), ui=ui.PreviewText(text))
+
+
+def _key(base_model: str, typed: dict[str, Any]) -> str:
+    file = host.model_file("checkpoints", base_model)
+    changed = file.stat().st_mtime_ns if file else 0
+    return repr((base_model, changed, sorted((k, v) for k, v in typed.items() if k in (*_DIALS, *_NAMES))))
+
+
+_NAMES = ("preset", "engine", "seed", "trigger", "character")
+
+
+def _status(run_id: str) -> str:
+    try:
+        return RunFolder(host.workspace().find_run(run_id)).state().status
+    except BridgeError:
+        return "gone"

@@ -1,0 +1,217 @@
+"""LoRA Validate Grid: checkpoints x strengths against prompts x seeds, each beside the base model, as one labelled picture."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..kohya_bridge.errors import FieldProblem, InvalidInput
+from ..kohya_bridge.run_folder import RunFolder
+from . import host
+from .edge import plainly
+from .sockets import RUN, RunName
+
+
+class LoraValidateGridNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        from .rendering import sampler_names, scheduler_names
+
+        return io.Schema(
+            node_id="WizdroidLoraValidateGrid",
+            display_name="LoRA Validate Grid",
+            category="Wizdroid/Training",
+            description="Renders a run's checkpoints beside the base model and keeps pictures, grid and manifest under validations/.",
+            inputs=[
+                RUN.Input("run", tooltip="The run whose checkpoints are judged."),
+                io.Model.Input("model", tooltip="The base model without any LoRA of this run."),
+                io.Clip.Input("clip", tooltip="The base model's CLIP."),
+                io.Vae.Input("vae", tooltip="Decodes the pictures."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    tooltip="One prompt a line; each should hold the trigger. The builder's prompt fits here.",
+                ),
+                io.String.Input(
+                    "negative",
+                    multiline=True,
+                    default="",
+                    tooltip="What no picture should show; for all prompts.",
+                ),
+                io.String.Input(
+                    "checkpoints",
+                    default="best",
+                    tooltip="Which checkpoints, with commas between: best, latest, all, or steps such as 200, 400.",
+                ),
+                io.String.Input(
+                    "strengths",
+                    default="1.0",
+                    tooltip="LoRA strengths, with commas between. Strength 0, the base model alone, is always shown.",
+                ),
+                io.String.Input("seeds", default="1, 2", tooltip="Sampling seeds, with commas between."),
+                io.Int.Input(
+                    "width", default=512, min=64, max=4096, step=8, tooltip="Width of a picture in pixels."
+                ),
+                io.Int.Input(
+                    "height", default=512, min=64, max=4096, step=8, tooltip="Height of a picture in pixels."
+                ),
+                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampling steps."),
+                io.Float.Input(
+                    "cfg",
+                    default=7.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="How strongly the prompt steers.",
+                ),
+                io.Combo.Input(
+                    "sampler", options=sampler_names(), default="euler", tooltip="As in KSampler."
+                ),
+                io.Combo.Input(
+                    "scheduler", options=scheduler_names(), default="normal", tooltip="As in KSampler."
+                ),
+                io.Boolean.Input(
+                    "trigger_off",
+                    default=False,
+                    tooltip="Adds rows without the trigger, to show whether the LoRA acts on prompts that don't ask for it.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(id="grid", tooltip="The labelled grid."),
+                io.String.Output(id="report", tooltip="What was measured, and the strength to use."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @plainly
+    def execute(
+        cls,
+        run: RunName,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        prompts: str,
+        negative: str,
+        checkpoints: str,
+        strengths: str,
+        seeds: str,
+        trigger_off: bool,
+        **sampling: Any,
+    ) -> io.NodeOutput:
+        from ..kohya_bridge.validation.cells import Prompt, plan_cells
+        from ..kohya_bridge.validation.manifest import Sampling
+        from ..kohya_bridge.validation.measures import measure_grid
+        from ..kohya_bridge.validation.save import save_grid
+        from .rendering import to_image
+
+        folder = RunFolder(host.workspace().run_dir(run.slug, run.run_id))
+        trained = folder.plan()
+        grid = plan_cells(
+            checkpoints=chosen_checkpoints(folder, checkpoints),
+            prompts=tuple(
+                Prompt(line.strip(), negative.strip()) for line in prompts.splitlines() if line.strip()
+            ),
+            strengths=_numbers("strengths", strengths, float),
+            seeds=_numbers("seeds", seeds, int),
+            trigger=trained.dataset.trigger,
+            trigger_off=trigger_off,
+        )
+        how = Sampling(**sampling, base_model=trained.base_model.name)
+        pictures = _render_all(grid, folder, how, model, clip, vae)
+        measures = measure_grid(grid, pictures)
+        saved = save_grid(
+            host.workspace().validation_dir(run.slug, run.run_id),
+            grid,
+            pictures,
+            slug=run.slug,
+            run_id=run.run_id,
+            sampling=how,
+            measures=measures,
+            title=f"{trained.character}, run {run.run_id}",
+        )
+        image = to_image([saved.picture])
+        report = _report(grid, measures, saved)
+        return io.NodeOutput(
+            image, report, ui={**ui.PreviewImage(image, cls=cls).as_dict(), "text": (report,)}
+        )
+
+
+def chosen_checkpoints(run: RunFolder, words: str) -> tuple[Any, ...]:
+    """The checkpoints that `words` names: best, latest, all, or steps. Raises InvalidInput, NotFound."""
+    from ..kohya_bridge.validation.cells import Checkpoint
+
+    rows: list[dict[str, Any]] = []
+    for word in re.findall(r"[^\s,;]+", words.lower()):
+        if word == "all":
+            rows += sorted(run.state().checkpoints, key=lambda row: row["step"])
+        elif word in ("best", "latest") or word.isdigit():
+            rows.append(run.checkpoint(int(word) if word.isdigit() else word))
+        else:
+            raise InvalidInput(
+                f"{word!r} names no checkpoint.", "Write best, latest, all, or steps such as 200, 400."
+            )
+    if not rows:
+        raise InvalidInput("No checkpoint is chosen.", "Write best, latest, all, or steps such as 200, 400.")
+    unique = {row["file"]: row for row in rows}
+    return tuple(Checkpoint(row["step"], row["file"], row["sha256"]) for row in unique.values())
+
+
+def _numbers(field: str, text: str, kind: type) -> tuple[Any, ...]:
+    words = re.findall(r"[^\s,;]+", text)
+    try:
+        return tuple(kind(word) for word in words)
+    except ValueError:
+        problem = FieldProblem(
+            field, text, "it holds something that is no number.", "Write numbers with commas between."
+        )
+        raise InvalidInput("The validation grid can't be laid out:", problems=[problem]) from None
+
+
+def _render_all(grid: Any, run: RunFolder, how: Any, model: Any, clip: Any, vae: Any) -> dict[str, Any]:
+    """Every picture of the grid by key; each LoRA is put on once, in the order that the grid gives."""
+    from .loras import with_lora
+    from .rendering import Sampling, encode, render
+
+    sampling = Sampling(how.width, how.height, how.steps, how.cfg, how.sampler, how.scheduler)
+    progress = host.NodeProgress(len(grid.renders))
+    pictures: dict[str, Any] = {}
+    worn: tuple[Any, Any, Any] = (None, model, clip)
+    for number, each in enumerate(grid.renders, start=1):
+        wanted = (each.checkpoint, each.strength)
+        if worn[0] != wanted:
+            worn = (wanted, model, clip)
+            if each.checkpoint:
+                file = run.dir / each.checkpoint.file
+                worn = (
+                    wanted,
+                    *with_lora(model, clip, file, strength_model=each.strength, strength_clip=each.strength),
+                )
+        _, with_model, with_clip = worn
+        pictures[each.key] = render(
+            with_model,
+            vae,
+            positive=encode(with_clip, each.prompt.text),
+            negative=encode(with_clip, each.prompt.negative),
+            seed=each.seed,
+            sampling=sampling,
+        )
+        progress.set(number, len(grid.renders))
+    return pictures
+
+
+def _report(grid: Any, measures: Any, saved: Any) -> str:
+    from ..kohya_bridge.validation.measures import recommend_strength
+
+    lines = [f"{len(grid.renders)} pictures in {saved.file.name}"]
+    for each in measures.variants:
+        if each.checkpoint and each.difference is not None:
+            lines.append(
+                f"step {each.checkpoint.step} at strength {each.strength:g}: differs from the base by {each.difference:.4f} (0 to 1)"
+            )
+    for checkpoint in dict.fromkeys(each.checkpoint for each in measures.variants if each.checkpoint):
+        advice = recommend_strength(measures, checkpoint)
+        lines.append(f"step {checkpoint.step}: use strength {advice.strength:g}. {advice.reason}")
+    return "\n".join(lines)

@@ -1,0 +1,49 @@
+"""Package LoRA: the chosen checkpoint goes into ComfyUI's loras folder under a name that says what is in it."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from . import host
+from .edge import plainly
+from .load_trained_lora_node import WHICH
+from .sockets import LORA_NAME, RUN, RunName
+
+
+class PackageLoraNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WizdroidPackageLora",
+            display_name="Package LoRA",
+            category="Wizdroid/Training",
+            description="Installs a run's checkpoint as a LoRA with model card. Refused without licence and release approval.",
+            inputs=[
+                RUN.Input("run", tooltip="The run to package."),
+                io.Combo.Input("which", options=WHICH, default="best", tooltip="Which of its checkpoints."),
+                io.Int.Input(
+                    "step", default=0, min=0, max=10_000_000, tooltip="The step, when `which` is step."
+                ),
+            ],
+            outputs=[
+                LORA_NAME.Output(
+                    id="lora_name",
+                    tooltip="Fits lora_name of the stock LoraLoader, and package of Load Trained LoRA.",
+                ),
+                io.String.Output(id="model_card", tooltip="The text of model-card.md."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @plainly
+    def execute(cls, run: RunName, which: str, step: int) -> io.NodeOutput:
+        from ..kohya_bridge.package import package_lora
+        from ..kohya_bridge.run_folder import RunFolder
+
+        folder = RunFolder(host.workspace().run_dir(run.slug, run.run_id))
+        packaged = package_lora(
+            folder, step if which == "step" else which, lora_dir=host.model_dirs("loras")[0]
+        )
+        text = f"{packaged.name}\nmodel card: {packaged.card_file.name}"
+        return io.NodeOutput(packaged.name, packaged.card_file.read_text("utf-8"), ui=ui.PreviewText(text))

@@ -1,0 +1,94 @@
+"""The desk of this ComfyUI: made when first asked for, watching from the server's start on.
+
+In: events of runs. Out: the same events to every open page, and the held-back parts of canvases into ComfyUI's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..kohya_bridge.run_folder import RunFolder
+from ..kohya_bridge.workspace import Workspace
+from . import host
+
+if TYPE_CHECKING:
+    from ..kohya_bridge.desk import Desk
+
+EVENT_NAME = "wizdroid.training"
+
+_desk: Desk | None = None
+_making = threading.Lock()
+
+
+def desk() -> Desk:
+    """The one desk of this process. Made lazily: its modules are no part of what importing the pack costs."""
+    global _desk
+    with _making:
+        if _desk is None:
+            from ..kohya_bridge.desk import Desk
+
+            _desk = Desk(
+                host.workspace(),
+                checkpoint_dirs=host.model_dirs("checkpoints"),
+                lora_dirs=host.model_dirs("loras"),
+                tokenizer_dir=host.tokenizer_dir(),
+            )
+        return _desk
+
+
+class DeskWhenAsked:
+    """Stands in for the desk where something only keeps it: it is made when the first question comes."""
+
+    @property
+    def workspace(self) -> Workspace:
+        return host.workspace()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(desk(), name)
+
+
+async def begin() -> None:
+    """Find what the last ComfyUI left: living runs are followed again, dead ones told as such, finished ones go on."""
+    await asyncio.to_thread(_begin)
+
+
+def _begin() -> None:
+    desk().reconcile()
+    desk().start_watching(on_event)
+    # The server answers only after this has returned, and queueing a prompt asks it.
+    threading.Thread(target=_queue_all_held, name="wizdroid-held-prompts", daemon=True).start()
+
+
+def on_event(run: RunFolder, event: dict[str, Any]) -> None:
+    """One new line of a run's `events.jsonl`; called from the desk's watching thread."""
+    host.send_event(EVENT_NAME, {"run_id": run.run_id, "slug": run.slug, "event": event})
+    if event["kind"] == "run_started":
+        host.free_vram_soon()  # it may have waited in line for hours, and pictures were made meanwhile
+    elif event["kind"] == "run_finished" and event["outcome"] == "completed":
+        queue_held(run)
+
+
+def queue_held(run: RunFolder) -> None:
+    """Queue the parts of canvases that waited for this run, if any do."""
+    for waiting in desk().take_held_prompts(run.run_id):
+        try:
+            host.log.info(
+                "Run %s has finished; queued what waited for it: %s.",
+                run.run_id,
+                host.queue_prompt(**waiting),
+            )
+        except (OSError, ValueError) as error:
+            host.log.error(
+                "Run %s has finished, but what waited for it could not be queued: %s. Queue the canvas again.",
+                run.run_id,
+                error,
+            )
+
+
+def _queue_all_held() -> None:
+    host.wait_until_it_answers()
+    for run in desk().runs_with_held_prompts():
+        if run.state().status == "completed":
+            queue_held(run)
