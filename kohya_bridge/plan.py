@@ -56,6 +56,8 @@ class TrainingRequest(Forbidding):
     """`auto` reads it from the checkpoint."""
     character: str = ""
     """Name of the LoRA's folder and files; the dataset's slug when empty."""
+    trigger: str = ""
+    """The plain token that stands in every caption; the dataset's own (`lora_tag`) when empty."""
     preset: str = "standard"
     """Named quality: draft, standard, careful, low_memory."""
     engine: Literal["auto", "native", "kohya"] = "auto"

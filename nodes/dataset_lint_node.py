@@ -66,7 +66,13 @@ class DatasetLintNode(io.ComfyNode):
             raise InvalidInput("Dataset Lint has no dataset.", "Wire one into it, or choose its name.")
         slug = dataset.slug if dataset_name == WIRED and dataset else dataset_name
         found = find_dataset(host.workspace(), slug)
-        report = lint_dataset(found, settings=LintSettings(min_side_px=min_side))
+        progress = host.NodeProgress(len(found.items))
+        report = lint_dataset(
+            found,
+            settings=LintSettings(min_side=min_side),
+            cache_dir=host.workspace().cache_dir,
+            on_progress=progress.set,
+        )
         sheet = to_image([contact_sheet(found, report)])
         return io.NodeOutput(
             _held_back(report) if report.blocks else DatasetName(slug),
@@ -80,9 +86,6 @@ def _held_back(report: Any) -> Any:
     """What stops the nodes behind with a message and without a traceback, while report and sheet are still shown."""
     from comfy_execution.graph import ExecutionBlocker
 
-    errors = [each for each in report.findings if each.severity == "error"]
-    shown = "\n".join(f"{each.subject}: {each.problem} {each.fix}" for each in errors[:10])
-    more = f"\nand {len(errors) - 10} more" if len(errors) > 10 else ""
-    return ExecutionBlocker(
-        f"Dataset Lint found {len(errors)} error{'s' if len(errors) > 1 else ''}:\n{shown}{more}"
-    )
+    shown = "\n".join(f"{each.subject}: {each.problem} {each.fix}" for each in report.errors[:10])
+    more = f"\nand {len(report.errors) - 10} more" if len(report.errors) > 10 else ""
+    return ExecutionBlocker(f"{report.headline()}\n{shown}{more}")

@@ -13,7 +13,7 @@ from ..kohya_bridge.plan import TrainingRequest
 from ..kohya_bridge.presets import PRESETS
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
-from ..kohya_bridge.waiting_part import waiting_part
+from ..kohya_bridge.held_prompt import HeldPrompt, waiting_part
 from . import host
 from .edge import plainly
 from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName, RunName
@@ -213,13 +213,13 @@ async def _wait(run: RunFolder) -> RunState:
     return state
 
 
-def _held_part(hidden: Any, run_name: str) -> dict[str, Any] | None:
-    """What hangs on this node, as the arguments of `host.queue_prompt`; None when nothing does."""
+def _held_part(hidden: Any, run_name: str) -> HeldPrompt | None:
+    """What hangs on this node; None when nothing does."""
     replacement = {"class_type": OPEN_RUN, "inputs": {"run_name": run_name}}
     waiting = waiting_part(hidden.prompt or {}, str(hidden.unique_id), replacement=replacement)
     if not waiting:
         return None
-    return {"prompt": waiting, "client_id": host.executing_client(), "extra_pnginfo": hidden.extra_pnginfo}
+    return HeldPrompt(waiting, host.executing_client(), hidden.extra_pnginfo)
 
 
 def _blocked(run: RunFolder, *, something_waits: bool) -> io.NodeOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -102,9 +103,8 @@ class LoraValidateGridNode(io.ComfyNode):
         **sampling: Any,
     ) -> io.NodeOutput:
         from ..kohya_bridge.validation.cells import Prompt, plan_cells
+        from ..kohya_bridge.validation.judge import judge
         from ..kohya_bridge.validation.manifest import Sampling
-        from ..kohya_bridge.validation.measures import measure_grid
-        from ..kohya_bridge.validation.save import save_grid
         from .rendering import to_image
 
         folder = RunFolder(host.workspace().run_dir(run.slug, run.run_id))
@@ -121,22 +121,10 @@ class LoraValidateGridNode(io.ComfyNode):
         )
         how = Sampling(**sampling, base_model=trained.base_model.name)
         pictures = _render_all(grid, folder, how, model, clip, vae)
-        measures = measure_grid(grid, pictures)
-        saved = save_grid(
-            host.workspace().validation_dir(run.slug, run.run_id),
-            grid,
-            pictures,
-            slug=run.slug,
-            run_id=run.run_id,
-            sampling=how,
-            measures=measures,
-            title=f"{trained.character}, run {run.run_id}",
-        )
-        image = to_image([saved.picture])
-        report = _report(grid, measures, saved)
-        return io.NodeOutput(
-            image, report, ui={**ui.PreviewImage(image, cls=cls).as_dict(), "text": (report,)}
-        )
+        judged = judge(folder, grid, pictures, sampling=how, texts=_workflow_texts(cls.hidden))
+        image = to_image([judged.saved.picture])
+        shown = {**ui.PreviewImage(image, cls=cls).as_dict(), "text": (judged.report,)}
+        return io.NodeOutput(image, judged.report, ui=shown)
 
 
 def chosen_checkpoints(run: RunFolder, words: str) -> tuple[Any, ...]:
@@ -202,16 +190,7 @@ def _render_all(grid: Any, run: RunFolder, how: Any, model: Any, clip: Any, vae:
     return pictures
 
 
-def _report(grid: Any, measures: Any, saved: Any) -> str:
-    from ..kohya_bridge.validation.measures import recommend_strength
-
-    lines = [f"{len(grid.renders)} pictures in {saved.file.name}"]
-    for each in measures.variants:
-        if each.checkpoint and each.difference is not None:
-            lines.append(
-                f"step {each.checkpoint.step} at strength {each.strength:g}: differs from the base by {each.difference:.4f} (0 to 1)"
-            )
-    for checkpoint in dict.fromkeys(each.checkpoint for each in measures.variants if each.checkpoint):
-        advice = recommend_strength(measures, checkpoint)
-        lines.append(f"step {checkpoint.step}: use strength {advice.strength:g}. {advice.reason}")
-    return "\n".join(lines)
+def _workflow_texts(hidden: Any) -> dict[str, str]:
+    """What ComfyUI puts into a PNG, so that dropping the picture on the canvas opens the graph that made it."""
+    texts = {"prompt": json.dumps(hidden.prompt)} if hidden.prompt else {}
+    return texts | {name: json.dumps(value) for name, value in (hidden.extra_pnginfo or {}).items()}

@@ -45,5 +45,5 @@ class PackageLoraNode(io.ComfyNode):
         packaged = package_lora(
             folder, step if which == "step" else which, lora_dir=host.model_dirs("loras")[0]
         )
-        text = f"{packaged.name}\nmodel card: {packaged.card_file.name}"
+        text = f"{packaged.name}\nmodel card: {packaged.card_file}"
         return io.NodeOutput(packaged.name, packaged.card_file.read_text("utf-8"), ui=ui.PreviewText(text))

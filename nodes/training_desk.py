@@ -9,6 +9,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ..kohya_bridge import held_prompt
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.workspace import Workspace
 from . import host
@@ -71,20 +72,21 @@ def on_event(run: RunFolder, event: dict[str, Any]) -> None:
 
 
 def queue_held(run: RunFolder) -> None:
-    """Queue the parts of canvases that waited for this run, if any do."""
-    for waiting in desk().take_held_prompts(run.run_id):
-        try:
-            host.log.info(
-                "Run %s has finished; queued what waited for it: %s.",
-                run.run_id,
-                host.queue_prompt(**waiting),
-            )
-        except (OSError, ValueError) as error:
-            host.log.error(
-                "Run %s has finished, but what waited for it could not be queued: %s. Queue the canvas again.",
-                run.run_id,
-                error,
-            )
+    """Queue the part of a canvas that waited for this run, if any does."""
+    waiting = held_prompt.claim(run)
+    if waiting is None:
+        return
+    try:
+        prompt_id = host.queue_prompt(
+            waiting.prompt, client_id=waiting.client_id, extra_pnginfo=waiting.extra_pnginfo
+        )
+        host.log.info("Run %s has finished; what waited for it is queued: %s.", run.run_id, prompt_id)
+    except (OSError, ValueError) as error:
+        host.log.error(
+            "Run %s has finished, but what waited for it could not be queued: %s. Queue the canvas again.",
+            run.run_id,
+            error,
+        )
 
 
 def _queue_all_held() -> None:

@@ -1,6 +1,7 @@
-"""What waits for a run is cut out of its canvas whole."""
+"""What waits for a run is cut out of its canvas whole, and queued once."""
 
-from kohya_bridge.waiting_part import waiting_part
+from kohya_bridge.held_prompt import HeldPrompt, claim, keep, waiting_part
+from kohya_bridge.run_folder import RunFolder
 
 OPEN_RUN = {"class_type": "OpenRun", "inputs": {"run": "alice/0123456789ab"}}
 CANVAS = {
@@ -43,3 +44,18 @@ def test_notes_that_comfyui_left_on_nodes_are_not_kept():
 def test_a_canvas_that_ends_with_the_training_holds_nothing_back():
     ends = {key: CANVAS[key] for key in ("export", "lint", "train")}
     assert waiting_part(ends, "train", replacement=OPEN_RUN) == {}
+
+
+def test_a_held_prompt_is_handed_out_once(tmp_path):
+    run = RunFolder(tmp_path / "alice" / "0123456789ab")
+    held = HeldPrompt(waiting_part(CANVAS, "train", replacement=OPEN_RUN), client_id="page")
+    keep(run, held)
+    assert claim(run) == held
+    assert claim(run) is None
+
+
+def test_queueing_the_canvas_anew_replaces_what_waited(tmp_path):
+    run = RunFolder(tmp_path / "alice" / "0123456789ab")
+    keep(run, HeldPrompt({"old": OPEN_RUN}))
+    keep(run, HeldPrompt({"new": OPEN_RUN}))
+    assert set(claim(run).prompt) == {"new"}

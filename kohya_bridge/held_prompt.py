@@ -1,15 +1,32 @@
-"""Which part of a canvas waits for a training, so that it can be queued when the run has finished.
+"""Held prompts: the part of a canvas that waits for a run, kept in the run's folder until the run has finished.
 
 In: a prompt in ComfyUI's API form and the node that trains in it. Out: the same prompt with that node replaced by one
-that opens the finished run, and everything left out that has run already or that nothing waits for. It knows the form of
-a prompt, and nothing of ComfyUI; `held_prompts` keeps the result with the run.
+that opens the finished run, and everything left out that has run already or that nothing waits for. Queued exactly once:
+whoever renames the file may queue it. It knows the form of a prompt, and nothing of ComfyUI.
 """
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from .run_folder import RunFolder
+from .workspace import write_atomically
+
 Prompt = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class HeldPrompt:
+    """What to queue, and who is told of it."""
+
+    prompt: Prompt
+    client_id: str | None = None
+    """The page that queued the training, if any."""
+    extra_pnginfo: dict[str, Any] | None = None
+    """The workflow as the page knows it; goes into the pictures that the prompt saves."""
 
 
 def waiting_part(prompt: Prompt, node_id: str, *, replacement: dict[str, Any]) -> Prompt:
@@ -52,3 +69,18 @@ def _sources(node: dict[str, Any]) -> list[str]:
 def _without_marks(node: dict[str, Any]) -> dict[str, Any]:
     """A node without what ComfyUI notes on it while it runs (`is_changed` would freeze its fingerprint)."""
     return {key: value for key, value in node.items() if key in ("class_type", "inputs", "_meta")}
+
+
+def keep(run: RunFolder, held: HeldPrompt) -> None:
+    """Let `held` wait for the run; one that waited before is replaced, since the canvas was queued anew."""
+    write_atomically(run.held_prompt_file, json.dumps(asdict(held)))
+
+
+def claim(run: RunFolder) -> HeldPrompt | None:
+    """The prompt that waits for this run, to be queued by the caller and by nobody else; None when there is none."""
+    taken = run.held_prompt_file.with_suffix(".queued.json")
+    try:
+        os.replace(run.held_prompt_file, taken)
+    except FileNotFoundError:
+        return None
+    return HeldPrompt(**json.loads(taken.read_text("utf-8")))
