@@ -9,11 +9,11 @@ from comfy_api.latest import io, ui
 
 from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.forbidding import parse
+from ..kohya_bridge.held_prompt import HeldPrompt, waiting_part
 from ..kohya_bridge.plan import TrainingRequest
 from ..kohya_bridge.presets import PRESETS
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
-from ..kohya_bridge.held_prompt import HeldPrompt, waiting_part
 from . import host
 from .edge import plainly
 from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName, RunName
