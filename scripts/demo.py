@@ -1,0 +1,242 @@
+"""The demo: the example workflow, trained and rendered inside a real ComfyUI, with its progress in this terminal.
+
+    python -m scripts.demo [--base DIR] [--again]
+
+It makes a reduced base model, starts ComfyUI headless, queues `example_workflows/api/train_a_character.json` over HTTP
+and names what came of it. A second call finds the run and returns at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from kohya_bridge.package import packages_of
+from kohya_bridge.run_folder import RunFolder
+from kohya_bridge.workspace import Workspace
+
+from .host.comfy_client import outcome
+from .host.comfy_host import ComfyHost
+from .host.comfy_install import ROOT
+from .make_demo_base import demo_base, save_base
+from .serve import BASE_DIR
+
+WORKFLOW_FILE = ROOT / "example_workflows" / "api" / "train_a_character.json"
+BASE_MODEL = "wizdroid_demo_base.safetensors"
+RECORD_NAME = "demo.json"
+console = Console()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the demo made, all below ComfyUI's base folder."""
+
+    run: RunFolder
+    lora_file: Path
+    card_file: Path
+    grid_file: Path
+    render_file: Path
+
+    def missing(self) -> list[Path]:
+        files = (self.run.plan_file, self.lora_file, self.card_file, self.grid_file, self.render_file)
+        return [each for each in files if not each.is_file()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--base", type=Path, default=BASE_DIR, help="ComfyUI's base folder (default .comfy)")
+    parser.add_argument("--again", action="store_true", help="queue the workflow even if its run is complete")
+    chosen = parser.parse_args()
+    base_dir = chosen.base.resolve()
+    began = time.monotonic()
+    made = None if chosen.again else recorded(base_dir)
+    if made:
+        console.print(
+            f"Run {made.run.run_id} exists and is complete; `--again` would queue its workflow anew."
+        )
+    else:
+        made = run_workflow(base_dir)
+    show(made)
+    console.print(f"Done in {time.monotonic() - began:.0f} s. `make serve` opens this ComfyUI in a browser.")
+
+
+def recorded(base_dir: Path) -> Made | None:
+    """What an earlier demo made with this very workflow, if all of it is still there."""
+    file = base_dir / RECORD_NAME
+    if not file.is_file():
+        return None
+    record = json.loads(file.read_text("utf-8"))
+    made = Made(
+        RunFolder(base_dir / record["run"]),
+        *(base_dir / record[name] for name in ("lora", "card", "grid", "render")),
+    )
+    is_same = record["workflow"] == workflow_digest()
+    return made if is_same and not made.missing() and made.run.state().status == "completed" else None
+
+
+def run_workflow(base_dir: Path) -> Made:
+    """Queue the workflow in a ComfyUI of its own, follow it, and note what it made. Exits when it fails."""
+    host = ComfyHost(base_dir)
+    host.prepare()
+    provide_base_model(host.checkpoints_dir / BASE_MODEL)
+    with console.status("Starting ComfyUI"):
+        host.start()
+    try:
+        console.print(f"ComfyUI runs at {host.url}; its log is {host.log_file}")
+        prompt = json.loads(WORKFLOW_FILE.read_text("utf-8"))
+        with Follower(titles_of(prompt)) as follower:
+            history = host.client.follow(prompt, follower.take)
+        ended = outcome(history)
+        if ended != "success":
+            console.print(
+                f"[red]The workflow did not end well:[/red] {ended}\nThe log is {host.log_file}", markup=True
+            )
+            raise SystemExit(1)
+        made = find_made(base_dir, history)
+    finally:
+        host.stop()
+    note(base_dir, made)
+    return made
+
+
+def provide_base_model(file: Path) -> None:
+    """Build the reduced base model from its seed, unless it is there."""
+    if not file.is_file():
+        with console.status("Building the demo's base model (about 300 MB)"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(".partial")
+            save_base(partial, demo_base())
+            os.replace(partial, file)
+
+
+class Follower:
+    """One line with a bar for each node that takes time."""
+
+    def __init__(self, titles: dict[str, str]):
+        self._titles = titles
+        self._tasks: dict[str, TaskID] = {}
+        self._current = ""
+        self._progress = Progress(
+            TextColumn("{task.description:<44}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:>5.0f} of {task.total:<5.0f}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+
+    def __enter__(self) -> Follower:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._finish(self._current)
+        self._progress.stop()
+
+    def take(self, kind: str, data: dict[str, Any]) -> None:
+        """One event of ComfyUI's websocket."""
+        if kind == "executing" and data.get("node"):
+            self._begin(str(data["node"]))
+        elif kind == "progress" and str(data.get("node")) in self._tasks:
+            self._progress.update(self._tasks[str(data["node"])], completed=data["value"], total=data["max"])
+        elif kind == "executed":
+            self._finish(str(data["node"]))
+        elif (
+            kind == "wizdroid.training" and data["event"]["kind"] == "phase" and self._current in self._tasks
+        ):
+            title = f"{self._titles.get(self._current, '')}: {data['event']['name']}"
+            self._progress.update(self._tasks[self._current], description=title)
+
+    def _begin(self, node: str) -> None:
+        self._finish(self._current)
+        self._current = node
+        if node not in self._tasks:
+            self._tasks[node] = self._progress.add_task(self._titles.get(node, node), total=1)
+
+    def _finish(self, node: str) -> None:
+        if node in self._tasks:
+            task = self._tasks[node]
+            total = self._progress.tasks[task].total or 1
+            self._progress.update(task, completed=total, description=self._titles.get(node, node))
+            self._progress.stop_task(task)
+
+
+def titles_of(prompt: dict[str, Any]) -> dict[str, str]:
+    return {node: entry.get("_meta", {}).get("title", entry["class_type"]) for node, entry in prompt.items()}
+
+
+def find_made(base_dir: Path, history: dict[str, Any]) -> Made:
+    """Where the files are that the nodes told of in their outputs."""
+    workspace = Workspace.at(base_dir / "training")
+    run = RunFolder(max(workspace.run_dirs(), key=lambda each: each.stat().st_mtime))
+    package = packages_of(run)[-1]
+    lora_file = base_dir / "models" / "loras" / str(package["name"])
+    grids = workspace.validation_dir(run.slug, run.run_id).glob("grid-*.png")
+    saved = [
+        each
+        for output in history["outputs"].values()
+        for each in output.get("images", ())
+        if each["type"] == "output"
+    ]
+    return Made(
+        run=run,
+        lora_file=lora_file,
+        card_file=lora_file.with_name(f"{lora_file.stem}.model-card.md"),
+        grid_file=max(grids, key=lambda each: each.stat().st_mtime),
+        render_file=base_dir / "output" / saved[-1]["subfolder"] / saved[-1]["filename"],
+    )
+
+
+def note(base_dir: Path, made: Made) -> None:
+    """Remember what was made, by names relative to the base folder, so that it can be moved."""
+    names = {
+        "run": made.run.dir,
+        "lora": made.lora_file,
+        "card": made.card_file,
+        "grid": made.grid_file,
+        "render": made.render_file,
+    }
+    record = {name: path.relative_to(base_dir).as_posix() for name, path in names.items()}
+    (base_dir / RECORD_NAME).write_text(
+        json.dumps({"workflow": workflow_digest(), **record}, indent=1), "utf-8"
+    )
+
+
+def workflow_digest() -> str:
+    return hashlib.sha256(WORKFLOW_FILE.read_bytes()).hexdigest()
+
+
+def show(made: Made) -> None:
+    state = made.run.state()
+    table = Table(
+        title=f"{made.run.slug}: {state.step} steps", title_justify="left", show_header=False, box=None
+    )
+    for name, path in (
+        ("LoRA", made.lora_file),
+        ("Grid", made.grid_file),
+        ("Model card", made.card_file),
+        ("Picture with the LoRA", made.render_file),
+        ("Run folder", made.run.dir),
+    ):
+        table.add_row(name, str(path), style=None)
+    if state.validations:
+        first, last = state.validations[0], state.validations[-1]
+        table.add_row(
+            "Held-out loss", f"{first['loss']:.4f} untrained, {last['loss']:.4f} at step {last['step']}"
+        )
+    console.print(table, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
