@@ -19,7 +19,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from kohya_bridge.package import packages_of
 from kohya_bridge.run_folder import RunFolder
@@ -127,7 +126,7 @@ class Follower:
     def __init__(self, titles: dict[str, str]):
         self._titles = titles
         self._tasks: dict[str, TaskID] = {}
-        self._current = ""
+        self._phase = ""
         self._progress = Progress(
             TextColumn("{task.description:<44}"),
             BarColumn(bar_width=30),
@@ -141,35 +140,35 @@ class Follower:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._finish(self._current)
         self._progress.stop()
 
     def take(self, kind: str, data: dict[str, Any]) -> None:
         """One event of ComfyUI's websocket."""
-        if kind == "executing" and data.get("node"):
-            self._begin(str(data["node"]))
-        elif kind == "progress" and str(data.get("node")) in self._tasks:
-            self._progress.update(self._tasks[str(data["node"])], completed=data["value"], total=data["max"])
-        elif kind == "executed":
-            self._finish(str(data["node"]))
-        elif (
-            kind == "wizdroid.training" and data["event"]["kind"] == "phase" and self._current in self._tasks
-        ):
-            title = f"{self._titles.get(self._current, '')}: {data['event']['name']}"
-            self._progress.update(self._tasks[self._current], description=title)
+        if kind == "progress_state":
+            for node, state in data["nodes"].items():
+                self._show(node, state)
+        elif kind == "wizdroid.training" and data["event"]["kind"] == "phase":
+            self._phase = data["event"]["name"]
 
-    def _begin(self, node: str) -> None:
-        self._finish(self._current)
-        self._current = node
-        if node not in self._tasks:
-            self._tasks[node] = self._progress.add_task(self._titles.get(node, node), total=1)
-
-    def _finish(self, node: str) -> None:
-        if node in self._tasks:
-            task = self._tasks[node]
-            total = self._progress.tasks[task].total or 1
-            self._progress.update(task, completed=total, description=self._titles.get(node, node))
+    def _show(self, node: str, state: dict[str, Any]) -> None:
+        """Waiting nodes are shown from their start on; one that waits for a trainer runs beside the others."""
+        if state["state"] == "pending":
+            return
+        task = self._tasks.get(node)
+        if task is None:
+            task = self._tasks[node] = self._progress.add_task(self._titles.get(node, node), total=1)
+        title = self._titles.get(node, node)
+        if state["state"] == "finished":
+            self._progress.update(task, completed=state["max"], total=state["max"], description=title)
             self._progress.stop_task(task)
+        else:
+            trains = title == "Kohya Train" and self._phase
+            self._progress.update(
+                task,
+                completed=state["value"],
+                total=state["max"],
+                description=f"{title}: {self._phase}" if trains else title,
+            )
 
 
 def titles_of(prompt: dict[str, Any]) -> dict[str, str]:
@@ -219,9 +218,7 @@ def workflow_digest() -> str:
 
 def show(made: Made) -> None:
     state = made.run.state()
-    table = Table(
-        title=f"{made.run.slug}: {state.step} steps", title_justify="left", show_header=False, box=None
-    )
+    console.print(f"\n{made.run.slug}, {state.step} steps:")
     for name, path in (
         ("LoRA", made.lora_file),
         ("Grid", made.grid_file),
@@ -229,13 +226,12 @@ def show(made: Made) -> None:
         ("Picture with the LoRA", made.render_file),
         ("Run folder", made.run.dir),
     ):
-        table.add_row(name, str(path), style=None)
+        console.print(f"  {name:<22} {path}", soft_wrap=True, highlight=False)
     if state.validations:
         first, last = state.validations[0], state.validations[-1]
-        table.add_row(
-            "Held-out loss", f"{first['loss']:.4f} untrained, {last['loss']:.4f} at step {last['step']}"
+        console.print(
+            f"  {'Held-out loss':<22} {first['loss']:.4f} untrained, {last['loss']:.4f} at step {last['step']}"
         )
-    console.print(table, soft_wrap=True)
 
 
 if __name__ == "__main__":
