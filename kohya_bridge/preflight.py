@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .base_models import BaseModel, inspect_base_model
+from .character_options import check_trigger
 from .dataset import Dataset, dataset_digest, find_dataset
 from .disk_need import disk_problems
 from .engine_choice import choose_engine
@@ -71,6 +72,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     """
     faults = _Faults()
     dataset = faults.of("dataset", request.dataset, lambda: _find_dataset(request.dataset, places))
+    faults.of("trigger", request.trigger, lambda: _plain_trigger(request.trigger))
     base_file = faults.of(
         "base_model",
         request.base_model,
@@ -98,6 +100,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
 
     lint = lint_dataset(
         dataset,
+        trigger=request.trigger,
         training=settings_made,
         tokenizer_dir=places.tokenizer_dir,
         cache_dir=places.workspace.cache_dir,
@@ -108,7 +111,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
             slug=dataset.slug,
             digest=dataset_digest(dataset, cache_dir=places.workspace.cache_dir),
             images=len(dataset.items),
-            trigger=dataset.trigger,
+            trigger=request.trigger or dataset.trigger,
         ),
         base_model=BaseModelFacts(
             name=request.base_model,
@@ -169,6 +172,14 @@ class _Faults:
                 "Mend these and try again.",
                 problems=self.problems,
             )
+
+
+def _plain_trigger(trigger: str) -> str:
+    try:
+        return check_trigger(trigger) if trigger else ""
+    except ValueError as error:
+        problem, _, fix = str(error).partition(" | ")
+        raise InvalidInput(problem[:1].upper() + problem[1:], fix) from None
 
 
 def _find_dataset(slug: str, places: Places) -> Dataset:

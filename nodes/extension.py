@@ -36,11 +36,6 @@ class TrainingExtension(ComfyExtension):
 
 
 def start() -> TrainingExtension:
-    """The extension, with routes and desk begun. Called once, while ComfyUI loads its packs."""
-    from server import PromptServer
-
-    from . import routes
-
-    routes.add_routes(PromptServer.instance.routes, training_desk.DeskWhenAsked(), host)
+    """The extension, with the desk begun. Called once, while ComfyUI loads its packs."""
     host.on_server_start(training_desk.begin)
     return TrainingExtension()

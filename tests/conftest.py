@@ -1,18 +1,53 @@
-"""Fixtures that several test files share: the one real ComfyUI of a test session."""
+"""Fixtures that several test files share: the one real ComfyUI of a test session, and small base models."""
+
+import shutil
 
 import pytest
 
 from scripts.host.comfy_host import ComfyHost
+from tests.host.canvas import BASE_MODEL, small_dataset
 from tests.panel.browsing import browser, new_page  # noqa: F401  fixtures
 
 
 @pytest.fixture(scope="session")
-def comfy(tmp_path_factory):
-    """A running ComfyUI with this pack in it. Its absence is a failure, not a skip: `make test` installs it."""
+def demo_base(tmp_path_factory):
+    """The demo's reduced SD 1.5 checkpoint, which real ComfyUI detects and samples."""
+    from scripts.make_demo_base import demo_base as weights
+    from scripts.make_demo_base import save_base
+
+    return save_base(tmp_path_factory.mktemp("base") / BASE_MODEL, weights())
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory, demo_base):
+    """A running ComfyUI with this pack, the demo's base model and a small dataset in its input folder.
+
+    Its absence is a failure, not a skip: `make test` installs it.
+    """
     host = ComfyHost(tmp_path_factory.mktemp("comfy"))
+    stock(host, demo_base)
     host.start()
     yield host
     host.stop()
+
+
+@pytest.fixture
+def own_comfy(tmp_path, demo_base):
+    """A ComfyUI that a test may end as it likes: not started yet."""
+    host = ComfyHost(tmp_path / "comfy")
+    stock(host, demo_base)
+    yield host
+    host.stop()
+
+
+def stock(host, base_model):
+    """Put into a ComfyUI's folders what the tests train on."""
+    host.prepare()
+    try:
+        (host.checkpoints_dir / BASE_MODEL).hardlink_to(base_model)
+    except OSError:
+        shutil.copy(base_model, host.checkpoints_dir / BASE_MODEL)
+    small_dataset(host.base_dir / "input" / "wren")
 
 
 @pytest.fixture(scope="session")

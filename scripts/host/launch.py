@@ -11,22 +11,30 @@ import os
 import runpy
 import sys
 
+declared = []  # the operators live as long as these objects
+
 
 def main() -> None:
     comfy_dir, torchvision_dir = sys.argv[1:3]
-    if torchvision_dir:
-        sys.path.append(torchvision_dir)
-        import torch
-
-        if torch.version.cuda is None:
-            global declared  # the operators live as long as this object
-            declared = torch.library.Library("torchvision", "DEF")
-            for name in ("nms", "qnms"):
-                declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    provide_torchvision(torchvision_dir)
     os.chdir(comfy_dir)
     sys.path[0] = comfy_dir
     sys.argv = [os.path.join(comfy_dir, "main.py"), *sys.argv[3:]]
     runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def provide_torchvision(folder: str) -> None:
+    """Make the torchvision of `folder` importable here; nothing happens for an empty name."""
+    if not folder:
+        return
+    sys.path.append(folder)
+    import torch
+
+    if torch.version.cuda is None:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        declared.append(library)
 
 
 if __name__ == "__main__":

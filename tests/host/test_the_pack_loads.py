@@ -1,19 +1,123 @@
 """ComfyUI takes the pack in: quickly, whole, and without a word of complaint."""
 
+import json
 import re
+import subprocess
+import sys
 
 import pytest
 
+from scripts.host.comfy_host import PACK_NAME
+from scripts.host.comfy_install import ROOT, find_comfyui
+
 pytestmark = pytest.mark.host
+
+NODES = {
+    "WizdroidCharacterPromptBuilder": ("Character Prompt Builder", "Wizdroid/Prompts"),
+    "WizdroidCaptionExport": ("Caption Export", "Wizdroid/Training"),
+    "WizdroidDatasetLint": ("Dataset Lint", "Wizdroid/Training"),
+    "WizdroidTrainingSettings": ("Training Settings", "Wizdroid/Training"),
+    "WizdroidKohyaTrain": ("Kohya Train", "Wizdroid/Training"),
+    "WizdroidTrainingRun": ("Training Run", "Wizdroid/Training"),
+    "WizdroidLoraValidateGrid": ("LoRA Validate Grid", "Wizdroid/Training"),
+    "WizdroidPackageLora": ("Package LoRA", "Wizdroid/Training"),
+    "WizdroidLoadTrainedLora": ("Load Trained LoRA", "Wizdroid/Training"),
+}
+
+
+@pytest.fixture(scope="module")
+def object_info(comfy):
+    return {
+        name: info
+        for name, info in comfy.client.get("object_info").items()
+        if PACK_NAME in info["python_module"]
+    }
 
 
 def test_the_pack_is_imported_without_an_error(comfy):
-    log = comfy.log()
-    imported = re.search(r"^ *([\d.]+) seconds( \(IMPORT FAILED\))?: .*wizdroid-lora-training$", log, re.M)
+    imported = re.search(rf"^ *[\d.]+ seconds( \(IMPORT FAILED\))?: .*{PACK_NAME}$", comfy.log(), re.M)
     assert imported is not None, comfy.log_tail()
-    assert imported.group(2) is None, log
+    assert imported.group(1) is None, comfy.log()
 
 
-def test_the_loaded_pack_costs_less_than_the_time_of_a_blink(comfy):
-    seconds = float(re.search(r"^ *([\d.]+) seconds: .*wizdroid-lora-training$", comfy.log(), re.M).group(1))
-    assert seconds <= 0.15
+def test_every_node_is_there_under_its_name_and_category(object_info):
+    assert {name: (info["display_name"], info["category"]) for name, info in object_info.items()} == NODES
+
+
+def test_every_input_and_output_has_a_tooltip(object_info):
+    silent = [
+        f"{name}.{key}"
+        for name, info in object_info.items()
+        for part in ("required", "optional")
+        for key, spec in info["input"].get(part, {}).items()
+        if len(spec) < 2 or not spec[1].get("tooltip")
+    ]
+    silent += [
+        f"{name} output {number}"
+        for name, info in object_info.items()
+        for number, tooltip in enumerate(info["output_tooltips"])
+        if not tooltip
+    ]
+    assert silent == []
+
+
+def test_no_input_takes_a_free_path_or_a_command(object_info):
+    suspicious = re.compile(r"path|command|interpreter|executable|script|directory", re.I)
+    inputs = [
+        f"{name}.{key}"
+        for name, info in object_info.items()
+        for part in ("required", "optional")
+        for key in info["input"].get(part, {})
+    ]
+    assert [each for each in inputs if suspicious.search(each.rpartition(".")[2])] == []
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_node_has_a_help_page_that_names_all_its_inputs_and_outputs(comfy, object_info, node):
+    page = comfy.client.get_bytes(f"extensions/{PACK_NAME}/docs/{node}.md").decode("utf-8")
+    info = object_info[node]
+    named = [key for part in ("required", "optional") for key in info["input"].get(part, {})] + info[
+        "output_name"
+    ]
+    if node == "WizdroidCharacterPromptBuilder":  # the categories come from the JSON and change with it
+        named = [key for key in named if key not in _categories()]
+    if node == "WizdroidTrainingSettings":  # made from the settings model, which documents itself
+        named = ["more", "settings"]
+    assert [key for key in named if f"`{key}`" not in page] == []
+    assert page.startswith(f"# {NODES[node][0]}\n")
+
+
+def test_importing_the_pack_takes_less_than_150_ms_and_loads_no_training_library():
+    """The best of a few fresh interpreters: another program on the machine may slow down any one of them."""
+    costs = []
+    for _ in range(4):
+        costs.append(import_cost())
+        assert costs[-1]["heavy"] == []
+        if costs[-1]["seconds"] < 0.15:
+            return
+    assert min(cost["seconds"] for cost in costs) < 0.15, costs
+
+
+def import_cost():
+    """What `scripts/host/import_cost.py` measures in an interpreter that has loaded ComfyUI and nothing of ours."""
+    install = find_comfyui()
+    answer = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "scripts/host/import_cost.py",
+            install.dir,
+            str(install.torchvision_dir or ""),
+            ROOT,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def _categories():
+    return {
+        each["name"]
+        for each in json.loads((ROOT / "character_options.json").read_text("utf-8"))["categories"]
+    }
