@@ -80,8 +80,10 @@ class CaptionExportNode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                DATASET.Output(id="dataset", tooltip="For Dataset Lint."),
-                io.String.Output(id="report", tooltip="What stands in the dataset now."),
+                DATASET.Output(id="dataset", display_name="dataset", tooltip="For Dataset Lint."),
+                io.String.Output(
+                    id="report", display_name="report", tooltip="What stands in the dataset now."
+                ),
             ],
             is_output_node=True,
         )

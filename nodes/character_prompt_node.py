@@ -116,12 +116,20 @@ class CharacterPromptNode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output(id="prompt", tooltip="For CLIP Text Encode."),
-                io.String.Output(id="negative_prompt", tooltip="For the negative CLIP Text Encode."),
+                io.String.Output(id="prompt", display_name="prompt", tooltip="For CLIP Text Encode."),
                 io.String.Output(
-                    id="caption", tooltip="What a training caption should say: for Caption Export."
+                    id="negative_prompt",
+                    display_name="negative_prompt",
+                    tooltip="For the negative CLIP Text Encode.",
                 ),
-                io.String.Output(id="trigger", tooltip="The plain token, or nothing."),
+                io.String.Output(
+                    id="caption",
+                    display_name="caption",
+                    tooltip="What a training caption should say: for Caption Export.",
+                ),
+                io.String.Output(
+                    id="trigger", display_name="trigger", tooltip="The plain token, or nothing."
+                ),
             ],
         )
 

@@ -46,8 +46,12 @@ class DatasetLintNode(io.ComfyNode):
                 DATASET.Output(
                     id="dataset_out", display_name="dataset", tooltip="For Kohya Train; held back by errors."
                 ),
-                io.String.Output(id="report", tooltip="Every finding with its fix."),
-                io.Image.Output(id="contact_sheet", tooltip="All pictures, with the findings drawn on them."),
+                io.String.Output(id="report", display_name="report", tooltip="Every finding with its fix."),
+                io.Image.Output(
+                    id="contact_sheet",
+                    display_name="contact_sheet",
+                    tooltip="All pictures, with the findings drawn on them.",
+                ),
             ],
             is_output_node=True,
         )

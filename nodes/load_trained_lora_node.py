@@ -66,8 +66,8 @@ class LoadTrainedLoraNode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(id="MODEL", tooltip="The model with the LoRA on it."),
-                io.Clip.Output(id="CLIP", tooltip="CLIP with the LoRA on it."),
+                io.Model.Output(id="MODEL", display_name="MODEL", tooltip="The model with the LoRA on it."),
+                io.Clip.Output(id="CLIP", display_name="CLIP", tooltip="CLIP with the LoRA on it."),
             ],
         )
 

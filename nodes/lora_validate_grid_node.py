@@ -80,8 +80,10 @@ class LoraValidateGridNode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(id="grid", tooltip="The labelled grid."),
-                io.String.Output(id="report", tooltip="What was measured, and the strength to use."),
+                io.Image.Output(id="grid", display_name="grid", tooltip="The labelled grid."),
+                io.String.Output(
+                    id="report", display_name="report", tooltip="What was measured, and the strength to use."
+                ),
             ],
             is_output_node=True,
         )

@@ -28,9 +28,12 @@ class PackageLoraNode(io.ComfyNode):
             outputs=[
                 LORA_NAME.Output(
                     id="lora_name",
+                    display_name="lora_name",
                     tooltip="Fits lora_name of the stock LoraLoader, and package of Load Trained LoRA.",
                 ),
-                io.String.Output(id="model_card", tooltip="The text of model-card.md."),
+                io.String.Output(
+                    id="model_card", display_name="model_card", tooltip="The text of model-card.md."
+                ),
             ],
             is_output_node=True,
         )

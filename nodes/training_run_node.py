@@ -17,9 +17,15 @@ NO_RUN = "(no run yet)"
 def run_outputs() -> list[io.Output]:
     """The outputs of every node that gives a run, in the order in which held-back wires count them."""
     return [
-        RUN.Output(id="run", tooltip="For LoRA Validate Grid, Package LoRA and Load Trained LoRA."),
-        io.String.Output(id="run_id", tooltip="The run's id, as the panel and the shell show it."),
-        io.String.Output(id="report", tooltip="How the run stands, in words."),
+        RUN.Output(
+            id="run",
+            display_name="run",
+            tooltip="For LoRA Validate Grid, Package LoRA and Load Trained LoRA.",
+        ),
+        io.String.Output(
+            id="run_id", display_name="run_id", tooltip="The run's id, as the panel and the shell show it."
+        ),
+        io.String.Output(id="report", display_name="report", tooltip="How the run stands, in words."),
     ]
 
 

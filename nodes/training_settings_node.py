@@ -39,7 +39,7 @@ class TrainingSettingsNode(io.ComfyNode):
             category="Wizdroid/Training",
             description="All numbers of a training that Kohya Train does not show. What is left at 'preset' or -1 stays as the preset says.",
             inputs=[*(_input(name) for name in setting_names()), _more()],
-            outputs=[SETTINGS.Output(id="settings", tooltip="For Kohya Train.")],
+            outputs=[SETTINGS.Output(id="settings", display_name="settings", tooltip="For Kohya Train.")],
         )
 
     @classmethod
