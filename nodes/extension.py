@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host, training_desk
+from . import host, routes, training_desk
 from .caption_export_node import CaptionExportNode
 from .character_prompt_node import CharacterPromptNode
 from .dataset_lint_node import DatasetLintNode
@@ -36,6 +36,9 @@ class TrainingExtension(ComfyExtension):
 
 
 def start() -> TrainingExtension:
-    """The extension, with the desk begun. Called once, while ComfyUI loads its packs."""
+    """The extension, with routes and desk begun. Called once, while ComfyUI loads its packs."""
+    from server import PromptServer
+
+    routes.add_routes(PromptServer.instance.routes, training_desk.DeskWhenAsked(), host)
     host.on_server_start(training_desk.begin)
     return TrainingExtension()

@@ -13,11 +13,10 @@ from ..kohya_bridge import held_prompt
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.workspace import Workspace
 from . import host
+from .routes import LIVE_EVENT
 
 if TYPE_CHECKING:
     from ..kohya_bridge.desk import Desk
-
-EVENT_NAME = "wizdroid.training"
 
 _desk: Desk | None = None
 _making = threading.Lock()
@@ -64,7 +63,7 @@ def _begin() -> None:
 
 def on_event(run: RunFolder, event: dict[str, Any]) -> None:
     """One new line of a run's `events.jsonl`; called from the desk's watching thread."""
-    host.send_event(EVENT_NAME, {"run_id": run.run_id, "slug": run.slug, "event": event})
+    host.send_event(LIVE_EVENT, {"run_id": run.run_id, "slug": run.slug, "event": event})
     if event["kind"] == "run_started":
         host.free_vram_soon()  # it may have waited in line for hours, and pictures were made meanwhile
     elif event["kind"] == "run_finished" and event["outcome"] == "completed":

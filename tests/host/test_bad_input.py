@@ -1,0 +1,218 @@
+"""Bad input in the canvas: a sentence of problem and one of fix, no traceback of ours, and nothing lost."""
+
+import re
+
+import pytest
+
+from scripts.host.comfy_client import PromptRefused, outcome
+from tests.host.canvas import BASE_MODEL, changed, id_of, only_training, small_dataset, whole_job
+
+pytestmark = pytest.mark.host
+
+
+def failure(comfy, prompt):
+    """What ComfyUI shows after a prompt that must fail: its message, or the refusal of its validation."""
+    try:
+        history = comfy.client.run(prompt)
+    except PromptRefused as refused:
+        return str(refused)
+    message = outcome(history)
+    assert message != "success"
+    return message
+
+
+def assert_plain(message):
+    assert message
+    assert not re.search(r'Traceback|File "|\.py\b|line \d+, in', message), message
+
+
+def blocked_by_lint(comfy, prompt):
+    """The lint report, and whether anything was trained in spite of it."""
+    events = []
+    history = comfy.client.follow(prompt, lambda kind, data: events.append((kind, data)))
+    errors = [data for kind, data in events if kind == "execution_error"]
+    report = history["outputs"][id_of(prompt, "WizdroidDatasetLint")]["text"][0]
+    assert not (
+        comfy.workspace_dir
+        / "runs"
+        / prompt[id_of(prompt, "WizdroidCaptionExport")]["inputs"]["dataset_name"]
+    ).exists()
+    return report, errors
+
+
+@pytest.fixture
+def spoilt(comfy, request):
+    """A dataset folder in ComfyUI's input folder that a test may spoil; its name is the test's."""
+    name = re.sub(r"\W+", "_", request.node.name.lower())[:40].strip("_")
+    folder = comfy.base_dir / "input" / name
+    small_dataset(folder)
+    return folder
+
+
+def training_on(folder, **train):
+    return changed(
+        only_training(dataset=folder.name, **train), "WizdroidCaptionExport", folder=f"input/{folder.name}"
+    )
+
+
+def test_a_checkpoint_that_is_not_there_is_refused_before_anything_runs(comfy):
+    message = failure(comfy, only_training(dataset="bad", base_model="nowhere.safetensors"))
+    assert "nowhere.safetensors" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "truncated.safetensors",
+            b'\x40\x00\x00\x00\x00\x00\x00\x00{"a":',
+            "truncated|cut|damaged|not complete|ends",
+        ),
+        ("pickle.ckpt", b"PK\x03\x04 a torch pickle", "pickle|safetensors"),
+        ("empty.safetensors", b"", "empty|no safetensors|header"),
+    ],
+)
+def test_a_checkpoint_that_can_not_be_read_is_named_with_what_to_do(comfy, name, content, said):
+    (comfy.checkpoints_dir / name).write_bytes(content)
+    message = failure(comfy, only_training(dataset="bad", base_model=name))
+    assert_plain(message)
+    assert name in message
+    assert re.search(said, message, re.I), message
+
+
+@pytest.mark.parametrize("slug", ["../x", "Alice", "con", "", "a/b"])
+def test_a_dataset_name_that_could_leave_the_workspace_is_refused(comfy, slug):
+    message = failure(comfy, only_training(dataset=slug))
+    assert_plain(message)
+    assert "lower-case letters" in message
+    assert not (comfy.base_dir / "x").exists()
+
+
+def test_a_negative_rank_is_refused_before_anything_runs(comfy):
+    assert "smaller than min" in failure(comfy, only_training(dataset="bad", rank=-1))
+
+
+def test_an_unknown_preset_is_refused_before_anything_runs(comfy):
+    message = failure(comfy, only_training(dataset="bad", preset="perfect"))
+    assert "perfect" in message and "standard" in message
+
+
+def test_settings_with_a_typo_name_the_nearest_known_one_and_every_other_fault(comfy):
+    prompt = only_training(dataset="bad")
+    train = prompt[id_of(prompt, "WizdroidKohyaTrain")]
+    defaults = {
+        key: spec[1].get("default")
+        for key, spec in comfy.client.get("object_info/WizdroidTrainingSettings")["WizdroidTrainingSettings"][
+            "input"
+        ]["required"].items()
+    }
+    more = "sav_every_n_steps: 5\nnoise_offset: 7"
+    prompt["90"] = {"class_type": "WizdroidTrainingSettings", "inputs": {**defaults, "more": more}}
+    train["inputs"]["settings"] = ["90", 0]
+    message = failure(comfy, prompt)
+    assert_plain(message)
+    assert "Did you mean 'save_every_n_steps'?" in message
+    assert "noise_offset" in message
+
+
+def test_a_precision_that_the_device_can_not_do_is_an_error_before_the_start(comfy):
+    prompt = only_training(dataset="bad")
+    prompt["90"] = settings_node(comfy, mixed_precision="fp16")
+    prompt[id_of(prompt, "WizdroidKohyaTrain")]["inputs"]["settings"] = ["90", 0]
+    message = failure(comfy, prompt)
+    assert_plain(message)
+    assert "fp16" in message
+    assert not (comfy.workspace_dir / "runs" / "bad").exists()
+
+
+def settings_node(comfy, **chosen):
+    required = comfy.client.get("object_info/WizdroidTrainingSettings")["WizdroidTrainingSettings"]["input"][
+        "required"
+    ]
+    return {
+        "class_type": "WizdroidTrainingSettings",
+        "inputs": {**{key: spec[1]["default"] for key, spec in required.items()}, "more": "", **chosen},
+    }
+
+
+def test_an_export_without_pictures_says_what_to_wire(comfy):
+    prompt = changed(only_training(dataset="bad_empty"), "WizdroidCaptionExport", folder="(the wired images)")
+    message = failure(comfy, prompt)
+    assert_plain(message)
+    assert "image" in message.lower()
+
+
+def test_an_empty_folder_is_refused(comfy, spoilt):
+    for file in (spoilt / "images").iterdir():
+        file.unlink()
+    assert_plain(failure(comfy, training_on(spoilt)))
+
+
+def test_a_corrupt_picture_is_found_named_and_holds_the_training_back(comfy, spoilt):
+    first = training_on(spoilt)
+    first.pop(id_of(first, "WizdroidKohyaTrain"))
+    comfy.client.run(first)
+    exported = sorted((comfy.workspace_dir / "kohya" / "datasets" / spoilt.name / "images").iterdir())
+    exported[0].write_bytes(exported[0].read_bytes()[:500])
+    prompt = training_on(spoilt)
+    changed(prompt, "WizdroidDatasetLint", dataset_name=spoilt.name)
+    report, errors = blocked_by_lint(comfy, prompt)
+    assert exported[0].name in report
+    assert errors and all(error["traceback"] == [] for error in errors)
+    assert exported[0].name in errors[0]["exception_message"]
+
+
+def test_captions_that_are_no_utf8_are_found_and_hold_the_training_back(comfy, spoilt):
+    first = training_on(spoilt)
+    first.pop(id_of(first, "WizdroidKohyaTrain"))
+    comfy.client.run(first)
+    captions = comfy.workspace_dir / "kohya" / "datasets" / spoilt.name / "captions.jsonl"
+    captions.write_bytes(captions.read_bytes().replace(b"char_wren", b"char_wren \xff\xfe", 1))
+    prompt = training_on(spoilt)
+    changed(prompt, "WizdroidDatasetLint", dataset_name=spoilt.name)
+    report, errors = blocked_by_lint(comfy, prompt)
+    assert "UTF-8" in report
+    assert errors
+
+
+def test_packaging_without_licence_and_approval_lists_all_that_is_missing(comfy, spoilt):
+    (spoilt / "metadata.yaml").write_text("lora_tag: char_wren\n", encoding="utf-8")
+    prompt = changed(
+        whole_job(dataset=spoilt.name, steps=2), "WizdroidCaptionExport", folder=f"input/{spoilt.name}"
+    )
+    message = failure(comfy, prompt)
+    assert_plain(message)
+    assert "licence" in message and "approv" in message
+    assert not (comfy.loras_dir / spoilt.name).exists()
+
+
+def test_a_lora_of_no_use_to_this_model_is_an_error_and_not_a_line_in_the_log(comfy):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from tests.host.canvas import plain_render
+
+    save_file(
+        {"lora_unet_foreign.lora_up.weight": np.zeros((4, 2), np.float32)},
+        comfy.loras_dir / "foreign.safetensors",
+    )
+    inputs = {
+        "package": "foreign.safetensors",
+        "which": "best",
+        "step": 0,
+        "strength_model": 1.0,
+        "strength_clip": 1.0,
+    }
+    message = failure(
+        comfy, plain_render(wearing={"class_type": "WizdroidLoadTrainedLora", "inputs": inputs})
+    )
+    assert_plain(message)
+    assert "foreign.safetensors" in message
+
+
+def test_the_traceback_of_a_refusal_stands_in_the_log(comfy):
+    already = len(comfy.log())
+    failure(comfy, only_training(dataset="../x"))
+    added = comfy.log()[already:]
+    assert "InvalidInput" in added and "caption_export_node.py" in added
+    assert BASE_MODEL  # the base model is still there

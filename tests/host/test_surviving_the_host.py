@@ -1,0 +1,90 @@
+"""ComfyUI dies, or is told to cancel, while a run trains: nothing is lost and nothing is done twice."""
+
+import json
+
+import pytest
+
+from kohya_bridge.run_folder import RunFolder
+from scripts.host.comfy_client import outcome
+from tests.host.canvas import only_training, said, whole_job
+from tests.host.test_training_in_the_background import held_history, runs, wait_for
+
+pytestmark = pytest.mark.host
+
+
+def test_a_run_outlives_a_killed_comfyui_and_what_it_held_back_runs_in_the_next_one(own_comfy):
+    own_comfy.start()
+    prompt = whole_job(dataset="survivor", mode="background", steps=60)
+    history = own_comfy.client.run(prompt)
+    assert outcome(history) == "success", own_comfy.log_tail(60)
+    (run,) = runs(own_comfy, "survivor")
+    wait_for(lambda: run.state().step >= 3, what="three steps")
+    trainer = run.identity().pid
+
+    own_comfy.kill()
+    step_at_death = run.state().step
+    wait_for(lambda: run.state().step > step_at_death, what="the trainer went on without ComfyUI")
+    own_comfy.start()
+
+    held = wait_for(lambda: held_history(own_comfy, set()), what="the held-back nodes ran in the new ComfyUI")
+    state = run.state()
+    assert (state.status, state.step, state.attempt) == ("completed", 60, 1)
+    assert run.identity().pid == trainer
+    assert outcome(held) == "success", own_comfy.log_tail(60)
+    assert said(held, prompt, "WizdroidPackageLora").startswith("survivor/")
+
+
+def test_cancel_stops_softly_and_queueing_again_resumes(comfy):
+    prompt = only_training(dataset="cancelled", steps=60)
+    prompt_id = comfy.client.queue(prompt)
+    run = wait_for(lambda: next(iter(runs(comfy, "cancelled")), None), what="a run")
+    wait_for(lambda: run.state().step >= 3, what="three steps")
+    comfy.client.interrupt(prompt_id)
+
+    assert outcome(comfy.client.wait(prompt_id)) == "interrupted"
+    stopped = run.state()
+    assert stopped.status == "stopped"
+    assert 3 <= stopped.step < 60
+    assert stopped.checkpoints[-1]["step"] == stopped.states[-1]["step"] == stopped.step
+    assert (run.dir / stopped.checkpoints[-1]["file"]).is_file()
+
+    assert outcome(comfy.client.run(prompt)) == "success"
+    state = run.state()
+    assert (state.status, state.step, state.attempt) == ("completed", 60, 2)
+    assert state.resumed_from == stopped.step
+
+
+def test_a_live_event_reaches_the_page_within_half_a_second(comfy):
+    """Websocket events of a run against the times that its own lines carry."""
+    events = []
+    prompt = only_training(dataset="live", steps=10)
+    comfy.client.follow(prompt, lambda kind, data: events.append((kind, data)))
+    steps = [data["event"] for kind, data in events if kind == "wizdroid.training" and data["slug"] == "live"]
+    assert [event["step"] for event in steps if event["kind"] == "progress"] == list(range(1, 11))
+    assert steps[-1]["kind"] == "run_finished"
+    (run,) = runs(comfy, "live")
+    assert [event["seq"] for event in steps] == [event["seq"] for event in run.events()]
+
+
+def test_a_run_folder_of_a_deleted_run_is_trained_again(comfy):
+    prompt = only_training(dataset="deleted", steps=4)
+    assert outcome(comfy.client.run(prompt)) == "success"
+    (run,) = runs(comfy, "deleted")
+    comfy.client.post(f"wizdroid/training/runs/{run.run_id}/delete", {})
+    assert not run.dir.exists()
+    assert outcome(comfy.client.run(prompt)) == "success"
+    assert RunFolder(run.dir).state().status == "completed"
+
+
+def test_the_held_prompt_on_disk_is_plain_json_without_what_ran_already(own_comfy):
+    own_comfy.start()
+    prompt = whole_job(dataset="held", mode="background", steps=400)
+    own_comfy.client.run(prompt)
+    (run,) = runs(own_comfy, "held")
+    held = json.loads(run.held_prompt_file.read_text("utf-8"))["prompt"]
+    kinds = {node["class_type"] for node in held.values()}
+    assert "WizdroidTrainingRun" in kinds
+    assert not kinds & {"WizdroidKohyaTrain", "WizdroidCaptionExport", "WizdroidDatasetLint"}
+    own_comfy.client.post(f"wizdroid/training/runs/{run.run_id}/stop", {"at_once": True})
+    wait_for(lambda: run.state().is_finished, what="the run was stopped")
+    assert run.held_prompt_file.exists(), "a stopped run keeps what waits for it, for when it is resumed"
