@@ -3,13 +3,35 @@
 import copy
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
+from kohya_bridge.run_folder import RunFolder
 from scripts.host.comfy_install import ROOT
 
 API_DIR = ROOT / "example_workflows" / "api"
 BASE_MODEL = "wizdroid_demo_base.safetensors"
 SHIPPED = ROOT / "training" / "kohya" / "datasets" / "char_wren"
+
+
+@dataclass
+class Job:
+    """One pass of the main job: what was queued, what ComfyUI says of it, and the run that came of it."""
+
+    prompt: dict
+    history: dict
+    run: RunFolder
+    events: list
+    log: str
+
+    @property
+    def lora_name(self) -> str:
+        return said(self.history, self.prompt, "WizdroidPackageLora").splitlines()[0]
+
+
+def newest_run(comfy, slug: str) -> RunFolder:
+    runs = (comfy.workspace_dir / "runs" / slug).iterdir()
+    return RunFolder(max(runs, key=lambda each: each.stat().st_mtime))
 
 
 def small_dataset(folder: Path, *, pictures: int = 15) -> None:

@@ -2,48 +2,15 @@
 
 import io
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kohya_bridge.run_folder import RunFolder
 from scripts.host.comfy_client import outcome
-from tests.host.canvas import changed, example, id_of, plain_render, said, whole_job
+from tests.host.canvas import changed, example, id_of, newest_run, plain_render
 
 pytestmark = pytest.mark.host
-
-
-@dataclass
-class Job:
-    """One pass of the main job: what was queued, what ComfyUI says of it, and the run that came of it."""
-
-    prompt: dict
-    history: dict
-    run: RunFolder
-    events: list
-    log: str
-
-    @property
-    def lora_name(self) -> str:
-        return said(self.history, self.prompt, "WizdroidPackageLora").splitlines()[0]
-
-
-@pytest.fixture(scope="module")
-def job(comfy):
-    prompt = whole_job(learning_rate=0.01)
-    events = []
-    already = len(comfy.log())
-    history = comfy.client.follow(prompt, lambda kind, data: events.append((kind, data)))
-    assert outcome(history) == "success", comfy.log_tail(60)
-    run = newest_run(comfy, "wren")
-    return Job(prompt, history, run, events, comfy.log()[already:])
-
-
-def newest_run(comfy, slug):
-    runs = (comfy.workspace_dir / "runs" / slug).iterdir()
-    return RunFolder(max(runs, key=lambda each: each.stat().st_mtime))
 
 
 def picture(comfy, history):
