@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
@@ -63,12 +64,15 @@ class ComfyClient:
         """Queue a prompt and return its id.
 
         Raises:
-            PromptRefused: validation failed.
+            PromptRefused: validation failed for some part of it. ComfyUI would run the rest; here nothing is run.
         """
         try:
             answer = self.post("prompt", {"prompt": prompt, "client_id": self.client_id})
         except urllib.error.HTTPError as error:
             raise PromptRefused(json.loads(error.read())) from None
+        if answer.get("node_errors"):
+            self.post("queue", {"delete": [answer["prompt_id"]]})
+            raise PromptRefused(answer)
         return str(answer["prompt_id"])
 
     def history(self, prompt_id: str) -> dict[str, Any] | None:
@@ -93,8 +97,12 @@ class ComfyClient:
     def follow(
         self, prompt: dict[str, Any], on_event: Callable[[str, dict[str, Any]], None]
     ) -> dict[str, Any]:
-        """Queue a prompt, hand each of its websocket events to `on_event`, and return its history."""
-        return asyncio.run(self._follow(prompt, on_event))
+        """Queue a prompt, hand each of its websocket events to `on_event`, and return its history.
+
+        In a thread of its own: the caller may have an event loop running.
+        """
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(lambda: asyncio.run(self._follow(prompt, on_event))).result()
 
     async def _follow(
         self, prompt: dict[str, Any], on_event: Callable[[str, dict[str, Any]], None]

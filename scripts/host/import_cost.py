@@ -41,7 +41,11 @@ def _load_comfy() -> asyncio.AbstractEventLoop:
     sys.argv = ["main.py", "--cpu", "--base-directory", tempfile.mkdtemp()]
     options = importlib.import_module("comfy.options")
     options.enable_args_parsing()
-    for name in ("utils.extra_config", "execution", "nodes"):  # main.py's order: later on `utils` is another module
+    for name in (
+        "utils.extra_config",
+        "execution",
+        "nodes",
+    ):  # main.py's order: later on `utils` is another module
         importlib.import_module(name)
     server = importlib.import_module("server")
     loop = asyncio.new_event_loop()

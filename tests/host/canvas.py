@@ -6,6 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from kohya_bridge.run_folder import RunFolder
 from scripts.host.comfy_install import ROOT
 
@@ -35,16 +37,23 @@ def newest_run(comfy, slug: str) -> RunFolder:
 
 
 def small_dataset(folder: Path, *, pictures: int = 15) -> None:
-    """The first pictures of the shipped character, as somebody would copy them into ComfyUI's input folder."""
-    rows = [json.loads(line) for line in (SHIPPED / "captions.jsonl").read_text("utf-8").splitlines()][
-        :pictures
-    ]
+    """The first square pictures of the shipped character, as somebody would copy them into ComfyUI's input folder.
+
+    Square, because at 64 px no other shape fills a bucket.
+    """
+    rows = [json.loads(line) for line in (SHIPPED / "captions.jsonl").read_text("utf-8").splitlines()]
+    rows = [row for row in rows if _is_square(SHIPPED / "images" / row["file_name"])][:pictures]
     (folder / "images").mkdir(parents=True)
     for row in rows:
         shutil.copy(SHIPPED / "images" / row["file_name"], folder / "images")
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "captions.jsonl").write_text(lines, encoding="utf-8")
     shutil.copy(SHIPPED / "metadata.yaml", folder)
+
+
+def _is_square(file: Path) -> bool:
+    with Image.open(file) as picture:
+        return picture.width == picture.height
 
 
 def example(name: str) -> dict:
@@ -73,6 +82,17 @@ def only_training(**train) -> dict:
         "WizdroidKohyaTrain",
     }
     return {name: node for name, node in prompt.items() if node["class_type"] in kept}
+
+
+def lint_and_train(*, dataset: str, **train) -> dict:
+    """Dataset Lint of a dataset that is in the workspace, and Kohya Train behind it."""
+    prompt = only_training(dataset=dataset, **train)
+    for class_type in ("WizdroidCharacterPromptBuilder", "WizdroidCaptionExport"):
+        del prompt[id_of(prompt, class_type)]
+    (lint,) = nodes_of(prompt, "WizdroidDatasetLint")
+    del lint["inputs"]["dataset"]
+    lint["inputs"]["dataset_name"] = dataset
+    return prompt
 
 
 def plain_render(*, seed: int = 1, text: str = "a lamp", wearing: dict | None = None) -> dict:

@@ -5,7 +5,16 @@ import re
 import pytest
 
 from scripts.host.comfy_client import PromptRefused, outcome
-from tests.host.canvas import BASE_MODEL, changed, id_of, only_training, small_dataset, whole_job
+from tests.host.canvas import (
+    changed,
+    id_of,
+    lint_and_train,
+    only_training,
+    plain_render,
+    said,
+    small_dataset,
+    whole_job,
+)
 
 pytestmark = pytest.mark.host
 
@@ -24,20 +33,6 @@ def failure(comfy, prompt):
 def assert_plain(message):
     assert message
     assert not re.search(r'Traceback|File "|\.py\b|line \d+, in', message), message
-
-
-def blocked_by_lint(comfy, prompt):
-    """The lint report, and whether anything was trained in spite of it."""
-    events = []
-    history = comfy.client.follow(prompt, lambda kind, data: events.append((kind, data)))
-    errors = [data for kind, data in events if kind == "execution_error"]
-    report = history["outputs"][id_of(prompt, "WizdroidDatasetLint")]["text"][0]
-    assert not (
-        comfy.workspace_dir
-        / "runs"
-        / prompt[id_of(prompt, "WizdroidCaptionExport")]["inputs"]["dataset_name"]
-    ).exists()
-    return report, errors
 
 
 @pytest.fixture
@@ -149,30 +144,40 @@ def test_an_empty_folder_is_refused(comfy, spoilt):
 
 
 def test_a_corrupt_picture_is_found_named_and_holds_the_training_back(comfy, spoilt):
-    first = training_on(spoilt)
-    first.pop(id_of(first, "WizdroidKohyaTrain"))
-    comfy.client.run(first)
-    exported = sorted((comfy.workspace_dir / "kohya" / "datasets" / spoilt.name / "images").iterdir())
-    exported[0].write_bytes(exported[0].read_bytes()[:500])
-    prompt = training_on(spoilt)
-    changed(prompt, "WizdroidDatasetLint", dataset_name=spoilt.name)
-    report, errors = blocked_by_lint(comfy, prompt)
-    assert exported[0].name in report
-    assert errors and all(error["traceback"] == [] for error in errors)
-    assert exported[0].name in errors[0]["exception_message"]
+    folder = exported(comfy, spoilt)
+    victim = sorted((folder / "images").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:500])
+    report, errors = blocked_by_lint(comfy, spoilt.name)
+    assert victim.name in report
+    assert victim.name in errors[0]["exception_message"]
+    assert all(error["traceback"] == [] for error in errors)
 
 
 def test_captions_that_are_no_utf8_are_found_and_hold_the_training_back(comfy, spoilt):
-    first = training_on(spoilt)
-    first.pop(id_of(first, "WizdroidKohyaTrain"))
-    comfy.client.run(first)
-    captions = comfy.workspace_dir / "kohya" / "datasets" / spoilt.name / "captions.jsonl"
+    captions = exported(comfy, spoilt) / "captions.jsonl"
     captions.write_bytes(captions.read_bytes().replace(b"char_wren", b"char_wren \xff\xfe", 1))
-    prompt = training_on(spoilt)
-    changed(prompt, "WizdroidDatasetLint", dataset_name=spoilt.name)
-    report, errors = blocked_by_lint(comfy, prompt)
+    report, errors = blocked_by_lint(comfy, spoilt.name)
     assert "UTF-8" in report
+    assert "UTF-8" in errors[0]["exception_message"]
+
+
+def exported(comfy, folder):
+    """The folder as a dataset of the workspace."""
+    prompt = training_on(folder)
+    del prompt[id_of(prompt, "WizdroidKohyaTrain")]
+    assert outcome(comfy.client.run(prompt)) == "success"
+    return comfy.workspace_dir / "kohya" / "datasets" / folder.name
+
+
+def blocked_by_lint(comfy, dataset):
+    """The lint report, and the errors that ComfyUI showed; nothing may have been trained."""
+    prompt = lint_and_train(dataset=dataset)
+    events = []
+    history = comfy.client.follow(prompt, lambda kind, data: events.append((kind, data)))
+    assert not (comfy.workspace_dir / "runs" / dataset).exists()
+    errors = [data for kind, data in events if kind == "execution_error"]
     assert errors
+    return said(history, prompt, "WizdroidDatasetLint"), errors
 
 
 def test_packaging_without_licence_and_approval_lists_all_that_is_missing(comfy, spoilt):
@@ -189,8 +194,6 @@ def test_packaging_without_licence_and_approval_lists_all_that_is_missing(comfy,
 def test_a_lora_of_no_use_to_this_model_is_an_error_and_not_a_line_in_the_log(comfy):
     import numpy as np
     from safetensors.numpy import save_file
-
-    from tests.host.canvas import plain_render
 
     save_file(
         {"lora_unet_foreign.lora_up.weight": np.zeros((4, 2), np.float32)},
@@ -215,4 +218,3 @@ def test_the_traceback_of_a_refusal_stands_in_the_log(comfy):
     failure(comfy, only_training(dataset="../x"))
     added = comfy.log()[already:]
     assert "InvalidInput" in added and "caption_export_node.py" in added
-    assert BASE_MODEL  # the base model is still there
