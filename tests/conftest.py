@@ -1,6 +1,5 @@
 """Fixtures that several test files share: the one real ComfyUI of a session, the browser, small base models."""
 
-import os
 import shutil
 
 import pytest
@@ -8,9 +7,6 @@ import pytest
 from scripts.host.comfy_host import ComfyHost
 from tests.host.canvas import BASE_MODEL, small_dataset
 from tests.panel.browsing import browser, new_page  # noqa: F401  fixtures
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-SLOW_MACHINE_MS = 20_000
 
 
 @pytest.fixture(scope="session")
@@ -68,37 +64,3 @@ def sdxl_file(tmp_path_factory):
     from tests.bases import make_tiny_base
 
     return make_tiny_base(tmp_path_factory.mktemp("sdxl"), "sdxl")
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (apt-get install chromium): nothing is shown in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def new_page(browser):
-    """Makes pages; the test fails if any of them met an error of its own scripts."""
-    contexts, errors = [], []
-
-    def make(**options):
-        context = browser.new_context(**{"viewport": {"width": 460, "height": 900}, **options})
-        context.set_default_timeout(SLOW_MACHINE_MS)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(f"{error.name}: {error.message}\n{error.stack}"))
-        return page
-
-    yield make
-    for context in contexts:
-        context.close()
-    assert not [error for error in errors if "wizdroid" in error.lower() or "/js/" in error], errors
