@@ -205,7 +205,8 @@ def wait_for_step(
     """Until the run has told of that step."""
     deadline = time.monotonic() + timeout_s
     while run.state().step < step:
-        assert child.is_alive(), f"the child ended before step {step}:\n{run.log_tail()}"
+        alive = child.poll() is None if isinstance(child, subprocess.Popen) else child.is_alive()
+        assert alive, f"the child ended before step {step}:\n{run.log_tail()}"
         assert time.monotonic() < deadline, f"no step {step} in {timeout_s} s:\n{run.log_tail()}"
         time.sleep(0.005)
 

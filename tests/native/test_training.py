@@ -156,6 +156,22 @@ def test_stopping_saves_lora_and_state_at_a_step_boundary_and_exits_with_0(world
     assert not run.asked("stop")
 
 
+def test_a_stop_at_a_step_whose_lora_is_saved_without_a_state_saves_the_state(world):
+    settings = {
+        "save_every_n_steps": 1,
+        "save_state": False,
+        "validate_every_n_steps": 0,
+        "validation_split": 0,
+    }
+    run = world.run(world.plan(max_train_steps=2000, **settings))
+    child = start(run)
+    wait_for_step(run, 3, child)
+    run.ask("stop")
+    child.join(30)
+    assert child.exitcode == EXIT_COMPLETED
+    assert run.latest_state()[0] == run.state().step
+
+
 def test_sigterm_is_a_soft_stop(world):
     run = world.run(world.plan(max_train_steps=2000, save_every_n_steps=0, validate_every_n_steps=0))
     child = start(run)

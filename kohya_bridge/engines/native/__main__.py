@@ -5,8 +5,10 @@ The first event is written before torch is imported, so that whoever waits sees 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ class Mute:
 
 def train(child: Child) -> None:
     """One attempt, from its first event to its last step."""
+    started = time.time()
     total = child.told["plan"]["settings"]["max_train_steps"]
     resume = child.told.get("resume")
     child.report.started(engine=NAME, total=total, resumed_from=_resumed_step(resume))
@@ -34,15 +37,19 @@ def train(child: Child) -> None:
 
     from .environment import write_environment
     from .fit import fit
+    from .meter import Clock
     from .ranks import join_ranks
 
-    ranks = join_ranks()
+    ranks, clock = join_ranks(), Clock(started=started, synchronise=bool(child.told.get("measure")))
     try:
         if ranks.speaks:
             write_environment(child.run_dir / "environment.json", device=ranks.device)
-        print(fit(child, ranks).summary(), flush=True)
+        fit(child, ranks, clock)
     finally:
         ranks.close()
+        print(clock, flush=True)
+    if child.told.get("measure"):
+        (child.run_dir / "timings.json").write_text(json.dumps(clock.to_json()), encoding="utf-8")
 
 
 def _is_follower() -> bool:

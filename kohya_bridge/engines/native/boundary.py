@@ -33,7 +33,7 @@ class Boundary:
         self.child, self.report, self.training, self.meter = child, child.report, training, meter
         self.settings, self.speaks = training.settings, training.ranks.speaks
         self.folder = RunFolder(child.run_dir)
-        self._saved_step = -1
+        self._lora_step = self._state_step = -1
         self._phase = "loading"
 
     def before_first_step(self, step: int) -> None:
@@ -94,27 +94,43 @@ class Boundary:
             wanted = self._pause()
         if "stop" in wanted:
             self._acknowledge("stop", step)
-            if self._saved_step != step:
-                self._save(step, final=False, with_state=True)
+            self._checkpoint_now(step)
             raise StopRequested
 
     def _checkpoint_now(self, step: int) -> None:
-        if self._saved_step != step:
+        """LoRA and state of this step on disk, whatever the settings say; what is there already is not made again."""
+        if (self._lora_step, self._state_step) != (step, step):
             self._save(step, final=False, with_state=True)
 
     def _sample_now(self, step: int) -> None:
-        if self.speaks:
+        """A picture, if it can be had: a wish that fails is told and costs no training."""
+        if not self.speaks:
+            return
+        try:
             self.report.log.write("sample", **render_sample(self.training, step, self.folder.samples_dir))
+        except (torch.OutOfMemoryError, OSError) as error:
+            self.report.notice(
+                f"The sample at step {step} could not be made: {error}",
+                "Free GPU memory or disk space, and ask again.",
+                code="sample_failed",
+            )
 
     def _pause(self) -> set[str]:
         """Hold until the pause is withdrawn, with the weights off the GPU. What is wanted afterwards."""
-        wanted = set()
+        training, ranks = self.training, self.training.ranks
+
+        def release() -> None:
+            training.move_frozen_weights(torch.device("cpu"))
+
+        def restore() -> None:
+            training.move_frozen_weights(training.device)
+
         if self.speaks:
-            wanted = self.child.wait_while_paused(
-                release=lambda: self.training.move_frozen_weights(torch.device("cpu")),
-                restore=lambda: self.training.move_frozen_weights(self.training.device),
-            )
-        return self.training.ranks.agree(wanted)
+            return ranks.agree(self.child.wait_while_paused(release=release, restore=restore))
+        release()
+        wanted = ranks.agree(set())
+        restore()
+        return wanted
 
     def _acknowledge(self, action: str, step: int) -> None:
         if self.speaks:
@@ -131,7 +147,8 @@ class Boundary:
         trained = self.training.trained
         if not trained.weights.are_finite():
             raise not_finite(f"A LoRA weight is not a number after step {step}.")
-        self._saved_step = step
+        self._lora_step = step
+        self._state_step = step if with_state else self._state_step
         if not self.speaks:
             return
         self._enter("saving")
@@ -168,9 +185,11 @@ class Boundary:
         self.meter.flush()
         if not self.speaks:
             return
+        held_out = self.training.held_out
+        assert held_out is not None, "a measurement is due only where pictures are held out"
         self._enter("validating")
         with self.training.trained.optimiser.averaged(), self.training.evaluating():
-            measured = self.training.held_out.measure(step)
+            measured = held_out.measure(step)
         self.report.log.write("validation", **measured.event())
 
     def _why_stop(self) -> str | None:

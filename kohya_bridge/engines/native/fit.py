@@ -7,8 +7,6 @@ choose, and do what the desk asks. Nothing in a step waits for the device.
 
 from __future__ import annotations
 
-import time
-
 import torch
 
 from ..child import Child
@@ -20,14 +18,13 @@ from .randomness import Purpose, seed_of
 from .ranks import Ranks
 
 
-def fit(child: Child, ranks: Ranks, *, clock: Clock | None = None) -> Clock:
-    """Train until the planned step, a stop or an early stop. Returns where the time went.
+def fit(child: Child, ranks: Ranks, clock: Clock) -> None:
+    """Train until the planned step, a stop or an early stop. `clock` is told where the time goes.
 
     Raises:
         StopRequested: stopped on request, with everything saved.
         ChildFailure: something that has a name went wrong.
     """
-    clock = clock or Clock()
     training = prepare(child, ranks)
     settings, trained = training.settings, training.trained
     weights, optimiser, scaler = trained.weights, trained.optimiser, trained.scaler
@@ -41,32 +38,31 @@ def fit(child: Child, ranks: Ranks, *, clock: Clock | None = None) -> Clock:
     try:
         boundary.before_first_step(step)
         while step < settings.max_train_steps:
-            step_started = time.perf_counter()
-            epoch = picker.epoch_of(micro_batch)
-            loss = torch.zeros((), device=training.device)
-            for _ in range(accumulated):
-                with clock.part("data"):
-                    batch = ahead.take().to(training.device)
-                with clock.part("forward + backward"):
-                    _set_dropout(training, micro_batch)
-                    share = training.loss(batch) / accumulated
-                    scaler.scale(share).backward()
-                    loss += share.detach()
-                micro_batch += ranks.world
-            with clock.part("optimiser"):
-                ranks.average(weights.grad_N)
-                scaler.unscale_(optimiser.inner)
-                norm = weights.clip(settings.max_grad_norm)
-                optimiser.step(step, scaler)
-                weights.zero_grad()
-            step += 1
-            meter.put(step, loss, norm, epoch=epoch + 1, rates=optimiser.effective_rates())
-            clock.loop_seconds.append(time.perf_counter() - step_started)
+            with clock.step():
+                loss = torch.zeros((), device=training.device)
+                epoch = picker.epoch_of(micro_batch)
+                for _ in range(accumulated):
+                    with clock.part("data"):
+                        batch = ahead.take().to(training.device)
+                    with clock.part("forward + backward"):
+                        _set_dropout(training, micro_batch)
+                        share = training.loss(batch) / accumulated
+                        scaler.scale(share).backward()
+                        loss += share.detach()
+                    micro_batch += ranks.world
+                with clock.part("optimiser"):
+                    ranks.average(weights.grad_N)
+                    ranks.average(loss)
+                    scaler.unscale_(optimiser.inner)
+                    norm = weights.clip(settings.max_grad_norm)
+                    optimiser.step(step, scaler)
+                    weights.zero_grad()
+                step += 1
+                meter.put(step, loss, norm, epoch=epoch + 1, rates=optimiser.effective_rates())
             if boundary.after_step(step):
                 break
     finally:
         ahead.close()
-    return clock
 
 
 def _set_dropout(training: Training, micro_batch: int) -> None:

@@ -7,6 +7,7 @@ ever waiting for the device: a GPU's numbers travel beside its work and are told
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -86,27 +87,59 @@ def not_finite(problem: str) -> ChildFailure:
 
 @dataclass
 class Clock:
-    """Seconds by part of the loop. `synchronise` makes a GPU's times true, and the loop slower: for measuring only."""
+    """Where a run's time goes. The first step, which warms everything up, is kept apart.
+
+    `synchronise` makes a GPU's times true, and the loop slower: for measuring only.
+    """
 
     synchronise: bool = False
-    seconds: dict[str, float] = field(default_factory=dict)
-    loop_seconds: list[float] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+    first_step_s: float | None = None
+    """From the clock's start to the end of the first step."""
+    step_seconds: list[float] = field(default_factory=list)
+    part_seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
+        """Count the block's time under `name`."""
         started = time.perf_counter()
         yield
-        if self.synchronise:
+        if self.synchronise and torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        self.part_seconds[name] = self.part_seconds.get(name, 0.0) + time.perf_counter() - started
 
-    def summary(self) -> str:
-        """One line for the log: seconds per step, split."""
-        steps = len(self.loop_seconds)
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """One optimizer step; its parts are counted inside."""
+        started = time.perf_counter()
+        yield
+        if self.first_step_s is None:
+            self.first_step_s = time.time() - self.started
+            self.part_seconds.clear()
+        else:
+            self.step_seconds.append(time.perf_counter() - started)
+
+    def to_json(self) -> dict[str, Any]:
+        """Seconds per step (median and mean), its parts and what no part accounts for (means), all in seconds."""
+        steps = len(self.step_seconds)
         if not steps:
-            return "no step was made"
-        whole = sum(self.loop_seconds) / steps
-        parts = {name: spent / steps for name, spent in self.seconds.items()}
-        parts["rest"] = whole - sum(parts.values())
-        split = ", ".join(f"{name} {spent:.4f} s ({spent / whole:.1%})" for name, spent in parts.items())
-        return f"{steps} steps, {whole:.4f} s each: {split}"
+            return {"steps": 0, "first_step_s": self.first_step_s}
+        mean = sum(self.step_seconds) / steps
+        parts = {name: spent / steps for name, spent in self.part_seconds.items()}
+        return {
+            "steps": steps,
+            "first_step_s": self.first_step_s,
+            "median": statistics.median(self.step_seconds),
+            "mean": mean,
+            "parts": {**parts, "rest": mean - sum(parts.values())},
+        }
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        told = self.to_json()
+        if not told["steps"]:
+            return "no step was timed"
+        split = ", ".join(
+            f"{name} {spent:.4f} s ({spent / told['mean']:.1%})" for name, spent in told["parts"].items()
+        )
+        return f"{told['steps']} steps, {told['median']:.4f} s each (median): {split}"

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import torch
 
 from ...run_folder import CONTROLS
+
+LONGEST_WAIT = timedelta(days=7)
+"""How long the others wait for the first while it caches, measures or is paused."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,11 @@ class Ranks:
     def speaks(self) -> bool:
         return self.rank == 0
 
-    def average(self, grad_N: torch.Tensor) -> None:
-        """Replace the gradient by its mean over all processes."""
+    def average(self, tensor: torch.Tensor) -> None:
+        """Replace the tensor (gradient, loss) by its mean over all processes."""
         if self.world > 1:
-            torch.distributed.all_reduce(grad_N)
-            grad_N.div_(self.world)
+            torch.distributed.all_reduce(tensor)
+            tensor.div_(self.world)
 
     def agree(self, wanted: set[str]) -> set[str]:
         """What rank 0 wants, on every rank: all must stop, pause and save at the same step."""
@@ -52,5 +56,7 @@ def join_ranks() -> Ranks:
         return Ranks(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
-    return Ranks(state.process_index, state.num_processes, state.device)
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
+    # "cpu:0" would have weights copied that "cpu" leaves where the file is mapped, and alignment changes the last bit
+    device = state.device if state.device.type == "cuda" else torch.device("cpu")
+    return Ranks(state.process_index, state.num_processes, device)

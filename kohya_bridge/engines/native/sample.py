@@ -44,10 +44,11 @@ def _denoised(training: Training, caption: str, placement: Any, seed: int) -> to
     from diffusers import DDIMScheduler
 
     device, maker = training.device, training.maker
-    scheduler = DDIMScheduler(
+    scheduler: Any = DDIMScheduler(
         **{
             **training.base.scheduler_config,
             "prediction_type": training.settings.prediction_type,
+            "rescale_betas_zero_snr": training.settings.zero_terminal_snr,
             "timestep_spacing": "trailing",
         }
     )
