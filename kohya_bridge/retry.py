@@ -57,8 +57,11 @@ def choices_of(plan: TrainingPlan) -> TrainingRequest:
 
 
 def suggest(plan: TrainingPlan, code: str) -> Suggestion | None:
-    """Safer numbers for this plan after a failure or notice with that code, or None where none is known."""
-    maker = _MAKERS.get(code)
+    """Safer numbers for this plan after a failure or notice with that code, or None where none is known.
+
+    Codes are those of `engines/failures.py`.
+    """
+    maker = MAKERS.get(code)
     found = maker(plan.settings) if maker else None
     if found is None:
         return None
@@ -103,17 +106,22 @@ def _gentler(now: TrainingSettings) -> _Words | None:
     return "Retry with half the learning rate", "Smaller steps keep the numbers finite.", changes
 
 
-def _shorter(now: TrainingSettings) -> _Words | None:
-    steps = max(1, now.max_train_steps * 2 // 3)
+def _other_precision(now: TrainingSettings) -> _Words | None:
+    wanted = "fp16" if now.mixed_precision == "bf16" else "no"
     return (
-        "Train shorter",
-        "The set is being learnt by heart: two thirds of the steps are enough.",
-        {"max_train_steps": steps},
+        f"Retry with {'fp16' if wanted == 'fp16' else 'full precision'}",
+        "This GPU can compute it.",
+        {"mixed_precision": wanted},
     )
 
 
-_MAKERS: dict[str, Callable[[TrainingSettings], _Words | None]] = {
+def _plain_attention(now: TrainingSettings) -> _Words | None:
+    return "Retry with PyTorch's attention", "It needs no further package.", {"attention": "sdpa"}
+
+
+MAKERS: dict[str, Callable[[TrainingSettings], _Words | None]] = {
     "out_of_memory": _less_memory,
     "not_finite": _gentler,
-    "overfitting": _shorter,
+    "precision_unsupported": _other_precision,
+    "xformers": _plain_attention,
 }

@@ -3,7 +3,8 @@
 import pytest
 
 from kohya_bridge.plan import make_settings
-from kohya_bridge.retry import choices_of, request_of, suggest
+from kohya_bridge.retry import MAKERS, choices_of, request_of, suggest
+from kohya_bridge.workspace import PACK_ROOT
 from tests.rehearsed_runs import rehearsed_plan
 
 
@@ -16,9 +17,9 @@ def test_the_choices_of_a_plan_lead_to_the_same_numbers(family_name, preset):
     assert choices_of(plan).settings.keys() == {"network_dim", "flip_aug", "seed"}
 
 
-@pytest.mark.parametrize("code", ["out_of_memory", "not_finite", "overfitting"])
+@pytest.mark.parametrize("code", ["out_of_memory", "not_finite", "precision_unsupported", "xformers"])
 def test_a_suggestion_is_a_valid_plan_that_differs(code):
-    plan = rehearsed_plan()
+    plan = rehearsed_plan(attention="xformers")
     found = suggest(plan, code)
     settings = make_settings(request_of(plan, found.settings), "sd15", images=24)
     assert settings != plan.settings and found.title and found.why
@@ -45,3 +46,12 @@ def test_running_out_of_memory_again_is_answered_by_less_detail_until_nothing_is
 def test_nothing_is_suggested_for_a_cause_that_numbers_do_not_mend():
     assert suggest(rehearsed_plan(), "disk_full") is None
     assert suggest(rehearsed_plan(), "") is None
+
+
+def test_every_cause_with_a_suggestion_is_one_that_failures_are_told_with():
+    text = "".join(
+        (PACK_ROOT / "kohya_bridge" / "engines" / name).read_text("utf-8")
+        for name in ("failures.py", "child.py")
+    )
+    for code in MAKERS:
+        assert f'"{code}"' in text, code

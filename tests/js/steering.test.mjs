@@ -90,7 +90,13 @@ test("a node knows its run from its list, from what it told, or from the node th
   };
   for (const node of [opener, loader, trained]) assert.equal(runOf(node, store), id);
   assert.equal(runOf({ ...trained, wizdroidTold: ["run ffffffffffff"] }, store), null);
-  await nodeMenuItems(loader, store, calls, host)[0].callback();
+  const [menu] = nodeMenuItems(loader, store, calls, host);
+  const entries = menu.submenu.options;
+  assert.deepEqual(
+    entries.map((each) => each.content),
+    ["Show its run", ...VERBS.map((each) => each.label)],
+  );
+  await entries[0].callback();
   assert.deepEqual(acts, [["panel"], ["open", id]]);
   assert.deepEqual(nodeMenuItems({ type: "KSampler" }, store, calls, host), []);
 });

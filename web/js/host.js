@@ -31,7 +31,7 @@ const TOAST_MS = 6000;
  * }} Host
  */
 
-/** @returns {Host & {app: any, openPanel: () => void, setBadge: (text: string|null) => void}} */
+/** @returns {Host & {app: any, usesOurNodes: () => boolean, openPanel: () => void, setBadge: (text: string|null) => void}} */
 export function createHost() {
   const client = createClient((path, options) => api.fetchApi(path, options));
   const toast = (/** @type {{severity: string, summary: string, detail?: string}} */ message) =>
@@ -60,6 +60,8 @@ export function createHost() {
     copy: (text) => copy(text),
     setting: (id) => app.extensionManager.setting.get(id),
     refreshChoices: () => app.refreshComboInNodes(),
+    usesOurNodes: () =>
+      (app.graph?._nodes ?? []).some((/** @type {any} */ node) => node.type?.startsWith("Wizdroid")),
     tryCheckpoint: (checkpoint) => tryCheckpoint(app, checkpoint),
     trainAgain: (request) => trainAgain(app, request),
     addTrainNode: () => addTrainNode(app),

@@ -31,6 +31,11 @@ function overlay() {
   return made;
 }
 
+/** A new run or package is offered by the drop-downs of the open workflow without reloading the page. */
+function refreshChoices() {
+  if (host.usesOurNodes()) host.refreshChoices().catch(calls.report);
+}
+
 function showBadge() {
   const training = store.busy.size;
   host.setBadge(training && host.setting("Wizdroid.Training.Badge") !== false ? String(training) : null);
@@ -38,6 +43,7 @@ function showBadge() {
 
 /** @param {{run_id: string, event: import("./run_state.js").RunEvent}} detail */
 function tellOfEnd({ run_id: runId, event }) {
+  refreshChoices();
   if (host.setting("Wizdroid.Training.Toasts") === false) return;
   const name = store.runs.find((line) => line.run_id === runId)?.character ?? `run ${runId}`;
   if (event.outcome === "completed")
@@ -72,6 +78,7 @@ host.app.registerExtension({
     type.prototype.onExecuted = function (/** @type {any} */ output) {
       before?.apply(this, arguments);
       this.wizdroidTold = output?.text ?? [];
+      if (type.comfyClass === "WizdroidPackageLora") refreshChoices();
     };
   },
   setup() {

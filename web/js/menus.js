@@ -9,20 +9,6 @@ import { VERBS } from "./steering.js";
  * @typedef {import("./panel.js").Calls} Calls
  */
 
-const PALETTE = [
-  "stop",
-  "stop_now",
-  "pause",
-  "unpause",
-  "resume",
-  "checkpoint",
-  "sample",
-  "try",
-  "package",
-  "again",
-  "folder",
-  "delete",
-];
 const RUN_NODES = [
   "WizdroidKohyaTrain",
   "WizdroidTrainingRun",
@@ -79,7 +65,7 @@ export function commands(store, calls, host) {
       icon: "pi pi-chart-line",
       function: () => host.openPanel(),
     },
-    ...VERBS.filter((each) => PALETTE.includes(each.id)).map((each) => ({
+    ...VERBS.map((each) => ({
       id: `Wizdroid.Training.${each.id}`,
       label: `Wizdroid: ${each.label}`,
       icon: "pi pi-chart-line",
@@ -113,24 +99,18 @@ export function nodeMenuItems(node, store, calls, host) {
     if (runId) act(runId);
     else host.tell("This node has no run yet.");
   };
-  return [
-    {
-      content: "Wizdroid: Show its run",
-      callback: onItsRun((runId) => {
-        host.openPanel();
-        calls.open(runId);
-      }),
-    },
-    {
-      content: "Wizdroid: Try its best checkpoint",
-      callback: onItsRun((runId) => calls.act("try", runId, {})),
-    },
-    { content: "Wizdroid: Stop its run", callback: onItsRun((runId) => calls.act("stop", runId, {})) },
-    {
-      content: "Wizdroid: Copy its folder path",
-      callback: onItsRun((runId) => calls.act("folder", runId, {})),
-    },
+  const show = onItsRun((runId) => {
+    host.openPanel();
+    calls.open(runId);
+  });
+  const options = [
+    { content: "Show its run", callback: show },
+    ...VERBS.map((each) => ({
+      content: each.label,
+      callback: onItsRun((runId) => calls.act(each.id, runId, {})),
+    })),
   ];
+  return [{ content: "Wizdroid", has_submenu: true, submenu: { options } }];
 }
 
 /**
