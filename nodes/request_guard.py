@@ -44,9 +44,11 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     """
     if request.content_type != "application/json":
         raise InvalidInput("The request is not JSON.", "Send an object as application/json.")
-    text = await request.content.read(MOST_BODY_BYTES + 1)
-    if len(text) > MOST_BODY_BYTES:
-        raise InvalidInput("The request is too long.", f"At most {MOST_BODY_BYTES} bytes are read.")
+    text = b""
+    async for piece in request.content.iter_chunked(8192):
+        text += piece
+        if len(text) > MOST_BODY_BYTES:
+            raise InvalidInput("The request is too long.", f"At most {MOST_BODY_BYTES} bytes are read.")
     try:
         body = json.loads(text or b"{}")
     except ValueError as error:

@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -178,8 +177,3 @@ def failure(status: int, problem: str, fix: str) -> web.Response:
     return web.json_response(
         {"problem": problem, "fix": fix}, status=status, headers={"Cache-Control": "no-store"}
     )
-
-
-def pack_js_dir() -> Path:
-    """Where the panel's modules lie; ComfyUI serves them because `WEB_DIRECTORY` names their parent."""
-    return Path(__file__).resolve().parent.parent / "web" / "js"

@@ -322,3 +322,15 @@ def test_a_thousand_runs_are_listed_in_under_100_ms(tmp_path):
         started = time.perf_counter()
         get(restarted, "runs")
         assert time.perf_counter() - started < 2.0
+
+
+def test_a_body_that_comes_in_pieces_is_read_whole(told):
+    connection = http.client.HTTPConnection("127.0.0.1", told.port, timeout=20)
+    connection.putrequest("POST", f"{BASE}/runs/{told.training}/stop")
+    for name, value in {"Content-Type": "application/json", "Content-Length": "18"}.items():
+        connection.putheader(name, value)
+    connection.endheaders(b'{"at_once"')
+    time.sleep(0.2)
+    connection.send(b": true} ")
+    assert connection.getresponse().status == 200
+    assert told.desk.asked[-1] == ("stop", told.training, True)

@@ -25,6 +25,12 @@ export function createProgress(document) {
     fill,
   );
   const figures = el(document, "dl", { class: "wz-figures" });
+  const held = el(
+    document,
+    "p",
+    { class: "wz-muted" },
+    "A workflow waits for this run; it goes on by itself when the run is done.",
+  );
   const element = el(
     document,
     "div",
@@ -39,6 +45,7 @@ export function createProgress(document) {
     ),
     bar,
     figures,
+    held,
   );
   /** @type {Map<string, HTMLElement>} */
   const cells = new Map();
@@ -73,6 +80,7 @@ export function createProgress(document) {
         fill.style.inlineSize = `${(100 * (state.phase_done ?? 0)) / state.phase_total}%`;
       bar.setAttribute("aria-valuenow", String(done));
       bar.setAttribute("aria-valuetext", status(state));
+      show(held, run.held && !ended);
       put("Time left", ended ? "" : duration(state.eta_s));
       put("Speed", ended ? "" : speed(state.seconds_per_step));
       put("Epoch", state.epoch ? count(state.epoch) : "");
