@@ -312,7 +312,7 @@ def test_a_thousand_runs_are_listed_in_under_100_ms(tmp_path):
     with Stage(workspace.root) as stage:
         assert len(get(stage, "runs")[1]["runs"]) == 1001
         took = []
-        for _ in range(5):
+        for _ in range(10):
             started = time.perf_counter()
             _, _, content = ask(stage, "GET", f"{BASE}/runs")
             took.append(time.perf_counter() - started)
