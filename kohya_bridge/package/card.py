@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .facts import PackageFacts
-from .metadata import usage_hint
+from .metadata import names_files_of_this_machine, usage_hint
+
+PATHS_TAKEN_OUT = (
+    "The training named files of the machine that it ran on; they were taken out, so the plan is incomplete."
+)
 
 
 def model_card(facts: PackageFacts, *, file_name: str, sha256: str, tensor_sha256: str) -> str:
@@ -161,6 +165,8 @@ def _limits(facts: PackageFacts) -> str:
 
 
 def _reproduce(facts: PackageFacts, file_name: str) -> str:
+    if names_files_of_this_machine(facts.plan):
+        return f"{PATHS_TAKEN_OUT}\n\n```yaml\n{facts.plan.to_yaml()}```"
     return (
         "The file carries its complete training plan. With the dataset and the base model named above on this machine:\n\n"
         f"    python -m kohya_bridge reproduce {file_name}\n\n"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 
 from ..errors import InvalidInput
+from ..plan import TrainingPlan
 from .facts import PackageFacts
 from .header import header_bytes
-from .scrub import machine_names, scrub_metadata
+from .scrub import machine_names, scrub_json, scrub_metadata
 
 MODELSPEC_VERSION = "1.0.1"
 PLAN_KEY, RUN_KEY, STEP_KEY, CHECKPOINT_KEY = (
@@ -20,6 +21,8 @@ PLAN_KEY, RUN_KEY, STEP_KEY, CHECKPOINT_KEY = (
     "wizdroid.step",
     "wizdroid.checkpoint_sha256",
 )
+SCRUBBED_KEY = "wizdroid.plan_scrubbed"
+"""There, and "true", when paths had to be taken out of the plan: it then no longer gives its run id."""
 EXPENDABLE = ("modelspec.thumbnail", "ss_tag_frequency", "ss_datasets", "ss_bucket_info")
 """What is left out, in this order, when the header would be larger than ComfyUI reads."""
 KEPT_PREFIXES = ("ss_", "sshs_", "modelspec.")
@@ -32,12 +35,13 @@ def packaged_metadata(
     inherited = {key: value for key, value in facts.header.metadata.items() if key.startswith(KEPT_PREFIXES)}
     table = scrub_metadata(inherited, names=machine_names())
     table.update(_modelspec(facts, tensor_sha256))
+    plan = scrub_json(facts.plan.model_dump(mode="json"))
+    if names_files_of_this_machine(facts.plan):
+        table[SCRUBBED_KEY] = "true"
     table.update(
         {
             "sshs_model_hash": tensor_sha256,
-            PLAN_KEY: json.dumps(
-                facts.plan.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")
-            ),
+            PLAN_KEY: json.dumps(plan, ensure_ascii=False, separators=(",", ":")),
             RUN_KEY: facts.run_id,
             STEP_KEY: str(facts.step),
             CHECKPOINT_KEY: facts.checkpoint_sha256,
@@ -46,6 +50,12 @@ def packaged_metadata(
     if thumbnail:
         table["modelspec.thumbnail"] = thumbnail
     return _fitting(facts, table)
+
+
+def names_files_of_this_machine(plan: TrainingPlan) -> bool:
+    """Whether a plan holds paths, as options for sd-scripts may; without them it gives another run."""
+    whole = plan.model_dump(mode="json")
+    return bool(scrub_json(whole) != whole)
 
 
 def usage_hint(facts: PackageFacts) -> str:

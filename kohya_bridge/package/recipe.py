@@ -19,8 +19,9 @@ from ..model_files import find_model, model_sha256
 from ..plan import TrainingPlan, TrainingRequest
 from ..safetensors_header import SafetensorsHeader, read_header
 from ..workspace import Workspace
+from .card import PATHS_TAKEN_OUT
 from .header import tensor_sha256
-from .metadata import CHECKPOINT_KEY, PLAN_KEY, RUN_KEY, STEP_KEY
+from .metadata import CHECKPOINT_KEY, PLAN_KEY, RUN_KEY, SCRUBBED_KEY, STEP_KEY
 
 MOST_CARD_BYTES = 1 << 20
 _PLAN_BLOCK = re.compile(r"```yaml\n(version: 1\n.*?)```", re.DOTALL)
@@ -136,6 +137,8 @@ def _from_lora(file: Path, header: SafetensorsHeader) -> Recipe:
     step = metadata.get(STEP_KEY, "")
     if not step.isdigit():
         raise _tampered(file, "it does not say which step it is")
+    if metadata.get(SCRUBBED_KEY) == "true":
+        raise _incomplete(file)
     return _checked(
         Recipe(
             file, plan, metadata.get(RUN_KEY, ""), int(step), tensors, metadata.get(CHECKPOINT_KEY) or None
@@ -159,6 +162,8 @@ def _from_card(file: Path) -> Recipe:
             f"{file.name} carries no training plan.",
             "Give a card that Package LoRA wrote, or the LoRA itself.",
         )
+    if PATHS_TAKEN_OUT in text:
+        raise _incomplete(file)
     plan = _plan(block.group(1), file)
     return _checked(Recipe(file, plan, run.group(1), int(step.group(1)), tensors and tensors.group(1), None))
 
@@ -179,6 +184,13 @@ def _checked(recipe: Recipe) -> Recipe:
             f"its plan gives run {recipe.plan.run_id}, but it says that it comes from run {recipe.run_id}",
         )
     return recipe
+
+
+def _incomplete(file: Path) -> Refused:
+    return Refused(
+        f"The training of {file.name} named files of the machine that it ran on, and those names were taken out.",
+        "It can be made again where its run folder is: `train` with the same config.",
+    )
 
 
 def _tampered(file: Path, reason: str) -> Refused:

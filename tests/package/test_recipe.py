@@ -77,6 +77,18 @@ def test_a_card_whose_plan_was_edited_is_noticed(made, tmp_path):
         read_recipe(card)
 
 
+def test_a_plan_that_named_files_of_its_machine_gives_them_away_to_nobody_and_says_that_it_is_incomplete(
+    finished,
+):
+    plan = finished.run.plan().model_copy(update={"kohya": {"reg_data_dir": "/home/somebody/reg"}})
+    finished.run.plan_file.write_text(plan.to_yaml())
+    made = package_lora(finished.run, lora_dir=finished.lora_dir)
+    for file in (made.file, made.card_file):
+        assert b"somebody" not in file.read_bytes()
+        with pytest.raises(Refused, match="named files of the machine"):
+            read_recipe(file)
+
+
 def test_files_without_a_recipe_are_named_as_such(made, tmp_path):
     plain = tmp_path / "plain.safetensors"
     save_file({"a": np.zeros(1)}, plain)
