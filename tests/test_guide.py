@@ -81,10 +81,10 @@ def test_every_verb_and_make_target_that_a_guide_names_exists(file):
 def test_every_node_that_a_guide_names_has_that_name_on_the_canvas():
     sources = "".join(file.read_text("utf-8") for file in (PACK_ROOT / "nodes").glob("*_node.py"))
     shown = set(re.findall(r'display_name="([A-Z][^"]+)"', sources))
-    if not shown:
-        pytest.skip("this checkout has no nodes")
     named = {
-        name for file in GUIDES for name in re.findall(r"\*([A-Z]\w+(?: \w+)+)\*", file.read_text("utf-8"))
+        name
+        for file in GUIDES
+        for name in re.findall(r"(?<!\*)\*([A-Z]\w+(?: \w+)+)\*(?!\*)", file.read_text("utf-8"))
     }
     assert named - {"Load LoRA"} <= shown
     assert len(named) >= 8
