@@ -10,33 +10,13 @@ from safetensors.numpy import load_file
 
 from kohya_bridge.engines.native.models import build_unet, load_base, shape_of_unet
 from kohya_bridge.errors import InvalidInput
-from kohya_bridge.unet_shape import UNetShape
 from scripts.base_layouts import SD15_UNET, SDXL_UNET
-from scripts.make_demo_base import DEMO_UNET, TINY_SD15_UNET, TINY_SDXL_UNET, tiny_sd15
+from scripts.make_demo_base import DEMO_UNET, TINY_SDXL_UNET, tiny_sd15
 from tests.bases import inputs_for, load_tiny, save_fp32, write_diffusers_configs
+from tests.native.reduced_layouts import REDUCED
 from tests.native_world import tokenizer_dir
 
 FAMILIES = ["sd15", "sdxl"]
-REDUCED = {
-    "one level, no middle": UNetShape(**{**vars(DEMO_UNET), "channels": (32,), "context_dim": 64}),
-    "middle of one residual block": UNetShape(**{**vars(TINY_SD15_UNET), "middle_depth": 0}),
-    "middle deeper than its level": UNetShape(
-        **{
-            **vars(TINY_SD15_UNET),
-            "down_depths": ((1,), (1,)),
-            "up_depths": ((1, 1), (1, 1)),
-            "middle_depth": 3,
-        }
-    ),
-    "attention in some blocks of a level": UNetShape(
-        **{
-            **vars(TINY_SD15_UNET),
-            "res_blocks": (2, 3),
-            "down_depths": ((1, 0), (0, 2, 1)),
-            "up_depths": ((0, 1, 0, 2), (1, 0, 0)),
-        }
-    ),
-}
 
 
 @pytest.fixture(params=FAMILIES)

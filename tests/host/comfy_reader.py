@@ -1,0 +1,155 @@
+"""ComfyUI's own code as the judge of our files, run as a process of its own: its packages must not mix with ours.
+
+usage: comfy_reader.py COMFYUI_DIR TORCHVISION_DIR WORK_DIR TASK
+
+In: `WORK_DIR/inputs.safetensors` and the files that the task names. Out: `WORK_DIR/outputs.safetensors`, and on the last line of
+stdout one JSON object with what ComfyUI said. Tasks: unet, checkpoint, sdxl_names.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+
+class Kept(logging.Handler):
+    """Keeps ComfyUI's complaints about a LoRA."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        text = record.getMessage()
+        if "lora" in text.lower() or "NOT LOADED" in text:
+            self.lines.append(text)
+
+
+def arrange(comfy_dir, torchvision_dir):
+    sys.argv = ["comfy_reader", "--cpu"]
+    if torchvision_dir:
+        sys.path.append(torchvision_dir)
+    import torch
+
+    if torchvision_dir and torch.version.cuda is None:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        arrange.library = library  # the operators live as long as this object
+    sys.path[0] = comfy_dir
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    torch.set_flush_denormal(True)
+    return torch
+
+
+def unet(torch, work_dir, inputs):
+    """The U-Net as ComfyUI detects and builds it from a checkpoint of any layout, heads as for SD 1.x."""
+    import comfy.model_detection
+    import comfy.ops
+    import comfy.utils
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    prefix = "model.diffusion_model."
+    state = comfy.utils.load_torch_file(str(work_dir / "base.safetensors"))
+    config = comfy.model_detection.detect_unet_config(state, prefix)
+    heads = {"num_heads": 8, "num_head_channels": -1}
+    model = UNetModel(
+        **{**config, **heads, "dtype": torch.float32}, device="cpu", operations=comfy.ops.disable_weight_init
+    )
+    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    model.load_state_dict(own, strict=True)
+    model.eval()
+    predicted = model(inputs["latents"], inputs["steps"], context=inputs["hidden"])
+    return {"predicted": predicted}, {"transformer_depth_output": config["transformer_depth_output"]}
+
+
+def checkpoint(torch, work_dir, inputs):
+    """A whole checkpoint with a LoRA on it: what it encodes and predicts, before and after."""
+    import comfy.sd
+    import comfy.utils
+
+    kept = Kept()
+    logging.getLogger().addHandler(kept)
+    file = str(work_dir / "base.safetensors")
+    model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(file, output_vae=True, output_clip=True)
+    pixels = (inputs["pixels"].movedim(1, -1) + 1) / 2
+    outputs = {"latents": model.model.process_latent_in(vae.encode(pixels))}
+    decoded = vae.decode(model.model.process_latent_out(inputs["latents"]))
+    outputs["decoded"] = decoded.movedim(-1, 1) * 2 - 1
+    outputs |= {f"base_{name}": each for name, each in predicted(torch, model, clip, inputs).items()}
+    lora = comfy.utils.load_torch_file(str(work_dir / "lora.safetensors"))
+    with_lora = comfy.sd.load_lora_for_models(model, clip, lora, 1.0, 1.0)
+    outputs |= {f"lora_{name}": each for name, each in predicted(torch, *with_lora, inputs).items()}
+    patched = len(with_lora[0].patches) + len(with_lora[1].patcher.patches)
+    return outputs, {
+        "model": type(model.model.model_config).__name__,
+        "patched": patched,
+        "complaints": kept.lines,
+    }
+
+
+def predicted(torch, model, clip, inputs):
+    tokens = clip.tokenize((Path(inputs["work_dir"]) / "caption.txt").read_text("utf-8"))
+    hidden = clip.encode_from_tokens(tokens)
+    model.patch_model(device_to=torch.device("cpu"))
+    unet = model.model.diffusion_model.float()
+    answer = unet(inputs["latents"], inputs["steps"], context=inputs["hidden"].float()).clone()
+    model.unpatch_model(device_to=torch.device("cpu"))
+    return {"hidden": hidden.float().clone(), "predicted": answer.float()}
+
+
+def sdxl_names(torch, work_dir, inputs):
+    """Which names of an SDXL LoRA ComfyUI's key map knows, for a model with these parameter names."""
+    from types import SimpleNamespace
+
+    import comfy.lora
+    import comfy.model_detection
+
+    def named(names):
+        return SimpleNamespace(state_dict=lambda: dict.fromkeys(names))
+
+    shapes = json.loads((work_dir / "shapes.json").read_text())
+    prefix = "model.diffusion_model."
+    unet_state = {
+        name: torch.empty(shape, device="meta") for name, shape in shapes.items() if name.startswith(prefix)
+    }
+    model = named(name.replace("model.", "", 1) for name in unet_state)
+    model.model_config = SimpleNamespace(
+        unet_config=comfy.model_detection.detect_unet_config(unet_state, prefix)
+    )
+    layers = ["mlp.fc1", "mlp.fc2", *(f"self_attn.{each}_proj" for each in ("q", "k", "v", "out"))]
+    clip = named(
+        f"clip_{size}.transformer.text_model.encoder.layers.{number}.{layer}.weight"
+        for size, count in (("l", 12), ("g", 32))
+        for number in range(count)
+        for layer in layers
+    )
+    known = comfy.lora.model_lora_keys_clip(clip, comfy.lora.model_lora_keys_unet(model, {}))
+    names = json.loads((work_dir / "names.json").read_text())
+    return {}, {
+        "unknown": [name for name in names if name not in known],
+        "targets": len({known.get(n) for n in names}),
+    }
+
+
+def main():
+    comfy_dir, torchvision_dir, work_dir, task = sys.argv[1:5]
+    torch = arrange(comfy_dir, torchvision_dir)
+    from safetensors.torch import load_file, save_file
+
+    work_dir = Path(work_dir)
+    inputs = load_file(work_dir / "inputs.safetensors")
+    inputs["work_dir"] = work_dir
+    with torch.inference_mode():
+        outputs, said = {"unet": unet, "checkpoint": checkpoint, "sdxl_names": sdxl_names}[task](
+            torch, work_dir, inputs
+        )
+        outputs = {name: tensor.clone().contiguous() for name, tensor in outputs.items()}
+    save_file(outputs, work_dir / "outputs.safetensors")
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()
