@@ -166,7 +166,7 @@ def difference(old: Version, new: Version) -> Difference:
     """What happened between two versions. A picture that only moved to another name counts as renamed."""
     gone = {name: item for name, item in old.items.items() if name not in new.items}
     came = {name: item for name, item in new.items.items() if name not in old.items}
-    renamed = []
+    renamed: list[tuple[str, str]] = []
     for name, item in gone.items():
         twin = next((other for other, its in came.items() if its.picture == item.picture and other not in {n for _, n in renamed}), None)  # fmt: skip
         if twin:

@@ -155,7 +155,7 @@ def _may_be_transparent(picture: Image.Image) -> bool:
 def _fingerprints(picture: Image.Image, flat: Image.Image) -> dict[str, Any]:
     """Hash of what is shown (RGB, and alpha where there is some), and the two difference hashes."""
     alpha = picture.convert("RGBA").getchannel("A") if _may_be_transparent(picture) else None
-    transparent = alpha is not None and alpha.getextrema()[0] < 255
+    transparent = alpha is not None and any(alpha.histogram()[:255])
     digest = hashlib.sha256(f"{flat.size}".encode())
     digest.update(flat.tobytes())
     if alpha is not None and transparent:

@@ -92,12 +92,13 @@ def trained_pixels(item: DatasetItem, view: TrainerView, *, engine: Engine = "na
             picture = opened.convert("RGB")
         else:
             picture = flattened(upright(opened), background=(255, 255, 255))
-    place = view.placement
-    if picture.size != place.resized:
-        shrinks = picture.width >= place.resized[0] and picture.height >= place.resized[1]
-        picture = picture.resize(place.resized, Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS)
-    left, top = place.crop_left, place.crop_top
-    return picture.crop((left, top, left + place.bucket[0], top + place.bucket[1]))
+    where = view.placement
+    if picture.size != where.resized:
+        shrinks = picture.width >= where.resized[0] and picture.height >= where.resized[1]
+        picture = picture.resize(where.resized, Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS)
+    left, top = where.crop_left, where.crop_top
+    cut: Image.Image = picture.crop((left, top, left + where.bucket[0], top + where.bucket[1]))
+    return cut
 
 
 def view_rows(views: tuple[TrainerView, ...]) -> list[list[str]]:

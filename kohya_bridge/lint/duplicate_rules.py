@@ -72,4 +72,5 @@ def _bits(hashes: list[str]) -> np.ndarray:
 
 def _differing(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Hamming distances (N, N), as two matrix products."""
-    return one @ (1 - other).T + (1 - one) @ other.T
+    distances: np.ndarray = one @ (1 - other).T + (1 - one) @ other.T
+    return distances

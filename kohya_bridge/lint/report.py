@@ -35,7 +35,7 @@ class LintReport:
 
     def counts(self) -> dict[str, int]:
         """Number of findings by severity."""
-        found = Counter(each.severity for each in self.findings)
+        found: Counter[str] = Counter(each.severity for each in self.findings)
         return {severity: found[severity] for severity in _ORDER}
 
     def by_rule(self) -> dict[str, list[Finding]]:

@@ -52,7 +52,7 @@ def _header(draw: ImageDraw.ImageDraw, report: LintReport, width: int) -> None:
     counts = report.counts()
     verdict = "training has to wait" if report.blocks else "ready to train"
     draw.text((GAP, 39), fitted(draw, f"{report.images} pictures, {verdict}", width // 2, 14), SOFT, font=font(14))  # fmt: skip
-    x = width - GAP
+    x = float(width - GAP)
     for severity in ("info", "warning", "error"):
         label = f"{counts[severity]} {severity}{'s' if severity != 'info' and counts[severity] != 1 else ''}"
         wide = draw.textlength(label, font=font(14)) + 20
@@ -77,11 +77,11 @@ def _cell(
         draw.line((left + 40, top + 40, left + cell - 40, top + cell - 40), colour, 4)
         draw.line((left + cell - 40, top + 40, left + 40, top + cell - 40), colour, 4)
         draw.text((left + cell // 2, top + cell - 20), "not readable", SOFT, font=font(13), anchor="mm")
-    x, y = left + 5, top + 5
+    x, y = left + 5.0, top + 5.0
     for each in _distinct(findings):
         wide = draw.textlength(each.rule, font=font(13)) + 12
         if x + wide > left + cell:
-            x, y = left + 5, y + 25
+            x, y = left + 5.0, y + 25
         draw.rounded_rectangle((x, y, x + wide, y + 21), 5, fill=COLOURS[each.severity], outline=(255, 255, 255), width=1)  # fmt: skip
         draw.text((x + wide / 2, y + 10), each.rule, (255, 255, 255), font=font(13), anchor="mm")
         x += wide + 4
