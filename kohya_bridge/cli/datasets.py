@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from ..auto_caption import Captioner, LocalModelCaptioner, OllamaCaptioner, caption_missing
 from ..clip_tokens import clip_tokens
 from ..dataset import Dataset, DatasetMetadata, find_dataset, list_datasets
 from ..dataset_lock import Version, difference, read_lock, snapshot, take_version
@@ -18,6 +19,7 @@ from ..dataset_transfer import EXPORT_FORMATS, export_dataset, import_folder
 from ..errors import InvalidInput, NotFound
 from ..lint import LintReport, contact_sheet, examine, lint_dataset
 from ..lint.page import report_page
+from ..ollama import Ollama
 from ..repair import plan_repairs, repair_dataset, undo_repairs
 from ..settings import TrainingSettings
 from ..trainer_sheet import trainer_sheet
@@ -47,6 +49,14 @@ def add(verbs: Verbs) -> None:
     lint.add_argument("--dry-run", action="store_true", help="with --fix: only list the repairs")
     lint.add_argument("--background", default="#ffffff", metavar="#RRGGBB", help="with --fix: the colour under transparent parts")  # fmt: skip
     lint.add_argument("--undo", action="store_true", help="put back what the newest repair changed")
+    auto = verbs.add("autocaption", describe_pictures, "Let a model on this machine caption pictures that have no caption.")  # fmt: skip
+    auto.add_argument("dataset", help="name of the dataset")
+    which = auto.add_mutually_exclusive_group(required=True)
+    which.add_argument("--ollama", metavar="MODEL", help="a vision model that Ollama has, such as llava")
+    which.add_argument("--model", metavar="FOLDER", help="a folder with BLIP, or with a WD14 tagger")
+    auto.add_argument(
+        "--host", default="", help="Ollama's address (default: $OLLAMA_HOST, else this machine)"
+    )
     brought = verbs.add("import", import_a_folder, "Copy a folder of pictures with captions into a dataset.")
     brought.add_argument("dataset", help="name of the dataset")
     brought.add_argument("folder", help="kohya, Hugging Face, sd-scripts in_json, or pictures with .txt or .caption files")  # fmt: skip
@@ -109,6 +119,24 @@ def lint_a_dataset(context: Context, arguments: argparse.Namespace) -> int:
         )
         sheet.save(Path(arguments.sheet).expanduser().resolve(), format="PNG")
     return exit_codes.NOT_WELL if report.blocks else exit_codes.DONE
+
+
+def describe_pictures(context: Context, arguments: argparse.Namespace) -> int:
+    dataset = find_dataset(context.workspace, arguments.dataset)
+    captioner: Captioner
+    if arguments.ollama:
+        captioner = OllamaCaptioner(Ollama(arguments.ollama, arguments.host))
+    else:
+        captioner = LocalModelCaptioner(Path(arguments.model).expanduser().resolve())
+    done = caption_missing(dataset, captioner)
+    rows = {item.name: item.caption for item in done.dataset.items if item.name in done.written}
+    context.out.emit({"captioned": rows, "notes": done.notes, "by": captioner.name})
+    for name, caption in rows.items():
+        context.out.say(f"{name}: {caption}")
+    context.out.say(f"{len(rows)} pictures captioned by {captioner.name}; read them before you train.")
+    for note in done.notes:
+        context.out.say(f"  {note}")
+    return exit_codes.NOT_WELL if done.notes else exit_codes.DONE
 
 
 def import_a_folder(context: Context, arguments: argparse.Namespace) -> int:

@@ -14,6 +14,8 @@ from ..clip_tokens import ClipTokens, clip_tokens
 from ..coverage import VARIED, coverage, missing_choices
 from ..dataset import find_dataset
 from ..errors import InvalidInput, NotFound
+from ..ollama import Ollama
+from ..polishing import polish
 from ..triggers import add_trigger, describe_trigger, remove_trigger, rename_trigger
 from . import exit_codes
 from .context import Context
@@ -60,6 +62,10 @@ def _add_builder(parser: argparse.ArgumentParser) -> None:
         "--character", default="", help="name of the prompt log (default: from trigger and choices)"
     )
     parser.add_argument("--dataset", default="", help="dataset that the pictures are meant for")
+    parser.add_argument("--polish", metavar="MODEL", default="", help="let this Ollama model smooth the prompt; the caption stays as it is")  # fmt: skip
+    parser.add_argument(
+        "--host", default="", help="Ollama's address (default: $OLLAMA_HOST, else this machine)"
+    )
     parser.add_argument("--no-export", action="store_true", help="only show them, write nothing")
 
 
@@ -135,6 +141,9 @@ def _built(
 
 
 def _log_and_show(context: Context, arguments: argparse.Namespace, character: Character) -> None:
+    if arguments.polish:
+        character, note = polish(character, Ollama(arguments.polish, arguments.host))
+        context.out.say(note)
     is_new = not arguments.no_export and append_prompt(context.workspace, character)
     context.out.emit({**character.__dict__, "attributes": dict(character.attributes), "exported": is_new})
     context.out.say(character.prompt)
