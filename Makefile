@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 RUN_OF = $(or $(RUN),$$(scripts/newest_run.sh $(or $(CHARACTER),$(error Name a CHARACTER or a RUN))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve train-lora validate package nightly test test-full bench kohya screenshots lint clean
+.PHONY: help demo serve train-lora validate package regression nightly test test-full bench kohya screenshots lint clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -32,6 +32,10 @@ validate:  ## Check and render a character's newest run: CHARACTER=herbalist, or
 package:  ## Package a character's newest run: CHARACTER=herbalist, or RUN=id
 	@scripts/install.sh pack
 	@$(PY) -m kohya_bridge package $(RUN_OF) $(PACKAGE)
+
+regression:  ## Render the reference workflow with and without a LoRA and compare with the last time: LORA=name
+	@scripts/install.sh pack host
+	@$(PY) -m scripts.regression --lora $(or $(LORA),$(error Name it: make regression LORA=alice/name.safetensors))
 
 nightly:  ## Lint every dataset, check configs, options and example workflows
 	@scripts/install.sh pack
