@@ -7,6 +7,7 @@ completed only when that list is empty.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +63,9 @@ def read_lora_facts(file: Path) -> LoraFacts:
     return LoraFacts(
         file=header.file,
         modules=modules,
-        rank=ranks.pop() if len(ranks) == 1 else _number(header.metadata, "ss_network_dim", int),
-        alpha=_number(header.metadata, "ss_network_alpha", float),
-        step=_number(header.metadata, "ss_steps", int),
+        rank=ranks.pop() if len(ranks) == 1 else _whole(header.metadata, "ss_network_dim"),
+        alpha=_number(header.metadata, "ss_network_alpha"),
+        step=_whole(header.metadata, "ss_steps"),
         family=_family_of(header, modules),
         number_format=max(set(formats), key=formats.count),
         trains_text_encoder=any(module.startswith("lora_te") for module in modules),
@@ -85,11 +86,16 @@ def check_lora(file: Path, *, step: int | None = None) -> tuple[str, ...]:
     return tuple(wrong)
 
 
-def _number(metadata: object, key: str, kind: type[int] | type[float]) -> int | float | None:
+def _number(metadata: Mapping[str, str], key: str) -> float | None:
     try:
-        return kind(metadata[key])  # type: ignore[index]
+        return float(metadata[key])
     except (KeyError, ValueError):
         return None
+
+
+def _whole(metadata: Mapping[str, str], key: str) -> int | None:
+    number = _number(metadata, key)
+    return int(number) if number is not None and number.is_integer() else None
 
 
 def _family_of(header: SafetensorsHeader, modules: tuple[str, ...]) -> str | None:

@@ -166,16 +166,23 @@ def _tensor_info(entry: object, data_begin: int) -> TensorInfo | None:
     """The entry as a `TensorInfo`; None when it contradicts itself."""
     if not isinstance(entry, dict):
         return None
-    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    dtype, shape, offsets = (
+        entry.get("dtype"),
+        _counts(entry.get("shape")),
+        _counts(entry.get("data_offsets")),
+    )
     if not isinstance(dtype, str) or dtype not in BYTES_PER_NUMBER:
         return None
-    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > 8:
+    if shape is None or offsets is None or len(offsets) != 2 or len(shape) > 8:
         return None
     begin, end = offsets
     if end - begin != math.prod(shape) * BYTES_PER_NUMBER[dtype]:
         return None
-    return TensorInfo(dtype, tuple(shape), data_begin + begin, data_begin + end)
+    return TensorInfo(dtype, shape, data_begin + begin, data_begin + end)
 
 
-def _counts(value: object) -> bool:
-    return isinstance(value, list) and all(type(each) is int and 0 <= each < 2**63 for each in value)
+def _counts(value: object) -> tuple[int, ...] | None:
+    """A list of whole numbers that are not negative; None for anything else."""
+    if not isinstance(value, list) or not all(type(each) is int and 0 <= each < 2**63 for each in value):
+        return None
+    return tuple(value)

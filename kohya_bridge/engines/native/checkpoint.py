@@ -40,7 +40,7 @@ class Checkpoint:
 
     def tensor(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         """One tensor on the target device; whole numbers keep their format."""
-        tensor = self._opened.get_tensor(name)
+        tensor: torch.Tensor = self._opened.get_tensor(name)
         return tensor.to(self.device, dtype) if tensor.is_floating_point() else tensor.to(self.device)
 
     def unet_state(self, shape: UNetShape, dtype: torch.dtype) -> State:

@@ -39,6 +39,8 @@ class Adapter(torch.nn.Module):
     `down` and `up` are handed in by the network before each forward, already scaled and in the compute format.
     """
 
+    base: Any  # Linear or Conv2d; torch types what a module holds as "Tensor or Module"
+
     def __init__(self, base: torch.nn.Module, *, dropout: float):
         super().__init__()
         self.base = base
@@ -115,7 +117,7 @@ class LoraPart:
         self._sizes = [math.prod(shape) for _, _, shape in self._slots]
         self._segments = self._scale_segments()
         buffer = torch.zeros(sum(self._sizes), device=device)
-        pieces = buffer.split(self._sizes)
+        pieces = torch.split(buffer, self._sizes)
         shaped = [piece.view(shape) for piece, (_, _, shape) in zip(pieces, self._slots, strict=True)]
         self.parameters = [torch.nn.Parameter(each) for each in ([buffer] if flat else shaped)]
         self._hook = root.register_forward_pre_hook(lambda *_: self.publish())
@@ -134,7 +136,7 @@ class LoraPart:
     def matrices(self) -> Iterator[tuple[LoraModule, str, torch.Tensor]]:
         """`(module, "down" or "up", fp32 master)`; the tensors share memory with the parameters."""
         data = [parameter.detach() for parameter in self.parameters]
-        pieces = data if len(data) > 1 else data[0].view(-1).split(self._sizes)
+        pieces = data if len(data) > 1 else torch.split(data[0].view(-1), self._sizes)
         for (module, kind, shape), piece in zip(self._slots, pieces, strict=True):
             yield module, kind, piece.view(shape)
 
@@ -146,11 +148,11 @@ class LoraPart:
         parts = [
             (piece if scale == 1.0 else piece * scale).to(self._dtype)
             for piece, (_, scale) in zip(
-                flat.split([size for size, _ in self._segments]), self._segments, strict=True
+                torch.split(flat, [size for size, _ in self._segments]), self._segments, strict=True
             )
         ]
         ready = parts[0] if len(parts) == 1 else torch.cat(parts)
-        for (module, kind, shape), piece in zip(self._slots, ready.split(self._sizes), strict=True):
+        for (module, kind, shape), piece in zip(self._slots, torch.split(ready, self._sizes), strict=True):
             setattr(module.adapter, kind, piece.view(shape))
 
 

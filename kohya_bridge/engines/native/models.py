@@ -69,14 +69,16 @@ class Autoencoder:
         parameter = next(self.model.parameters())
         encoded = self.model.encode(pixels_BCHW.to(parameter.device, parameter.dtype))
         raw = encoded.latents if isinstance(self.model, AutoencoderTiny) else encoded.latent_dist.mode()
-        return (raw.float() + self.shift) * self.scale
+        latents_BCHW: torch.Tensor = (raw.float() + self.shift) * self.scale
+        return latents_BCHW
 
     @torch.no_grad()
     def decode(self, latents_BCHW: torch.Tensor) -> torch.Tensor:
         """The U-Net's latents back to pixels (B, 3, H, W) in [-1, 1], in fp32."""
         parameter = next(self.model.parameters())
         raw = latents_BCHW.to(parameter.device, torch.float32) / self.scale - self.shift
-        return self.model.decode(raw.to(parameter.dtype)).sample.float().clamp(-1, 1)
+        pixels_BCHW: torch.Tensor = self.model.decode(raw.to(parameter.dtype)).sample
+        return pixels_BCHW.float().clamp(-1, 1)
 
 
 def encode_pictures(vae: Autoencoder, pixels_BCHW: torch.Tensor) -> torch.Tensor:
@@ -287,7 +289,8 @@ def _load_vae(checkpoint: Checkpoint, family: str, dtype: torch.dtype) -> Autoen
 
 def vae_config(state: State, scale: float) -> dict[str, Any]:
     """The configuration of diffusers' `AutoencoderKL` for weights under diffusers names. Raises InvalidInput."""
-    widths, blocks = [], 0
+    widths: list[int] = []
+    blocks = 0
     while f"encoder.down_blocks.{len(widths)}.resnets.0.conv2.weight" in state:
         widths.append(state[f"encoder.down_blocks.{len(widths)}.resnets.0.conv2.weight"].shape[0])
     while f"encoder.down_blocks.0.resnets.{blocks}.conv2.weight" in state:
@@ -313,7 +316,7 @@ def shape_of_unet(unet: UNet2DConditionModel) -> UNetShape:
     """The shape of a U-Net that is already built; the way back from `unet_config`, for diffusers folders too."""
     config = unet.config
 
-    def depths(blocks: torch.nn.ModuleList) -> tuple[tuple[int, ...], ...]:
+    def depths(blocks: Any) -> tuple[tuple[int, ...], ...]:
         return tuple(
             tuple(
                 len(getattr(attention, "transformer_blocks", ()))

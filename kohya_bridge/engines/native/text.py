@@ -37,7 +37,7 @@ class Encoded:
 class TextStack:
     """Tokenizer and text encoders of one base model. `encoders` are CLIP-L, then (SDXL) OpenCLIP bigG."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, encoders: Sequence[torch.nn.Module]):
+    def __init__(self, tokenizer: CLIPTokenizer, encoders: Sequence[Any]):
         self.tokenizer = tokenizer
         self.encoders = list(encoders)
 
@@ -181,7 +181,7 @@ def load_text_stack_from_folder(
     return TextStack(tokenizer, encoders)
 
 
-def _build(kind: type, state: State, activation: str, what: str) -> torch.nn.Module:
+def _build(kind: type, state: State, activation: str, what: str) -> Any:
     with torch.device("meta"):
         model = kind(clip_config(state, activation))
     if not any(name.startswith("text_model.") for name in model.state_dict()):
