@@ -32,7 +32,7 @@ def lora_problems(file: Path, *, steps: int | None = None) -> list[str]:
     try:
         header = read_header(file)
         with open(file, "rb") as stream:
-            broken = [name for name, info in header.tensors.items() if not _is_finite(stream, info)]
+            broken = [name for name, info in header.tensors.items() if not is_finite(stream, info)]
     except BridgeError as error:
         return [error.problem]
     except OSError as error:
@@ -46,7 +46,8 @@ def lora_problems(file: Path, *, steps: int | None = None) -> list[str]:
     return problems
 
 
-def _is_finite(stream: BinaryIO, info: TensorInfo) -> bool:
+def is_finite(stream: BinaryIO, info: TensorInfo) -> bool:
+    """Whether every number of one tensor is finite; `stream` is its open file."""
     if info.dtype not in _LAST_BYTES:
         return True  # whole numbers are always finite
     stream.seek(info.begin)

@@ -11,19 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from .errors import BridgeError, InvalidInput
 from .families import FAMILIES
+from .lora_check import is_finite
 from .safetensors_header import SafetensorsHeader, TensorInfo, read_header
 
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
-# Bits of a number whose exponent is all ones: infinite or not a number (IEEE 754; OCP's E4M3 has only the one NaN).
-EXPONENT_BITS = {
-    "F64": ("<u8", 0x7FF0 << 48), "F32": ("<u4", 0x7F80_0000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80),
-    "F8_E5M2": ("u1", 0x7C), "F8_E4M3": ("u1", 0x7F),
-}  # fmt: skip
-NUMBERS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -142,18 +135,8 @@ def _fit(down: TensorInfo, up: TensorInfo, alpha: TensorInfo) -> bool:
 
 
 def _not_finite(header: SafetensorsHeader) -> list[str]:
-    bad = [name for name, info in header.tensors.items() if not _is_finite(header.file, info)]
+    with header.file.open("rb") as stream:
+        bad = [name for name, info in header.tensors.items() if not is_finite(stream, info)]
     if not bad:
         return []
     return [f"{header.file.name} holds numbers that are not finite in {len(bad)} tensors, such as {bad[0]}."]
-
-
-def _is_finite(file: Path, info: TensorInfo) -> bool:
-    if info.dtype not in EXPONENT_BITS or info.begin == info.end:
-        return True
-    kind, mask = EXPONENT_BITS[info.dtype]
-    count = (info.end - info.begin) // np.dtype(kind).itemsize
-    numbers = np.memmap(file, dtype=kind, mode="r", offset=info.begin, shape=(count,))
-    chunks = range(0, count, NUMBERS_AT_ONCE)
-    bits = numbers.dtype.type(mask)
-    return not any(bool(((numbers[at : at + NUMBERS_AT_ONCE] & bits) == bits).any()) for at in chunks)

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save, save_file
 
 from kohya_bridge.engines.native.lora_file import read_lora, save_lora
 from kohya_bridge.errors import InvalidInput, NotFound
-from kohya_bridge.lora_facts import NUMBERS_AT_ONCE, check_lora, read_lora_facts
+from kohya_bridge.lora_check import BLOCK_BYTES
+from kohya_bridge.lora_facts import check_lora, read_lora_facts
 from kohya_bridge.lora_metadata import TrainingFacts, training_metadata
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingRequest, make_plan
 
@@ -222,6 +223,6 @@ def test_without_times_the_metadata_depends_on_the_training_alone():
 
 
 def test_the_last_number_of_a_large_tensor_is_checked_too(tmp_path):
-    state = lora_state(modules=1, width=NUMBERS_AT_ONCE // 4 + 1)
+    state = lora_state(modules=1, width=BLOCK_BYTES // 8 + 1)
     state["lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight"].view(-1)[-1] = np.nan
     assert "not finite" in check_lora(save_lora(tmp_path / "x", state, dtype="fp16", metadata={}))[0]

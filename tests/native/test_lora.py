@@ -8,7 +8,8 @@ from peft import LoraConfig, inject_adapter_in_model
 
 from kohya_bridge.engines.native.lora import LoraNetwork, add_lora
 from kohya_bridge.engines.native.lora_file import read_lora, save_lora
-from kohya_bridge.engines.native.models import Base, build_unet, scheduler_config
+from kohya_bridge.engines.native.models import Base, scheduler_config
+from kohya_bridge.engines.native.unet import build_unet
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.settings import TrainingSettings
 from kohya_bridge.unet_shape import UNetShape

@@ -3,157 +3,29 @@
 In: a loaded `Base` and the plan's settings. Out: a `LoraNetwork` whose parameters an optimiser can take. Targets, scaling,
 initialisation and names are sd-scripts' (networks/lora.py), so that its files and ours are interchangeable.
 
-It is a lean network of its own instead of peft's, for speed; tests hold the two equal. Measured on 48 modules in bf16 with
-fp32 masters, forward and backward run 734 kernels against peft's 1098 (7.6 fewer a module: casts, multiplications and
-additions of full size), and clipping with AdamW takes half the time. Three things do it: the masters of one model are one
-flat parameter, so clipping, step and zeroing are one kernel each; they are scaled by alpha / rank and cast to the compute
-format once per forward for the whole model; and the matrix product itself (`addmm_`) adds the update to the output.
-Not for use under autocast: the frozen weights already stand in the compute format.
+It is a lean network of its own instead of peft's, for speed (`adapters.py` has the figures); tests hold the two equal.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from ...errors import InvalidInput
 from ...families import family as family_of
 from ...settings import TrainingSettings
+from .adapters import ConvAdapter, LinearAdapter, LoraModule, LoraPart
 from .ldm_keys import translate, unet_modules
-from .models import Base, shape_of_unet
+from .models import Base
+from .unet import shape_of_unet
 
 ATTENTION_TARGETS = ("Transformer2DModel",)
 CONVOLUTION_TARGETS = ("ResnetBlock2D", "Downsample2D", "Upsample2D")
 TEXT_TARGETS = ("CLIPAttention", "CLIPSdpaAttention", "CLIPMLP")
-
-
-class Adapter(torch.nn.Module):
-    """Takes the place of a frozen Linear or Conv2d and adds `up(dropout(down(x)))` to its output.
-
-    `down` and `up` are handed in by the network before each forward, already scaled and in the compute format.
-    """
-
-    base: Any  # Linear or Conv2d; torch types what a module holds as "Tensor or Module"
-
-    def __init__(self, base: torch.nn.Module, *, dropout: float):
-        super().__init__()
-        self.base = base
-        self.dropout = dropout
-        self.enabled = True
-        self.down: torch.Tensor
-        self.up: torch.Tensor
-
-    def _dropped(self, hidden: torch.Tensor) -> torch.Tensor:
-        return F.dropout(hidden, self.dropout) if self.dropout and self.training else hidden
-
-
-class LinearAdapter(Adapter):
-    """`down` (R, in), `up` (out, R)."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.enabled:
-            return self.base(x)  # type: ignore[no-any-return]
-        flat = x.reshape(-1, x.shape[-1])
-        out = F.linear(flat, self.base.weight, self.base.bias)
-        out.addmm_(self._dropped(F.linear(flat, self.down)), self.up.t())
-        return out.view(*x.shape[:-1], -1)
-
-
-class ConvAdapter(Adapter):
-    """`down` (R, in, k, k) with the base's stride and padding, `up` (out, R, 1, 1)."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.base(x)
-        if self.enabled:
-            hidden = F.conv2d(x, self.down, stride=self.base.stride, padding=self.base.padding)
-            out.add_(F.conv2d(self._dropped(hidden), self.up))
-        return out
-
-
-@dataclass(frozen=True)
-class LoraModule:
-    """One adapted layer: kohya's name for it, the adapter in its place, rank and alpha."""
-
-    name: str
-    adapter: Adapter
-    rank: int
-    alpha: float
-
-    @property
-    def down_shape(self) -> tuple[int, ...]:
-        weight = self.adapter.base.weight
-        return (self.rank, *weight.shape[1:])
-
-    @property
-    def up_shape(self) -> tuple[int, ...]:
-        weight = self.adapter.base.weight
-        return (weight.shape[0], self.rank, *(1,) * (weight.dim() - 2))
-
-    @property
-    def scale(self) -> float:
-        return self.alpha / self.rank
-
-
-class LoraPart:
-    """The adapters of one model (U-Net or one text encoder) and their fp32 master weights.
-
-    Masters lie in one buffer: all down matrices, ordered by scale, then all up matrices. `parameters` is that one flat
-    parameter, or with `flat=False` one parameter for each matrix (Adafactor factorises rows and columns).
-    """
-
-    def __init__(self, root: torch.nn.Module, modules: Sequence[LoraModule], *, flat: bool):
-        self.modules = list(modules)
-        self._dtype = next(root.parameters()).dtype
-        device = next(root.parameters()).device
-        by_scale = sorted(self.modules, key=lambda module: module.scale)
-        self._slots = [(module, "down", module.down_shape) for module in by_scale]
-        self._slots += [(module, "up", module.up_shape) for module in by_scale]
-        self._sizes = [math.prod(shape) for _, _, shape in self._slots]
-        self._segments = self._scale_segments()
-        buffer = torch.zeros(sum(self._sizes), device=device)
-        pieces = torch.split(buffer, self._sizes)
-        shaped = [piece.view(shape) for piece, (_, _, shape) in zip(pieces, self._slots, strict=True)]
-        self.parameters = [torch.nn.Parameter(each) for each in ([buffer] if flat else shaped)]
-        self._hook = root.register_forward_pre_hook(lambda *_: self.publish())
-
-    def _scale_segments(self) -> list[tuple[int, float]]:
-        """`(numbers, scale)` of neighbouring masters that share one scale."""
-        segments: list[tuple[int, float]] = []
-        for (module, kind, _), size in zip(self._slots, self._sizes, strict=True):
-            scale = module.scale if kind == "down" else 1.0
-            if segments and segments[-1][1] == scale:
-                segments[-1] = (segments[-1][0] + size, scale)
-            else:
-                segments.append((size, scale))
-        return segments
-
-    def matrices(self) -> Iterator[tuple[LoraModule, str, torch.Tensor]]:
-        """`(module, "down" or "up", fp32 master)`; the tensors share memory with the parameters."""
-        data = [parameter.detach() for parameter in self.parameters]
-        pieces = data if len(data) > 1 else torch.split(data[0].view(-1), self._sizes)
-        for (module, kind, shape), piece in zip(self._slots, pieces, strict=True):
-            yield module, kind, piece.view(shape)
-
-    def publish(self) -> None:
-        """Hand scaled copies in the compute format to all adapters. Gradients flow back through it to the masters."""
-        flat = self.parameters[0].view(-1)
-        if len(self.parameters) > 1:
-            flat = torch.cat([parameter.view(-1) for parameter in self.parameters])
-        parts = [
-            (piece if scale == 1.0 else piece * scale).to(self._dtype)
-            for piece, (_, scale) in zip(
-                torch.split(flat, [size for size, _ in self._segments]), self._segments, strict=True
-            )
-        ]
-        ready = parts[0] if len(parts) == 1 else torch.cat(parts)
-        for (module, kind, shape), piece in zip(self._slots, torch.split(ready, self._sizes), strict=True):
-            setattr(module.adapter, kind, piece.view(shape))
 
 
 class LoraNetwork:

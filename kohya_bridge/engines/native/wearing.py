@@ -18,7 +18,8 @@ from ...families import family as family_of
 from ...lora_facts import ALPHA, DOWN, UP
 from .ldm_keys import translate, unet_modules
 from .lora_file import read_lora
-from .models import Base, shape_of_unet
+from .models import Base
+from .unet import shape_of_unet
 
 Layer = torch.nn.Linear | torch.nn.Conv2d
 
