@@ -150,6 +150,12 @@ class TrainingSettings(Forbidding):
     target_psnr: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Stop when the held-out one-step PSNR reaches this many dB; 0 never does."""
 
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _no_is_a_word_here(cls, value: object) -> object:
+        """YAML reads an unquoted `no` as false."""
+        return "no" if value is False else value
+
     @field_validator("lr_warmup_steps")
     @classmethod
     def _whole_warmup(cls, value: float) -> float:

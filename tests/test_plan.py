@@ -3,7 +3,7 @@
 import pytest
 
 from kohya_bridge.errors import InvalidInput
-from kohya_bridge.forbidding import parse
+from kohya_bridge.forbidding import parse, read_yaml
 from kohya_bridge.plan import (
     BaseModelFacts,
     DatasetFacts,
@@ -96,3 +96,9 @@ def test_differences_of_two_plans_are_listed_by_field():
 def test_every_setting_is_documented():
     undocumented = [name for name, field in TrainingSettings.model_fields.items() if not field.description]
     assert undocumented == []
+
+
+def test_an_unquoted_no_in_yaml_means_no_mixed_precision(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("mixed_precision: no")
+    assert parse(TrainingSettings, read_yaml(file), what="x").mixed_precision == "no"

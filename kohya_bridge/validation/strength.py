@@ -62,20 +62,28 @@ def recommend_strength(measures: GridMeasures, checkpoint: Checkpoint) -> Streng
 
 
 def _by_gain(alive: list[Variant], lost: str, *, encoder: str) -> StrengthAdvice:
-    best = max(alive, key=lambda each: each.gain or 0.0)
-    floor = best.gain_low if best.gain_low is not None else best.gain
-    close = [
-        each
-        for each in alive
-        if (each.gain_high if each.gain_high is not None else each.gain or 0.0) >= (floor or 0.0)
-    ]
-    close = [each for each in close if (each.gain or 0.0) >= 0.9 * (best.gain or 0.0)] or [best]
-    chosen = close[0]
     eye = "" if encoder != "thumbnail" else " (colour and layout only: no image encoder is installed)"
-    if (best.gain or 0.0) <= 0:
-        reason = f"No strength brings the pictures closer to the held-out ones than the base model is{eye}."
-        return StrengthAdvice(chosen.strength, chosen.strength, chosen.strength, reason + lost, True)
+    best = max(alive, key=lambda each: each.gain or 0.0)
+    floor = (best.gain if best.gain_low is None else best.gain_low) or 0.0
+    if floor <= 0:
+        nearest = min(alive, key=lambda each: abs(each.strength - 1.0)).strength
+        reason = (
+            f"By likeness to the held-out pictures no strength can be told from the base model{eye}; "
+            f"{nearest:g} is nearest to 1.0, the strength it was trained at."
+        )
+        return StrengthAdvice(nearest, alive[0].strength, alive[-1].strength, reason + lost, measured=False)
+    close = [
+        each for each in alive if _reaches(each, floor) and (each.gain or 0.0) >= 0.9 * (best.gain or 0.0)
+    ]
     reason = f"At {best.strength:g} pictures come closest to the held-out ones{eye}"
     others = ", ".join(f"{each.strength:g}" for each in close if each is not best)
     reason += f"; {others} can't be told from it, and the weakest of these is taken." if others else "."
-    return StrengthAdvice(chosen.strength, close[0].strength, close[-1].strength, reason + lost, True)
+    return StrengthAdvice(
+        close[0].strength, close[0].strength, close[-1].strength, reason + lost, measured=True
+    )
+
+
+def _reaches(variant: Variant, floor: float) -> bool:
+    """Whether a variant's interval reaches up to the lower end of the best one's."""
+    high = variant.gain if variant.gain_high is None else variant.gain_high
+    return (high or 0.0) >= floor

@@ -85,6 +85,13 @@ def test_the_weakest_of_inseparable_strengths_is_taken_and_said_so():
     assert "can't be told from it" in advice.reason
 
 
+def test_a_likeness_that_chance_explains_decides_nothing_and_the_advice_says_so():
+    plan, pictures = grid((0.5, 0.8), lambda r: mix(noise(r.seed), noise(200 + r.seed), 0.2 * r.strength))
+    advice = recommend_strength(measure_grid(plan, pictures, held_out=[noise(99)]), STEP)
+    assert advice.strength == 0.8 and not advice.measured
+    assert "no strength can be told from the base model" in advice.reason
+
+
 def test_a_strength_at_which_all_seeds_look_alike_is_left_out():
     target = noise(99)
     closeness = {0: 0.0, 0.5: 0.3, 1.0: 0.95}
