@@ -29,6 +29,7 @@ from .dataset_folder import (
 )
 from .dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
 from .errors import InvalidInput, NotFound, StorageError
+from .pictures import pixel_digest
 from .workspace import Workspace, file_sha256
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ __all__ = [
     "export_pictures",
     "find_dataset",
     "list_datasets",
-    "pixel_digest",
     "read_dataset",
     "store_picture",
 ]
@@ -142,12 +142,6 @@ def export_pictures(
             named = (metadata or DatasetMetadata()).model_copy(update={"slug": slug})
             write_metadata(dir / METADATA_NAME, named)
     return read_dataset(dir)
-
-
-def pixel_digest(picture: Image) -> str:
-    """SHA-256 in hex of what a picture shows: its size and RGBA values, however the file is encoded."""
-    flat = picture.convert("RGBA")
-    return hashlib.sha256(f"{flat.size}".encode() + flat.tobytes()).hexdigest()
 
 
 def existing_rows(dir: Path) -> dict[str, CaptionRow]:

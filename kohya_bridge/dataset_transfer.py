@@ -22,7 +22,7 @@ from .dataset_folder import CAPTIONS_NAME, IMAGES_NAME, Dataset
 from .dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
 from .errors import Conflict, InvalidInput, NotFound, StorageError
 from .foreign_captions import ForeignPicture, read_foreign
-from .pictures import FORMATS, SUFFIX_OF, inspect_picture
+from .pictures import FORMATS, SUFFIX_OF, file_pixel_digest, inspect_picture
 from .workspace import Workspace, write_atomically
 
 EXPORT_FORMATS = ("kohya", "flat", "huggingface", "in_json")
@@ -122,11 +122,12 @@ def _bring(
     if not facts.readable:
         notes.append(f"{shown}: left out, it can't be decoded ({facts.reason}).")
         return
+    digest = file_pixel_digest(picture.file)
     if facts.format in COPIED_FORMATS and not facts.animated:
         suffix = SUFFIX_OF[facts.format][0]
         content = picture.file.read_bytes()
         name, is_new = store_picture(
-            dir / IMAGES_NAME, digest=facts.pixels, suffix=suffix, write=lambda stream: stream.write(content)
+            dir / IMAGES_NAME, digest=digest, suffix=suffix, write=lambda stream: stream.write(content)
         )  # fmt: skip
     else:
         notes.append(
@@ -136,7 +137,7 @@ def _bring(
             opened.load()
             still = opened.convert("RGBA" if facts.transparent else "RGB")
         name, is_new = store_picture(
-            dir / IMAGES_NAME, digest=facts.pixels, suffix=".png", write=lambda stream: still.save(stream, format="PNG")
+            dir / IMAGES_NAME, digest=digest, suffix=".png", write=lambda stream: still.save(stream, format="PNG")
         )  # fmt: skip
     names[shown] = name
     if not is_new:

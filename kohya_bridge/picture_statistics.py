@@ -1,7 +1,7 @@
 """What a picture looks like in numbers, cheap enough to leave decoding as the main cost of a lint.
 
-In: a decoded picture. Out: `Statistics`. Everything but the last three comes from a copy reduced to about 256 px; those
-look at a window of 512 px in the middle at full size. No judgement here: thresholds are `LintSettings`.
+In: a decoded picture. Out: `Statistics`. Everything but the last two comes from a copy reduced to about 256 px; those
+look at a window of 320 px in the middle at full size. No judgement here: thresholds are `LintSettings`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops
 
-SIDE, WINDOW, JPEG_BLOCK = 256, 512, 8
+SIDE, WINDOW, JPEG_BLOCK = 256, 320, 8
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -32,12 +32,28 @@ class Statistics:
     fineness: float = 1.0
 
 
-def statistics_of(picture: Image.Image) -> Statistics:
-    """The numbers of one RGB picture."""
+def fingerprint(picture: Image.Image) -> tuple[str, str, Statistics]:
+    """Difference hashes of an RGB picture and of its mirror image, and its statistics."""
     small = _reduced(picture)
+    straight, mirrored = difference_hashes(small)
+    return straight, mirrored, statistics_of(small, _middle(picture))
+
+
+def difference_hashes(small: Image.Image) -> tuple[str, str]:
+    """256-bit difference hashes in hex of a picture (about 256 px suffice) and of its mirror image.
+
+    One bit for each clear step to a brighter neighbour on a 17x16 grid of means. Source: Neal Krawetz, "Kind of Like That"
+    (2013), with a threshold of 2 grey levels, so that compression noise in flat areas sets no bits. It survives scaling
+    (up to 7 bits), re-encoding (3) and brightening (9), not cropping.
+    """
+    grid = np.asarray(small.convert("L").resize((17, 16), Image.Resampling.BOX), np.int16)
+    return _steps(grid), _steps(grid[:, ::-1])
+
+
+def statistics_of(small: Image.Image, middle: Image.Image) -> Statistics:
+    """The numbers of a picture, from its reduced copy and its grey window at full size."""
     rgb = np.asarray(small, np.float32)
     grey = rgb @ GREY
-    middle = _middle(picture)
     values = {
         "sharpness": _laplacian_variance(grey),
         "brightness": float(grey.mean()),
@@ -49,17 +65,6 @@ def statistics_of(picture: Image.Image) -> Statistics:
         "fineness": _fineness(middle),
     }
     return Statistics(**{name: round(value, 3) for name, value in values.items()})
-
-
-def difference_hashes(picture: Image.Image) -> tuple[str, str]:
-    """256-bit difference hashes in hex of a picture and of its mirror image.
-
-    One bit for each clear step to a brighter neighbour on a 17x16 grid of means. Source: Neal Krawetz, "Kind of Like That"
-    (2013), with a threshold of 2 grey levels, so that compression noise in flat areas sets no bits. It survives scaling
-    (up to 4 bits), re-encoding (3) and brightening (9), not cropping.
-    """
-    grid = np.asarray(picture.convert("L").resize((17, 16), Image.Resampling.BOX), np.int16)
-    return _steps(grid), _steps(grid[:, ::-1])
 
 
 def _steps(grid: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
-from .picture_statistics import Statistics, difference_hashes, statistics_of
+from .picture_statistics import Statistics, fingerprint
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 SUFFIX_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",), "TIFF": (".tif", ".tiff"), "AVIF": (".avif",)}  # fmt: skip
@@ -35,7 +35,7 @@ class PictureFacts:
     """One file. `reason` is empty for a readable picture, else `empty`, `huge`, `bomb`, `truncated` or `unreadable`.
 
     `width` and `height` are as stored, before any EXIF rotation; `profile` names a colour space other than sRGB; `pixels`
-    is the hash of what is shown, however it is encoded.
+    is `pixel_digest`, filled in by lint only where another picture looks the same.
     """
 
     bytes: int = 0
@@ -84,20 +84,39 @@ def inspect_picture(file: Path) -> PictureFacts:
             facts = replace(facts, format=picture.format or "", mode=picture.mode, width=picture.width, height=picture.height)  # fmt: skip
             if picture.width * picture.height > MAX_PIXELS:
                 return replace(facts, reason="bomb")
-            facts = replace(
+            # First the whole decode: asking a PNG for its EXIF before that makes Pillow decode it twice.
+            picture.load()
+            flat = picture if picture.mode == "RGB" else picture.convert("RGB")
+            straight, mirrored, look = fingerprint(flat)
+            return replace(
                 facts,
                 animated=bool(getattr(picture, "is_animated", False)),
                 orientation=_orientation(picture),
                 profile=_profile(picture),
+                transparent=_is_transparent(picture),
+                dhash=straight,
+                mirrored_dhash=mirrored,
+                look=look,
             )
-            picture.load()
-            flat = picture.convert("RGB")
-            return replace(facts, **_fingerprints(picture, flat), look=statistics_of(flat))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return replace(facts, reason="bomb")
     except DECODER_FAILURES as error:
         reason = "truncated" if "truncated" in str(error).lower() else "unreadable"
         return replace(facts, reason=reason, detail_of_reason=str(error)[:200])
+
+
+def pixel_digest(picture: Image.Image) -> str:
+    """SHA-256 in hex of what a picture shows: its size and RGBA values, however the file is encoded."""
+    flat = picture.convert("RGBA")
+    return hashlib.sha256(f"{flat.size}".encode() + flat.tobytes()).hexdigest()
+
+
+def file_pixel_digest(file: Path) -> str:
+    """`pixel_digest` of a file's first frame. Raises OSError and its kin in `DECODER_FAILURES` for a damaged one."""
+    with Image.open(file, formats=FORMATS) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise OSError("the picture has too many pixels")
+        return pixel_digest(picture)
 
 
 def as_trained(file: Path, *, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
@@ -148,22 +167,12 @@ def _profile(picture: Image.Image) -> str:
     return "" if "srgb" in name.lower() else name or "unnamed profile"
 
 
+def _is_transparent(picture: Image.Image) -> bool:
+    """Whether some pixel lets the ground through; an alpha channel alone does not say so."""
+    if not _may_be_transparent(picture):
+        return False
+    return any(picture.convert("RGBA").getchannel("A").histogram()[:255])
+
+
 def _may_be_transparent(picture: Image.Image) -> bool:
     return "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info
-
-
-def _fingerprints(picture: Image.Image, flat: Image.Image) -> dict[str, Any]:
-    """Hash of what is shown (RGB, and alpha where there is some), and the two difference hashes."""
-    alpha = picture.convert("RGBA").getchannel("A") if _may_be_transparent(picture) else None
-    transparent = alpha is not None and any(alpha.histogram()[:255])
-    digest = hashlib.sha256(f"{flat.size}".encode())
-    digest.update(flat.tobytes())
-    if alpha is not None and transparent:
-        digest.update(alpha.tobytes())
-    straight, mirrored = difference_hashes(flat)
-    return {
-        "transparent": transparent,
-        "pixels": digest.hexdigest(),
-        "dhash": straight,
-        "mirrored_dhash": mirrored,
-    }

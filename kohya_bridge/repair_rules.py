@@ -66,6 +66,8 @@ def surplus_pictures(seen: Examined) -> dict[str, str]:
     kept: dict[str, str] = {}
     dropped = {}
     for item, facts in sorted(seen.readable(), key=lambda pair: (not pair[0].caption.strip(), pair[0].name)):
+        if not facts.pixels:
+            continue
         if facts.pixels in kept:
             dropped[item.name] = kept[facts.pixels]
         else:

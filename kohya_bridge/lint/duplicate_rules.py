@@ -18,7 +18,8 @@ def same_picture(seen: Examined) -> Iterator[Hit]:
     """Exactly the same pixels under two names."""
     by_pixels = defaultdict(list)
     for item, facts in seen.readable():
-        by_pixels[facts.pixels].append(item.name)
+        if facts.pixels:
+            by_pixels[facts.pixels].append(item.name)
     for names in by_pixels.values():
         for name in names[1:]:
             yield Hit(name, f"It shows exactly the same picture as {names[0]}.")
@@ -28,7 +29,8 @@ def nearly_the_same(seen: Examined) -> Iterator[Hit]:
     """Pictures that differ by scale, compression or a mirror only."""
     told = set()
     for first, second, mirrored in _near_pairs(seen):
-        if second not in told and seen.facts[first].pixels != seen.facts[second].pixels:
+        same = seen.facts[first].pixels and seen.facts[first].pixels == seen.facts[second].pixels
+        if second not in told and not same:
             told.add(second)
             yield Hit(second, f"It is nearly {'the mirror image of' if mirrored else 'the same as'} {first}.")
 

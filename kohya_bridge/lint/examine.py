@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..dataset import Dataset
+from ..dataset import Dataset, DatasetItem
 from ..errors import BridgeError
-from ..pictures import PictureFacts, inspect_picture
+from ..pictures import PictureFacts, file_pixel_digest, inspect_picture
 from ..workspace import write_atomically
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 
 class Interrupted(BridgeError):
@@ -61,8 +63,21 @@ def examine_pictures(
         finally:
             for future in running:
                 future.cancel()
+            _tell_twins(dataset, facts, kept)
             kept.save()
     return facts
+
+
+def _tell_twins(dataset: Dataset, facts: dict[str, PictureFacts], kept: _Kept) -> None:
+    """Hash the pixels of those pictures that look the same as another: only these can be duplicates to the last pixel."""
+    groups: dict[tuple[int, int, str], list[DatasetItem]] = defaultdict(list)
+    for item in dataset.items:
+        if item.name in facts and (known := facts[item.name]).readable:
+            groups[known.width, known.height, known.dhash].append(item)
+    for item in (each for group in groups.values() if len(group) > 1 for each in group):
+        if not facts[item.name].pixels:
+            facts[item.name] = replace(facts[item.name], pixels=file_pixel_digest(item.file))
+            kept.put(item.file, facts[item.name])
 
 
 class _Kept:
