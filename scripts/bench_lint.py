@@ -20,8 +20,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kohya_bridge.dataset import read_dataset  # noqa: E402
-from kohya_bridge.lint import lint_dataset  # noqa: E402
+from kohya_bridge.dataset import read_dataset
+from kohya_bridge.lint import lint_dataset
 
 
 def main() -> None:
