@@ -218,17 +218,6 @@ def test_dropout_drops_rank_activations_while_training_only(base):
     assert not torch.equal(loud[0], quiet[0])
 
 
-@torch.no_grad()
-def test_switching_the_network_off_gives_the_base_model_back(base):
-    latents, steps, more = inputs_for(base)
-    before = base.unet(latents, steps, **more).sample
-    network = add_lora(base, settings_with(conv_dim=2), seed=0)
-    fill(network)
-    with network.disabled():
-        assert torch.equal(base.unet(latents, steps, **more).sample, before)
-    assert not torch.allclose(base.unet(latents, steps, **more).sample, before)
-
-
 def test_masters_stay_fp32_over_a_bf16_model_and_get_fp32_gradients(sd15_file):
     base = load_tiny(sd15_file, dtype=torch.bfloat16)
     network = add_lora(base, settings_with(), seed=0)

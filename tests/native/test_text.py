@@ -85,10 +85,6 @@ def test_every_row_begins_with_the_begin_mark():
     assert {row[0] for row in chunked(list(range(1, 200)), 225, pad=0)} == {BEGIN}
 
 
-def test_counting_tokens_leaves_out_the_marks(tokenizer):
-    assert TextStack(tokenizer, [None]).token_count("a cat") == 2
-
-
 @torch.no_grad()
 def test_chunks_are_encoded_one_by_one_and_joined_between_one_pair_of_marks(sd15_file):
     text = load_tiny(sd15_file).text

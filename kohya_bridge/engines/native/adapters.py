@@ -31,7 +31,6 @@ class Adapter(torch.nn.Module):
         super().__init__()
         self.base = base
         self.dropout = dropout
-        self.enabled = True
         self.down: torch.Tensor
         self.up: torch.Tensor
 
@@ -43,8 +42,6 @@ class LinearAdapter(Adapter):
     """`down` (R, in), `up` (out, R)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.enabled:
-            return self.base(x)  # type: ignore[no-any-return]
         flat = x.reshape(-1, x.shape[-1])
         out = F.linear(flat, self.base.weight, self.base.bias)
         out.addmm_(self._dropped(F.linear(flat, self.down)), self.up.t())
@@ -56,10 +53,8 @@ class ConvAdapter(Adapter):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.base(x)
-        if self.enabled:
-            hidden = F.conv2d(x, self.down, stride=self.base.stride, padding=self.base.padding)
-            out.add_(F.conv2d(self._dropped(hidden), self.up))
-        return out
+        hidden = F.conv2d(x, self.down, stride=self.base.stride, padding=self.base.padding)
+        return out.add_(F.conv2d(self._dropped(hidden), self.up))
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,6 @@ class Autoencoder:
         return pixels_BCHW.float().clamp(-1, 1)
 
 
-def encode_pictures(vae: Autoencoder, pixels_BCHW: torch.Tensor) -> torch.Tensor:
-    """Pixels (B, 3, H, W) in [-1, 1] to the U-Net's scaled latents (B, 4, H/8, W/8), in fp32."""
-    return vae.encode(pixels_BCHW)
-
-
 def load_autoencoder(checkpoint: Checkpoint, family: str, dtype: torch.dtype) -> Autoencoder:
     """The autoencoder of an open checkpoint: Stable Diffusion's own, or a TAESD inside it. Raises InvalidInput."""
     names = checkpoint.names(VAE_PREFIX)

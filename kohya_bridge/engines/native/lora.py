@@ -9,8 +9,6 @@ It is a lean network of its own instead of peft's, for speed (`adapters.py` has 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -90,17 +88,6 @@ class LoraNetwork:
                 if key in state:
                     master.copy_(_fitted(state, module, kind, master.shape))
         return sorted(file_modules - ours)
-
-    @contextmanager
-    def disabled(self) -> Iterator[None]:
-        """The untouched base model, for as long as the block lasts."""
-        for module in self.modules:
-            module.adapter.enabled = False
-        try:
-            yield
-        finally:
-            for module in self.modules:
-                module.adapter.enabled = True
 
 
 def add_lora(base: Base, settings: TrainingSettings, *, seed: int, flat: bool | None = None) -> LoraNetwork:

@@ -54,10 +54,6 @@ class TextStack:
             for pad in pads
         ]
 
-    def token_count(self, caption: str) -> int:
-        """Tokens of a caption, without marks and uncut."""
-        return len(self.tokenizer(caption, add_special_tokens=False, verbose=False).input_ids)
-
     def _plain_ids(self, caption: str, length: int) -> list[int]:
         ids: list[int] = self.tokenizer(caption, add_special_tokens=False, verbose=False).input_ids
         return ids[:length]
