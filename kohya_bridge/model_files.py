@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from .errors import InvalidInput, NotFound
 from .workspace import file_sha256
 
+OLD_FOLDER_NAMES = {"text_encoders": ("clip",), "diffusion_models": ("unet",)}
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -33,6 +34,14 @@ def find_model(name: str, folders: Sequence[Path], *, what: str) -> Path:
     near = difflib.get_close_matches(name, there, n=3, cutoff=0.4) or there[:5]
     fix = f"There are: {', '.join(near)}." if near else f"Put a file into {_named(folders)}."
     raise NotFound(f"There is no {what} {name!r}.", fix)
+
+
+def base_model_dirs(checkpoint_dirs: Sequence[Path], folder: str) -> list[Path]:
+    """Where base models of a family lie whose ComfyUI folder is `folder`: beside the checkpoint folders, and in them."""
+    if folder == "checkpoints":
+        return list(checkpoint_dirs)
+    names = (folder, *OLD_FOLDER_NAMES.get(folder, ()))
+    return [*(each.parent / name for each in checkpoint_dirs for name in names), *checkpoint_dirs]
 
 
 def refuse_paths(name: str, *, what: str) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from .dataset import dataset_digest, read_dataset
 from .engines.contract import MachinePaths
 from .errors import Conflict, NotFound
-from .model_files import find_model, model_sha256
+from .families import family
+from .model_files import base_model_dirs, find_model, model_sha256
 from .places import Places
 from .plan import TrainingPlan
 from .run_folder import RunFolder
@@ -48,7 +49,9 @@ def refuse_changed_dataset(plan: TrainingPlan, paths: MachinePaths) -> None:
 
 def _base_file(run: RunFolder, plan: TrainingPlan, places: Places) -> Path:
     try:
-        file = find_model(plan.base_model.name, places.checkpoint_dirs, what="checkpoint")
+        folder = family(plan.base_model.family).base_folder
+        dirs = base_model_dirs(places.checkpoint_dirs, folder)
+        file = find_model(plan.base_model.name, dirs, what="checkpoint")
     except NotFound:
         file = _former_base_file(run)
         if file is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .base_models import BaseModel, inspect_base_model
@@ -20,7 +21,7 @@ from .engines.contract import Engine, MachinePaths, Problem
 from .errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused, Unavailable
 from .families import FAMILIES, family
 from .lint import LintReport, lint_dataset
-from .model_files import find_model, model_sha256
+from .model_files import base_model_dirs, find_model, model_sha256
 from .places import Places
 from .plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan, make_settings
 from .starting_lora import resolve_network_weights
@@ -76,7 +77,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     base_file = faults.of(
         "base_model",
         request.base_model,
-        lambda: find_model(request.base_model, places.checkpoint_dirs, what="checkpoint"),
+        lambda: find_model(request.base_model, _base_dirs(request.family, places), what="checkpoint"),
     )
     base = (
         faults.of("base_model", request.base_model, lambda: inspect_base_model(base_file))
@@ -190,6 +191,12 @@ def _find_dataset(slug: str, places: Places) -> Dataset:
             "Export some with Caption Export, or copy them into images/.",
         )
     return dataset
+
+
+def _base_dirs(family_name: str, places: Places) -> list[Path]:
+    """Where a base model of that family is looked for: transformers lie beside ComfyUI's checkpoints."""
+    folder = FAMILIES[family_name].base_folder if family_name in FAMILIES else "checkpoints"
+    return base_model_dirs(places.checkpoint_dirs, folder)
 
 
 def _is_inspected(family_name: str) -> bool:

@@ -182,3 +182,24 @@ def make_dataset(folder: Path, *, pictures: int = 8, size: int = 64) -> Path:
     (folder / "captions.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (folder / "metadata.yaml").write_text("lora_tag: char_dots\n", encoding="utf-8")
     return folder
+
+
+def real_checkout():
+    """The real sd-scripts, or a skip that says how to have it."""
+    return find_checkout_or_skip()[0]
+
+
+def real_interpreter() -> Path:
+    return find_checkout_or_skip()[1]
+
+
+def find_checkout_or_skip():
+    import pytest
+
+    from kohya_bridge.engines.kohya.checkout import find_checkout, find_interpreter
+    from kohya_bridge.errors import Unavailable
+
+    try:
+        return find_checkout(), find_interpreter()
+    except Unavailable:
+        pytest.skip("sd-scripts is not checked out here: `make kohya`, or KOHYA_SD_SCRIPTS and KOHYA_PYTHON, let this run")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...dataset_folder import read_dataset
-from ...errors import Unavailable
+from ...errors import BridgeError, Unavailable
 from ...families import family
 from ...plan import TrainingPlan
 from ...run_folder import RunFolder
@@ -17,6 +17,7 @@ from ..contract import Command, MachinePaths, Problem, python_module_command, wr
 from .checking import plan_problems
 from .checkout import find_checkout, find_interpreter
 from .doctor import quick_problems
+from .foreign_bases import foreign_family
 from .model_files import find_model_files
 from .options import ParserOptions, parser_options
 from .render import Places, script_name
@@ -52,7 +53,7 @@ class KohyaEngine:
                 )
             )
         _, missing = find_model_files(plan, paths)
-        problems += missing
+        problems += [*_base_problems(plan, paths), *missing]
         options: ParserOptions | None = None
         try:
             options = parser_options(checkout, interpreter, script_name(plan), cache_dir=paths.cache_dir)
@@ -99,3 +100,24 @@ class KohyaEngine:
             },
         )
         return python_module_command(RUNNER, str(run.dir), interpreter=str(interpreter))
+
+
+def _base_problems(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
+    """Whether the base model is one of the plan's family, for families that nobody looked at before."""
+    wanted = family(plan.base_model.family)
+    if wanted.native:
+        return []
+    try:
+        found = foreign_family(paths.base_model_file)
+    except BridgeError as error:
+        return [Problem("base_model", error.problem, error.fix)]
+    if found == wanted.name:
+        return []
+    what = family(found).title if found else "none of the models that are known here"
+    return [
+        Problem(
+            "base_model_family",
+            f"{plan.base_model.name} is not a {wanted.title} model but {what}.",
+            f"Set family to {found}." if found else f"Choose a {wanted.title} file from {wanted.base_folder}.",
+        )
+    ]

@@ -11,10 +11,9 @@ import os
 from pathlib import Path
 
 from ...families import ModelFile, family
+from ...model_files import OLD_FOLDER_NAMES
 from ...plan import TrainingPlan
 from ..contract import MachinePaths, Problem
-
-OLD_NAMES = {"text_encoders": ("clip",), "diffusion_models": ("unet",)}
 
 
 def find_model_files(plan: TrainingPlan, paths: MachinePaths) -> tuple[dict[str, Path], list[Problem]]:
@@ -54,7 +53,7 @@ def _folders(file: ModelFile, paths: MachinePaths) -> list[Path]:
     told = [Path(each) for each in paths.extra.get(f"folder.{file.folder}", "").split(os.pathsep) if each]
     models = [each for each in paths.base_model_file.parents if each.name == "models"][:1]
     beside = models or [paths.base_model_file.parent.parent]
-    return told + [root / name for root in beside for name in (file.folder, *OLD_NAMES.get(file.folder, ()))]
+    return told + [root / name for root in beside for name in (file.folder, *OLD_FOLDER_NAMES.get(file.folder, ()))]
 
 
 def _missing(file: ModelFile, name: str, paths: MachinePaths) -> Problem:

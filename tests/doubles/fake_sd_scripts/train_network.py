@@ -80,7 +80,8 @@ class NetworkTrainer:
             )
         logger.info(f"load StableDiffusion checkpoint: {name}")
         unet = UNet()
-        logger.info("loading u-net: <All keys matched successfully>")
+        info = unet.load_state_dict(unet.state_dict())
+        logger.info(f"loading u-net: {info}")
         return "sd_v1", torch.nn.Identity(), torch.nn.Identity(), unet
 
     def is_train_text_encoder(self, args):
