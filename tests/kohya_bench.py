@@ -132,14 +132,14 @@ class Bench:
         try:
             if act:
                 act(run, child)
-            code = child.wait(timeout=240)
+            code = child.wait(timeout=600)
         finally:
             if child.poll() is None:
                 child.kill()
         return Ended(run, code, list(run.events()))
 
 
-def wait_for(condition: Callable[[], object], child: subprocess.Popen, *, seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], child: subprocess.Popen, *, seconds: float = 300) -> None:
     """Wait until `condition` holds or the child has ended."""
     until = time.monotonic() + seconds
     while not condition() and child.poll() is None:

@@ -16,9 +16,9 @@ from kohya_bridge.engines.kohya.upstream import make_torchvision_importable
 
 make_torchvision_importable()
 
-import library.model_util as model_util
-import library.original_unet as original_unet
-import transformers
+import library.model_util as model_util  # noqa: E402
+import library.original_unet as original_unet  # noqa: E402
+import transformers  # noqa: E402
 
 original_unet.BLOCK_OUT_CHANNELS = (32, 64, 64, 64)
 original_unet.TIMESTEP_INPUT_DIM = 32
@@ -47,7 +47,11 @@ def make(file: str) -> None:
     unet = original_unet.UNet2DConditionModel(**model_util.create_unet_diffusers_config(False, False))
     vae = AutoencoderKL(**model_util.create_vae_diffusers_config())
     config = small_clip(
-        vocab_size=49408, hidden_size=768, num_attention_heads=12, max_position_embeddings=77, hidden_act="quick_gelu"
+        vocab_size=49408,
+        hidden_size=768,
+        num_attention_heads=12,
+        max_position_embeddings=77,
+        hidden_act="quick_gelu",
     )
     text_encoder = transformers.CLIPTextModel._from_config(config)
     model_util.save_stable_diffusion_checkpoint(

@@ -39,6 +39,7 @@ def test_a_plain_plan_has_no_obstacle(bench):
         ({"dataset_class": "os.system"}, "option_refused", "loads code"),
         ({"optimizer_type": "subprocess.Popen"}, "option_value", "not a known optimiser"),
         ({"network_module": "os"}, "option_value", "not a network module"),
+        ({"num_processes": 0}, "option_value", "number of GPUs"),
         ({"fp8_base": True}, "contradiction", "mixed_precision"),
         ({"full_bf16": True}, "contradiction", "mixed_precision bf16"),
         ({"color_aug": True}, "contradiction", "cache_latents"),
@@ -131,3 +132,11 @@ def test_an_interpreter_that_cannot_load_sd_scripts_is_told_with_pythons_own_las
 def test_every_setting_is_rendered_or_decided_and_none_is_refused():
     assert set(TrainingSettings.model_fields) <= set(DECIDED_BY)
     assert not set(TrainingSettings.model_fields) & set(REFUSED)
+
+
+def test_several_gpus_are_launched_through_accelerate(bench):
+    plan = bench.plan(kohya={"num_processes": 2})
+    assert blocking(KohyaEngine().problems(plan, bench.paths)) == []
+    command = KohyaEngine().command(bench.run_folder(plan), plan, bench.paths, resume=None)
+    assert command.argv[1:3] == ("-m", "accelerate.commands.launch") and "--num_processes" in command.argv
+    assert "num_processes" not in (bench.run_folder(plan).staging_dir / "config.toml").read_text("utf-8")

@@ -15,7 +15,7 @@ from kohya_bridge.families import FAMILIES
 from tests.kohya.test_render import places_for, plan_for
 from tests.kohya_bench import DOUBLE, real_checkout, real_interpreter
 
-pytestmark = pytest.mark.sdscripts
+pytestmark = [pytest.mark.sdscripts, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +60,18 @@ def _said(source: str) -> list[str]:
     """The constant text of every logged or printed line, by its longest piece."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("logger.info", "logger.error", "accelerator.print", "print")):
+        if not (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in ("logger.info", "logger.error", "accelerator.print", "print")
+        ):
             continue
         for argument in node.args:
             pieces = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
-            texts = [each.value for each in pieces if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            texts = [
+                each.value
+                for each in pieces
+                if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            ]
             longest = max(texts, key=len, default="").strip("\n")
             if re.search(r"\w{3}", longest):
                 found.append(longest)
@@ -72,7 +79,9 @@ def _said(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_everything_that_is_rendered_is_an_option_of_the_real_parser_with_a_value_that_it_takes(family, options_of):
+def test_everything_that_is_rendered_is_an_option_of_the_real_parser_with_a_value_that_it_takes(
+    family, options_of
+):
     plan = plan_for(family)
     real = options_of(script_name(plan))
     for name, value in render_options(plan, places_for(family)).items():

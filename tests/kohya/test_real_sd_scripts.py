@@ -20,7 +20,7 @@ from kohya_bridge.lora_facts import check_lora, read_lora_facts
 from kohya_bridge.safetensors_header import read_header, read_tensor
 from tests.kohya_bench import Bench, at_step, find_checkout_or_skip, make_dataset, wait_for
 
-pytestmark = pytest.mark.sdscripts
+pytestmark = [pytest.mark.sdscripts, pytest.mark.timeout(1800)]
 
 TINY = Path(__file__).parent.parent / "doubles" / "tiny_sd_scripts.py"
 PACK = Path(__file__).parent.parent.parent
@@ -31,8 +31,15 @@ def tiny_base(tmp_path_factory):
     checkout, interpreter = find_checkout_or_skip()
     file = tmp_path_factory.mktemp("bases") / "models" / "checkpoints" / "tiny_sd15.safetensors"
     file.parent.mkdir(parents=True)
-    environment = {**os.environ, "KOHYA_SD_SCRIPTS": str(checkout.dir), "PYTHONPATH": str(PACK), "HF_HUB_OFFLINE": "1"}
-    subprocess.run([str(interpreter), str(TINY), "make", str(file)], env=environment, check=True, capture_output=True)
+    environment = {
+        **os.environ,
+        "KOHYA_SD_SCRIPTS": str(checkout.dir),
+        "PYTHONPATH": str(PACK),
+        "HF_HUB_OFFLINE": "1",
+    }
+    subprocess.run(
+        [str(interpreter), str(TINY), "make", str(file)], env=environment, check=True, capture_output=True
+    )
     return file
 
 
@@ -59,7 +66,9 @@ def weights(file):
 def test_events_say_what_sd_scripts_own_tensorboard_log_says(bench):
     ended = bench.train(bench.plan(max_train_steps=7), KOHYA_TENSORBOARD="1")
     assert ended.code == 0, ended.run.log_tail()
-    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="tensorboard reads the log")
+    loader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard reads the log"
+    )
     (folder,) = {each.parent for each in (ended.run.dir / "sd_scripts_log").rglob("events.out.tfevents.*")}
     log = loader.EventAccumulator(str(folder))
     log.Reload()
@@ -139,7 +148,9 @@ def test_pictures_are_sampled_on_request_by_sd_scripts_own_pipeline(bench):
 @pytest.mark.parametrize("optimiser", ["AdamW8bit", "Adafactor", "Lion", "Prodigy", "AdamWScheduleFree"])
 def test_every_optimiser_of_the_settings_trains_and_saves(bench, optimiser):
     numbers = {"lr_scheduler": "constant"} if optimiser == "AdamWScheduleFree" else {}
-    ended = bench.train(bench.plan(max_train_steps=3, optimizer_type=optimiser, validation_split=0.0, **numbers))
+    ended = bench.train(
+        bench.plan(max_train_steps=3, optimizer_type=optimiser, validation_split=0.0, **numbers)
+    )
     if ended.code and ended.finished["code"] == "missing_package":
         pytest.skip(f"{optimiser} needs a package that this interpreter lacks")
     assert ended.code == 0, ended.run.log_tail()
@@ -208,7 +219,8 @@ def test_a_picture_whose_end_is_missing(bench):
     whole = (bench.dataset_dir / "images" / "0001.png").read_bytes()
     plan = bench.plan(validation_split=0.0)
     ended = bench.train(
-        plan, act=lambda run, child: spoil_staging(run, child, name="0001.png", content=whole[: len(whole) // 2])
+        plan,
+        act=lambda run, child: spoil_staging(run, child, name="0001.png", content=whole[: len(whole) // 2]),
     )
     assert code_of(ended) == "picture_damaged", ended.run.log_tail()
 
@@ -221,7 +233,9 @@ def test_no_pictures_although_sd_scripts_exits_0(bench):
 
 
 def test_a_loss_that_is_no_number(bench):
-    ended = bench.train(bench.plan(optimizer_args={"weight_decay": 1e30}, unet_lr=10.0, lr_scheduler="constant"))
+    ended = bench.train(
+        bench.plan(optimizer_args={"weight_decay": 1e30}, unet_lr=10.0, lr_scheduler="constant")
+    )
     assert (ended.code, code_of(ended)) == (5, "not_finite")
 
 
@@ -240,7 +254,9 @@ def test_a_scheduler_that_does_not_exist(bench):
 def test_a_state_of_another_network(bench):
     ended = bench.train(bench.plan(save_every_n_steps=2, max_train_steps=3, validation_split=0.0))
     state = ended.run.latest_state()[1]
-    other = bench.train(bench.plan(network_train_unet_only=False, validation_split=0.0), name="other", resume=state)
+    other = bench.train(
+        bench.plan(network_train_unet_only=False, validation_split=0.0), name="other", resume=state
+    )
     assert code_of(other) == "state_does_not_fit"
 
 
@@ -271,5 +287,7 @@ def test_a_disk_that_is_full_keeps_the_last_state(bench):
 
 
 def test_a_process_that_is_killed(bench):
-    ended = bench.train(bench.plan(max_train_steps=500), act=lambda run, child: (at_step(2)(run, child), child.kill()))
+    ended = bench.train(
+        bench.plan(max_train_steps=500), act=lambda run, child: (at_step(2)(run, child), child.kill())
+    )
     assert (ended.code, code_of(ended)) == (-9, "killed")

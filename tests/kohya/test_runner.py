@@ -292,3 +292,20 @@ def test_a_damaged_picture_that_slipped_through_is_told_by_name(bench):
     finally:
         staging._fill = kept
     assert ended.finished["code"] == "picture_damaged"
+
+
+def test_of_two_processes_one_speaks_and_both_stop_together_with_lora_and_state(bench, monkeypatch):
+    plan = bench.plan(max_train_steps=400, save_every_n_steps=0, validation_split=0.0)
+
+    def in_two(argv):
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        return [argv[0], *launch, *argv[1:]]
+
+    bench.argv = in_two
+    ended = bench.train(plan, act=lambda run, child: (at_step(3)(run, child), run.ask("stop")))
+    assert (ended.code, ended.finished["outcome"]) == (0, "stopped"), ended.run.log_tail()
+    assert len(ended.of("run_started")) == len(ended.of("run_finished")) == 1
+    steps = [row["step"] for row in ended.of("progress")]
+    assert steps == list(range(1, steps[-1] + 1))
+    assert ended.run.latest_state()[0] == steps[-1] == ended.of("checkpoint")[-1]["step"]
+    assert [row["seq"] for row in ended.events] == list(range(1, len(ended.events) + 1))

@@ -15,6 +15,7 @@ from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..contract import MachinePaths, Problem
 from .options import Option, ParserOptions
+from .render import PROCESSES
 from .tokenizers import missing_tokenizers
 
 # Options that a setting of the plan decides, and which one. Everything in TrainingSettings is added below.
@@ -139,7 +140,12 @@ def _section_problems(
         where = f"kohya.{name}"
         if name in model_files:
             continue  # checked where the files are looked for
-        if name in REFUSED:
+        if name == PROCESSES:
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 64:
+                yield Problem(
+                    "option_value", f"{where} = {value!r} must be a number of GPUs.", "Write 1, 2, ..."
+                )
+        elif name in REFUSED:
             yield Problem("option_refused", f"{where} {REFUSED[name]}", "Take it out of the kohya section.")
         elif name in DECIDED_BY and not _is_wider(name, value):
             yield Problem(

@@ -20,7 +20,7 @@ from .doctor import quick_problems
 from .foreign_bases import foreign_family
 from .model_files import find_model_files
 from .options import ParserOptions, parser_options
-from .render import Places, script_name
+from .render import PROCESSES, Places, script_name
 from .staging import Picture, stage
 from .tokenizers import build_tokenizers
 
@@ -99,7 +99,34 @@ class KohyaEngine:
                 "sample_every_n_epochs": plan.kohya.get("sample_every_n_epochs"),
             },
         )
+        return _launch(run, plan, interpreter)
+
+
+def _launch(run: RunFolder, plan: TrainingPlan, interpreter: Path) -> Command:
+    """One process directly: a signal to `accelerate launch` would leave it running as an orphan, and lose its exit code.
+    Several through `accelerate launch`, one for each GPU."""
+    processes = int(plan.kohya.get(PROCESSES, 1))
+    if processes == 1:
         return python_module_command(RUNNER, str(run.dir), interpreter=str(interpreter))
+    launch = (
+        "--multi_gpu",
+        "--num_processes",
+        str(processes),
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+    )
+    return python_module_command(
+        "accelerate.commands.launch",
+        *launch,
+        "--dynamo_backend",
+        "no",
+        "-m",
+        RUNNER,
+        str(run.dir),
+        interpreter=str(interpreter),
+    )
 
 
 def _base_problems(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
@@ -118,6 +145,8 @@ def _base_problems(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         Problem(
             "base_model_family",
             f"{plan.base_model.name} is not a {wanted.title} model but {what}.",
-            f"Set family to {found}." if found else f"Choose a {wanted.title} file from {wanted.base_folder}.",
+            f"Set family to {found}."
+            if found
+            else f"Choose a {wanted.title} file from {wanted.base_folder}.",
         )
     ]

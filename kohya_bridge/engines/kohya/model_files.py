@@ -53,7 +53,9 @@ def _folders(file: ModelFile, paths: MachinePaths) -> list[Path]:
     told = [Path(each) for each in paths.extra.get(f"folder.{file.folder}", "").split(os.pathsep) if each]
     models = [each for each in paths.base_model_file.parents if each.name == "models"][:1]
     beside = models or [paths.base_model_file.parent.parent]
-    return told + [root / name for root in beside for name in (file.folder, *OLD_FOLDER_NAMES.get(file.folder, ()))]
+    return told + [
+        root / name for root in beside for name in (file.folder, *OLD_FOLDER_NAMES.get(file.folder, ()))
+    ]
 
 
 def _missing(file: ModelFile, name: str, paths: MachinePaths) -> Problem:

@@ -17,6 +17,7 @@ from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 
 CAPTION_EXTENSION = ".txt"
+PROCESSES = "num_processes"  # of the kohya section: GPUs that train together; no option of the script, but of its launch
 LOADER_WORKERS = 2  # without cached latents pictures are decoded beside the training
 # Upstream's Adafactor finds its own rate unless told not to; the plan's rates and schedule are meant to count.
 ADAFACTOR_ARGS = {"relative_step": False, "scale_parameter": False, "warmup_init": False}
@@ -178,7 +179,7 @@ def _saving(settings: TrainingSettings) -> dict[str, Any]:
 
 def _from_kohya_section(plan: TrainingPlan, options: dict[str, Any]) -> dict[str, Any]:
     """What the plan's kohya section adds. Lists of `name=value` are joined with those that the settings made."""
-    names = {each.option for each in family(plan.base_model.family).model_files}
+    names = {PROCESSES, *(each.option for each in family(plan.base_model.family).model_files)}
     added = {
         key: value for key, value in plan.kohya.items() if key not in names
     }  # model files are rendered as paths

@@ -1,0 +1,53 @@
+"""The kohya engine under the desk: detached, stopped, resumed, and never trained twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from kohya_bridge.desk import Desk
+from kohya_bridge.engines.kohya.engine import KohyaEngine
+from kohya_bridge.workspace import Workspace
+from tests.desk.conftest import BASE, end_everything, make_dataset, request, write_base_model
+from tests.kohya_bench import TINY_NUMBERS, make_bench
+
+
+@pytest.fixture
+def desk(tmp_path, double, shared_cache):
+    bench = make_bench(tmp_path)
+    workspace = Workspace.at(tmp_path / "training")
+    make_dataset(workspace, "alice", pictures=4)
+    (workspace.cache_dir / "kohya").mkdir(parents=True)
+    write_base_model(tmp_path / "models" / "checkpoints" / BASE)
+    made = Desk(
+        workspace,
+        checkpoint_dirs=[tmp_path / "models" / "checkpoints"],
+        tokenizer_dir=bench.tokenizer_dir,
+        engines={"kohya": KohyaEngine()},
+    )
+    yield made
+    end_everything(made)
+
+
+def test_a_run_is_stopped_from_outside_resumed_by_the_same_request_and_then_only_returned(desk):
+    wanted = request(engine="kohya", settings={**TINY_NUMBERS, "max_train_steps": 120, "save_every_n_steps": 40})
+    run = desk.submit(wanted)
+    desk.wait(run.run_id, on_state=lambda state: None, should_stop=lambda: run.state().step >= 5, poll_s=0.05)
+    stopped = desk.state(run.run_id)
+    assert stopped.status == "stopped" and 5 <= stopped.step < 120
+    assert desk.submit(wanted).run_id == run.run_id
+    finished = desk.wait(run.run_id, poll_s=0.05)
+    assert finished.status == "completed" and finished.attempt == 2 and finished.resumed_from == stopped.step
+    assert [row[0] for row in finished.losses] == list(range(1, 121))
+    assert (run.dir / "best.safetensors").exists()
+    assert desk.submit(wanted).state().attempt == 2
+
+
+def test_a_plan_that_needs_sd_scripts_takes_the_kohya_engine_by_itself_and_says_why(desk):
+    check = desk.check(request(settings=TINY_NUMBERS, kohya={"loss_type": "huber"}))
+    assert check.plan.engine == "kohya"
+    assert check.engine_reason == "Engine kohya: sd-scripts options are set (loss_type)."
+
+
+def test_what_the_engine_objects_to_is_refused_before_anything_starts(desk):
+    check = desk.check(request(settings=TINY_NUMBERS, kohya={"output_dir": "/x", "los_type": "l2"}))
+    assert {each.code for each in check.blocking} == {"option_refused", "option_unknown"}
