@@ -169,10 +169,15 @@ def end_as_interrupted() -> None:
 class NodeProgress:
     """The progress bar on the node that runs now. Setting it never raises: the caller asks for interruption itself."""
 
-    def __init__(self, total: int):
+    def __init__(self, total: int, *, node_id: str = ""):
         from comfy.utils import ProgressBar
 
         self._bar = ProgressBar(total)
+        self._node_id = node_id
+
+    def say(self, text: str) -> None:
+        """A line of text on the node."""
+        PromptServer.instance.send_progress_text(text, self._node_id)
 
     def set(self, value: int, total: int) -> None:
         from comfy import model_management

@@ -19,7 +19,7 @@ from .edge import plainly
 from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName, RunName
 from .training_desk import desk, queue_held
 from .training_run_node import NODE_ID as OPEN_RUN
-from .training_run_node import describe, run_outputs
+from .training_run_node import describe, run_outputs, what_it_does
 
 WAIT, BACKGROUND = "wait", "background"
 NO_BASE = "(no checkpoint in ComfyUI's folders)"
@@ -167,7 +167,7 @@ class KohyaTrainNode(io.ComfyNode):
             if held and _status(run.run_id) == "completed":  # it finished in between, and nobody was told
                 await asyncio.to_thread(queue_held, run)
             return _blocked(run, something_waits=held is not None)
-        state = await _wait(run)
+        state = await _wait(run, str(cls.hidden.unique_id))
         if state.status != "completed":
             raise BridgeError(state.problem or f"The run was {state.status}.", state.fix)
         return io.NodeOutput(
@@ -194,13 +194,15 @@ def _request(dataset: DatasetName, typed: dict[str, Any], more: ChosenSettings) 
     )
 
 
-async def _wait(run: RunFolder) -> RunState:
+async def _wait(run: RunFolder, node_id: str) -> RunState:
     """Follow a run on the node's progress bar until it has ended; Cancel stops it softly and waits for that."""
-    progress = host.NodeProgress(run.plan().settings.max_train_steps)
+    planned = run.plan().settings.max_train_steps
+    progress = host.NodeProgress(planned, node_id=node_id)
     interrupted = False
 
     def show(state: RunState) -> None:
-        progress.set(state.step, state.total or run.plan().settings.max_train_steps)
+        progress.set(state.step, state.total or planned)
+        progress.say(what_it_does(state))
 
     def should_stop() -> bool:
         nonlocal interrupted

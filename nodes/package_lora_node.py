@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from comfy_api.latest import io, ui
 
 from . import host
 from .edge import plainly
 from .load_trained_lora_node import WHICH
 from .sockets import LORA_NAME, RUN, RunName
+
+_installed: dict[tuple[str, int], set[Path]] = {}
 
 
 class PackageLoraNode(io.ComfyNode):
@@ -39,6 +44,12 @@ class PackageLoraNode(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, which: str = "", step: int = 0, **wired: Any) -> Any:
+        """The same until a LoRA that this node installed is gone."""
+        installed = _installed.get((which, step), set())
+        return "" if all(file.is_file() for file in installed) else float("nan")
+
+    @classmethod
     @plainly
     def execute(cls, run: RunName, which: str, step: int) -> io.NodeOutput:
         from ..kohya_bridge.package import package_lora
@@ -48,5 +59,6 @@ class PackageLoraNode(io.ComfyNode):
         packaged = package_lora(
             folder, step if which == "step" else which, lora_dir=host.model_dirs("loras")[0]
         )
+        _installed.setdefault((which, step), set()).add(packaged.file)
         text = f"{packaged.name}\nmodel card: {packaged.card_file}"
         return io.NodeOutput(packaged.name, packaged.card_file.read_text("utf-8"), ui=ui.PreviewText(text))

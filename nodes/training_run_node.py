@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..kohya_bridge.errors import NotFound
 from ..kohya_bridge.run_folder import RunFolder
+from ..kohya_bridge.run_state import RunState
 from . import host
 from .edge import plainly
 from .sockets import RUN, RunName
@@ -87,9 +88,26 @@ def describe(run: RunFolder) -> str:
     if state.validations:
         first, last = state.validations[0], state.validations[-1]
         lines.append(
-            f"held-out loss {first['loss']:.4f} at step {first['step']}, {last['loss']:.4f} at step {last['step']}"
+            f"held-out loss {_number(first['loss'])} at step {first['step']}, {_number(last['loss'])} at step {last['step']}"
         )
     if state.best:
         lines.append(f"best checkpoint: step {state.best['step']} ({state.best['reason']})")
     lines += [text for text in (state.problem, state.fix) if text]
     return "\n".join(lines)
+
+
+def what_it_does(state: RunState) -> str:
+    """What a run does at this moment, in a line."""
+    if state.status == "queued":
+        return f"in line for the GPU, position {state.queue_position}" if state.queue_position else "starting"
+    if state.phase_done is not None:
+        return f"{state.phase}, {state.phase_done} of {state.phase_total}"
+    if state.status != "training" or state.loss_ema is None:
+        return state.status
+    left = f", {round(state.eta_s / 60)} min left" if state.eta_s and state.eta_s > 90 else ""
+    return f"step {state.step} of {state.total}, loss {_number(state.loss_ema)}{left}"
+
+
+def _number(value: float | str) -> str:
+    """A loss with four digits; one that is no number comes as the word that the event holds (`nan`)."""
+    return value if isinstance(value, str) else f"{value:.4f}"
