@@ -51,7 +51,7 @@ def test_nothing_is_suggested_for_a_cause_that_numbers_do_not_mend():
 def test_every_cause_with_a_suggestion_is_one_that_failures_are_told_with():
     text = "".join(
         (PACK_ROOT / "kohya_bridge" / "engines" / name).read_text("utf-8")
-        for name in ("failures.py", "child.py")
+        for name in ("causes.py", "failures.py", "child.py")
     )
     for code in MAKERS:
         assert f'"{code}"' in text, code

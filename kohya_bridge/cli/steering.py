@@ -9,6 +9,8 @@ import argparse
 import time
 from typing import Any
 
+from ..engines.failures import NEEDS_LESS_MEMORY, safer_settings
+from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..run_summary import RunSummary
@@ -114,8 +116,17 @@ def _details(run: RunFolder, state: RunState) -> list[tuple[str, Any]]:
         ("checkpoints", ", ".join(str(row["step"]) for row in state.checkpoints)),
         ("best", state.best["reason"] if state.best else ""),
         ("folder", run.dir),
+        *_safer(plan, state),
     ]
     return [(label, value) for label, value in rows if value]
+
+
+def _safer(plan: TrainingPlan, state: RunState) -> list[tuple[str, str]]:
+    """The memory ladder of a run that memory ended: each rung with what it costs."""
+    if state.status != "failed" or state.code not in NEEDS_LESS_MEMORY:
+        return []
+    rungs = safer_settings(plan.settings.model_dump(), plan.base_model.family)
+    return [("safer", f"{each.title} ({each.changes_text()}). {each.price}") for each in rungs]
 
 
 def watch_run(context: Context, arguments: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
 """The failure doctor: what an ended trainer's exit code and last words mean, and what to do about it.
 
 In: an exception inside the child, or the exit code and log of a child that died. Out: a `Diagnosis`: cause, the line that
-shows it, a fix, and for lack of memory a ladder of safer settings, each with its price. One table for every engine; new
-causes are one entry in `CAUSES`. Standard library only: children use it.
+shows it, a fix, and for lack of memory a ladder of safer settings, each with its price. One table for every engine:
+`causes`. Standard library only: children use it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BridgeError, StorageError
+from .causes import CAUSES, Cause
 from .child import (
     EXIT_ABORTED,
     EXIT_COMPLETED,
@@ -34,6 +35,9 @@ class Rung:
     changes: dict[str, Any]
     price: str
 
+    def changes_text(self) -> str:
+        return ", ".join(f"{name}: {value}" for name, value in self.changes.items())
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -49,179 +53,9 @@ class Diagnosis:
         """The diagnosis as a person reads it in a shell."""
         lines = [self.problem, self.fix]
         lines += [f"  seen: {self.evidence}"] if self.evidence else []
-        lines += [
-            f"  or: {rung.title} ({', '.join(f'{key}: {value}' for key, value in rung.changes.items())}). {rung.price}"
-            for rung in self.ladder
-        ]
+        lines += [f"  or: {rung.title} ({rung.changes_text()}). {rung.price}" for rung in self.ladder]
         return "\n".join(line for line in lines if line)
 
-
-@dataclass(frozen=True)
-class Cause:
-    """A known cause: how its line in the log looks, and what it means. `{0}`, `{1}` are the pattern's groups."""
-
-    code: str
-    pattern: re.Pattern[str]
-    problem: str
-    fix: str
-    exit_code: int = EXIT_FAILED
-
-
-def _cause(code: str, pattern: str, problem: str, fix: str, exit_code: int = EXIT_FAILED) -> Cause:
-    return Cause(code, re.compile(pattern, re.IGNORECASE), problem, fix, exit_code)
-
-
-# Looked through in order: what is specific stands before what is general.
-CAUSES: tuple[Cause, ...] = (
-    _cause(
-        "disk_full",
-        r"no space left on device|\[errno 28\]|os error 28|disk quota exceeded|not enough space on the disk",
-        "The disk is full.",
-        "Free space (old runs: `python -m kohya_bridge runs`), then resume: the last complete state is kept.",
-        EXIT_DISK_FULL,
-    ),
-    _cause(
-        "out_of_memory",
-        r"cuda out of memory|torch\.(?:cuda\.)?outofmemoryerror|cublas_status_alloc_failed|cuda error: out of memory|"
-        r"hip out of memory|mps backend out of memory",
-        "The GPU's memory ran out.",
-        "Free the GPU (other programs, ComfyUI's models), or take one of the safer settings.",
-        EXIT_OUT_OF_MEMORY,
-    ),
-    _cause(
-        "out_of_memory",
-        r"defaultcpuallocator: can't allocate|can't allocate memory|cannot allocate memory|\bmemoryerror\b|"
-        r"paging file is too small|std::bad_alloc",
-        "The machine's main memory ran out.",
-        "Close other programs or enlarge the swap file, or take one of the safer settings.",
-        EXIT_OUT_OF_MEMORY,
-    ),
-    _cause(
-        "no_data",
-        r"no data found\. please verify arguments|found no pictures to train on",
-        "Nothing was trained: no pictures were found.",
-        "Check that the dataset's images folder holds pictures; `python -m kohya_bridge lint` looks through it.",
-        EXIT_NO_DATA,
-    ),
-    _cause(
-        "caption_empty",
-        r"caption file is empty.*?:\s*(\S+)",
-        "The caption file {0} is empty.",
-        "Write a caption with the trigger for that picture in captions.jsonl.",
-    ),
-    _cause(
-        "caption_encoding",
-        r"illegal char in file \(not utf-8\).*?:\s*(\S+)|unicodedecodeerror: 'utf-?8' codec can't decode",
-        "A caption is not UTF-8 text{0:: }.",
-        "Save it as UTF-8 (no legacy code page).",
-    ),
-    _cause(
-        "picture_damaged",
-        r"error loading file: (\S+)|cannot identify image file '?([^'\n]+)|image file is truncated|broken png file",
-        "A picture can't be read{0:: }.",
-        "Run `python -m kohya_bridge lint`: it names the damaged file. Replace or remove it.",
-    ),
-    _cause(
-        "picture_shape",
-        r"in select_bucket\b[\s\S]*zerodivisionerror",
-        "A picture is damaged, or so narrow that no bucket of this resolution takes it.",
-        "Run `python -m kohya_bridge lint`; raise the resolution, or set bucket_no_upscale to false.",
-    ),
-    _cause(
-        "picture_size",
-        r"image too large, but cropping and bucketing are disabled|image size is small",
-        "A picture does not have the training resolution, and buckets are off.",
-        "Set enable_bucket to true, or cache_latents to true.",
-    ),
-    _cause(
-        "tokenizer_offline",
-        r"can't load tokenizer for '([^']+)'|couldn't connect to '?https?://huggingface|localentrynotfounderror|"
-        r"offlinemodeisenabled|cannot reach https?://huggingface",
-        "A tokenizer or configuration is not on this machine{0:: } and the model hub is not asked.",
-        "ComfyUI's own tokenizers are used: check that `python -m kohya_bridge doctor` finds them.",
-    ),
-    _cause(
-        "base_model_missing",
-        r"neither a valid local path nor a valid repo id|cannot load model .*?not cached locally|"
-        r"no such file or directory: '?([^'\n]+\.(?:safetensors|ckpt|sft))",
-        "The base model is not there{0:: }.",
-        "Choose a checkpoint from ComfyUI's list.",
-    ),
-    _cause(
-        "base_model_damaged",
-        r"safetensor_?error: (?:error while )?(?:deserializing header|invalid header)[^\n]*|metadataincompletebuffer|"
-        r"headertoolarge|invalidheader",
-        "A model file is damaged or was not downloaded completely.",
-        "Download it again and compare its size.",
-    ),
-    _cause(
-        "base_model_family",
-        r"keyerror: '(?:time_embed\.0\.weight|conditioner\.|model\.diffusion_model|cond_stage_model|first_stage_model)|"
-        r"error\(s\) in loading state_dict for (?!lora)(\w+)|assertionerror: v2 cannot be enabled in sdxl",
-        "The base model does not fit the chosen model family.",
-        "Choose family: auto, or a checkpoint of the right family.",
-    ),
-    _cause(
-        "state_does_not_fit",
-        r"error\(s\) in loading state_dict for (?:lora|lycoris|oft)\w*|loaded state dict (?:contains a parameter group|has a "
-        r"different number)",
-        "The saved state belongs to another network or optimiser.",
-        "Start a new run; a state resumes only the plan that made it.",
-    ),
-    _cause(
-        "gpu_unsupported",
-        r"no kernel image is available|sm_\d+ is not compatible with the current pytorch|invalid device function|"
-        r"cuda driver version is insufficient|torch not compiled with cuda enabled|found no nvidia driver|"
-        r"cuda error: the provided ptx",
-        "This torch does not fit the GPU or its driver.",
-        "Run `python -m kohya_bridge doctor`: it compares the GPU with torch's list and names the build to install.",
-    ),
-    _cause(
-        "precision_unsupported",
-        r"fp16 mixed precision requires a (?:gpu|\S+)|bf16 mixed precision requires|bfloat16 is (?:only|not) supported|"
-        r"not implemented for 'half'",
-        "This device can't do the chosen mixed_precision.",
-        "Set mixed_precision to no on a CPU, to fp16 on cards before Ampere, to bf16 on newer ones.",
-    ),
-    _cause(
-        "missing_package",
-        r"modulenotfounderror: no module named '([^']+)'|importerror: no (\w+)|no module named '?([\w.]+)'?",
-        "The package {0} is missing.",
-        "`python -m kohya_bridge doctor` names the command that installs it.",
-    ),
-    _cause(
-        "xformers",
-        r"no operator found for `?memory_efficient_attention|xformers (?:is not|wasn't) (?:installed|built)",
-        "xformers can't run on this device.",
-        "Set attention to sdpa; it needs nothing.",
-    ),
-    _cause(
-        "bad_option",
-        r"error: (unrecognized arguments: .*|argument .*)|multipleinvalid: (.*)|voluptuous\.error\.\w+: (.*)|"
-        r"'?(\S+)'? is not a valid schedulertype|does not require `num_warmup_steps`|sd-scripts has no option (.*)",
-        "sd-scripts does not take an option{0:: }.",
-        "Take it out of the plan's kohya section or mend its value.",
-    ),
-    _cause(
-        "loader_worker",
-        r"dataloader worker \(pid[^)]*\) (?:is killed|exited unexpectedly)|unable to open shared memory object",
-        "A data loader process died; shared memory may be too small.",
-        "Set kohya.max_data_loader_n_workers to 0, or give the container more shared memory (--shm-size).",
-    ),
-    _cause(
-        "not_finite",
-        r"the loss became (?:nan|inf)|weights are not finite",
-        "The loss is not a number any more: the learning rate is too high, or fp16 overflowed.",
-        "Lower unet_lr by ten, or set mixed_precision to bf16; checkpoints from before that step are good.",
-        EXIT_NOT_FINITE,
-    ),
-    _cause(
-        "permission",
-        r"permissionerror: \[errno 13\][^\n]*?'([^']+)'|permission denied",
-        "A file may not be read or written{0:: }.",
-        "Mend its permissions.",
-    ),
-)
 
 _BY_EXIT_CODE = {
     EXIT_OUT_OF_MEMORY: "out_of_memory",
@@ -230,6 +64,7 @@ _BY_EXIT_CODE = {
     EXIT_DISK_FULL: "disk_full",
 }
 
+NEEDS_LESS_MEMORY = ("out_of_memory", "killed")
 _KILLED = (
     "killed",
     "It was killed from outside: by a person, or by the system because memory ran out.",
@@ -299,8 +134,8 @@ LADDER: tuple[Rung, ...] = (
 def explain(error: BaseException) -> tuple[str, str, str, int]:
     """`(problem, fix, code, exit code)` of an exception: what `Child.guarded` writes into `run_finished`."""
     if _is_disk_full(error):
-        cause = next(each for each in CAUSES if each.code == "disk_full")
-        return cause.problem, cause.fix, cause.code, cause.exit_code
+        full = next(each for each in CAUSES if each.code == "disk_full")
+        return full.problem, full.fix, full.code, full.exit_code
     if isinstance(error, BridgeError):
         return error.problem, error.fix, "refused", EXIT_FAILED
     text = f"{type(error).__name__}: {error}"
@@ -360,7 +195,7 @@ def diagnose(
     step, total = getattr(state, "step", 0), getattr(state, "total", 0)
     where = f"at step {step} of {total}" if total else "before it began training"
     cause = explain_death(exit_code, log_tail)
-    ladder = safer_settings(settings, family) if cause.code in ("out_of_memory", "killed") else ()
+    ladder = safer_settings(settings, family) if cause.code in NEEDS_LESS_MEMORY else ()
     return Diagnosis(
         cause.code,
         " ".join(filter(None, [f"The trainer died {where}.", cause.problem])),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from kohya_bridge.engines.failures import CAUSES, diagnose, explain, explain_death, safer_settings
+from kohya_bridge.engines.causes import CAUSES
+from kohya_bridge.engines.failures import diagnose, explain, explain_death, safer_settings
 from kohya_bridge.errors import StorageError
 from kohya_bridge.run_state import RunState
 from kohya_bridge.settings import TrainingSettings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kohya_bridge.__main__ import main
 from kohya_bridge.desk import Desk
 from kohya_bridge.engines.kohya.engine import KohyaEngine
 from kohya_bridge.workspace import Workspace
@@ -29,7 +30,9 @@ def desk(tmp_path, double, shared_cache):
 
 
 def test_a_run_is_stopped_from_outside_resumed_by_the_same_request_and_then_only_returned(desk):
-    wanted = request(engine="kohya", settings={**TINY_NUMBERS, "max_train_steps": 120, "save_every_n_steps": 40})
+    wanted = request(
+        engine="kohya", settings={**TINY_NUMBERS, "max_train_steps": 120, "save_every_n_steps": 40}
+    )
     run = desk.submit(wanted)
     desk.wait(run.run_id, on_state=lambda state: None, should_stop=lambda: run.state().step >= 5, poll_s=0.05)
     stopped = desk.state(run.run_id)
@@ -51,3 +54,13 @@ def test_a_plan_that_needs_sd_scripts_takes_the_kohya_engine_by_itself_and_says_
 def test_what_the_engine_objects_to_is_refused_before_anything_starts(desk):
     check = desk.check(request(settings=TINY_NUMBERS, kohya={"output_dir": "/x", "los_type": "l2"}))
     assert {each.code for each in check.blocking} == {"option_refused", "option_unknown"}
+
+
+def test_a_run_that_ran_out_of_memory_is_shown_with_its_ladder_of_safer_settings(desk, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_SD_SCRIPTS", "oom 3")
+    run = desk.submit(request(engine="kohya", settings=TINY_NUMBERS))
+    assert desk.wait(run.run_id, poll_s=0.05).code == "out_of_memory"
+    assert main(["status", run.run_id, "--workspace", str(desk.workspace.root)]) == 0
+    said = capsys.readouterr().out
+    assert "Recompute activations (gradient_checkpointing: True). A third to a half more time" in said
+    assert "Cache latents" not in said  # the plan does that already

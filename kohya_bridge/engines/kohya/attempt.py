@@ -105,7 +105,7 @@ class Attempt:
     @property
     def steps_per_epoch(self) -> int:
         batches = len(self.order) if self.order else 0
-        return max(1, math.ceil(batches / self.args.gradient_accumulation_steps))
+        return max(1, math.ceil(batches / int(self.args.gradient_accumulation_steps)))
 
     @property
     def epoch(self) -> int:
@@ -283,4 +283,4 @@ def _vram_gib() -> float | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None
-    return round(torch.cuda.max_memory_reserved() / 2**30, 3)
+    return float(round(torch.cuda.max_memory_reserved() / 2**30, 3))

@@ -134,9 +134,9 @@ def _wrap_resume(train_util: Any, attempt: Attempt) -> None:
 
 def _wrap_trackers(train_util: Any, attempt: Attempt) -> None:
     """The last call before the loop: set the true number of steps that is left, and listen to each step's end."""
-    from accelerate.tracking import GeneralTracker
+    from accelerate.tracking import GeneralTracker  # type: ignore[import-untyped]
 
-    class StepEnds(GeneralTracker):
+    class StepEnds(GeneralTracker):  # type: ignore[misc]
         """Upstream logs once a micro-batch, after it saved; this is where a step ends for us."""
 
         name = "kohya_bridge"

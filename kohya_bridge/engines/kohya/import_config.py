@@ -7,6 +7,7 @@ be carried the reason. Files are read, never run; paths, secrets and code in the
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -34,7 +35,7 @@ GUI_NAMES = {
     "additional_parameters": "",
     "lr_warmup": "",
 }
-GUI_NETWORKS = {
+GUI_NETWORKS: dict[str, dict[str, Any]] = {
     "Standard": {},
     "Kohya LoCon": {},
     "Kohya DyLoRA": {"network_module": "networks.dylora"},
@@ -100,11 +101,8 @@ def _read(file: Path, suffix: str) -> dict[str, Any]:
 
 
 def _parse_toml(text: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
+    reader = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    return dict(reader.loads(text))
 
 
 def _options_of_preset(data: dict[str, Any]) -> dict[str, Any]:

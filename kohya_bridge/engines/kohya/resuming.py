@@ -63,7 +63,7 @@ class EpochOrder:
         boundary = capture_random_states()
         restore_random_states(resumed.order)
         self.order = resumed.order
-        batches = iter(self.loader)
+        batches: Iterator[Any] = iter(self.loader)
         for _ in range(resumed.batches):
             next(batches)
         self.batches = resumed.batches

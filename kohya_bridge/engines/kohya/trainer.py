@@ -22,7 +22,7 @@ SAMPLE_NUMBER = re.compile(r"_(\d{2})_\d{14}")
 def hooked_trainer(base: type, attempt: Attempt) -> type:
     """A subclass of `base` that reports to `attempt`."""
 
-    class Hooked(base):  # type: ignore[misc, valid-type]
+    class Hooked(base):  # type: ignore[misc]
         def load_target_model(self, args: Any, *rest: Any, **options: Any) -> Any:
             attempt.report.phase("loading")
             loaded = super().load_target_model(args, *rest, **options)

@@ -74,7 +74,7 @@ def make_torchvision_importable() -> None:
         del sys.modules[name]
     import torch
 
-    operators = torch.library.Library("torchvision", "DEF")
+    operators: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
         operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _KEPT.append(operators)  # the declaration lasts as long as this object
