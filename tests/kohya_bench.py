@@ -202,4 +202,6 @@ def find_checkout_or_skip():
     try:
         return find_checkout(), find_interpreter()
     except Unavailable:
-        pytest.skip("sd-scripts is not checked out here: `make kohya`, or KOHYA_SD_SCRIPTS and KOHYA_PYTHON, let this run")
+        pytest.skip(
+            "sd-scripts is not checked out here: `make kohya`, or KOHYA_SD_SCRIPTS and KOHYA_PYTHON, let this run"
+        )
