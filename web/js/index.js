@@ -18,6 +18,7 @@ stylesheet.rel = "stylesheet";
 stylesheet.href = new URL("./panel.css", import.meta.url).href;
 document.head.append(stylesheet);
 
+store.setVisible(!document.hidden); // a page may be opened in the background
 store.addEventListener("activity", showBadge);
 store.addEventListener("finished", (event) => tellOfEnd(/** @type {CustomEvent} */ (event).detail));
 
