@@ -5,10 +5,11 @@ In: a plan and the code of what went wrong. Out: a request, and a `Suggestion` o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .engines.failures import NEEDS_LESS_MEMORY, safer_settings
 from .families import family
 from .plan import TrainingPlan, TrainingRequest
 from .presets import preset_settings
@@ -23,13 +24,14 @@ class Suggestion:
     title: str
     why: str
     settings: dict[str, Any] = field(default_factory=dict)
+    kohya: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {"code": self.code, "title": self.title, "why": self.why, "settings": self.settings}
+        return asdict(self)
 
 
-def request_of(plan: TrainingPlan, settings: Mapping[str, Any] | None = None) -> TrainingRequest:
-    """The request that leads to `plan`, with `settings` on top. All numbers are spelled out: presets may change."""
+def request_of(plan: TrainingPlan, change: Suggestion | None = None) -> TrainingRequest:
+    """The request that leads to `plan`, with `change` on top. All numbers are spelled out: presets may change."""
     return TrainingRequest(
         dataset=plan.dataset.slug,
         base_model=plan.base_model.name,
@@ -37,8 +39,8 @@ def request_of(plan: TrainingPlan, settings: Mapping[str, Any] | None = None) ->
         character=plan.character,
         preset=plan.preset or "standard",
         engine=plan.engine,
-        settings={**plan.settings.model_dump(mode="json"), **(settings or {})},
-        kohya=plan.kohya,
+        settings={**plan.settings.model_dump(mode="json"), **(change.settings if change else {})},
+        kohya={**plan.kohya, **(change.kohya if change else {})},
     )
 
 
@@ -56,19 +58,32 @@ def choices_of(plan: TrainingPlan) -> TrainingRequest:
     return request_of(plan).model_copy(update={"settings": chosen})
 
 
-def suggest(plan: TrainingPlan, code: str) -> Suggestion | None:
-    """Safer numbers for this plan after a failure or notice with that code, or None where none is known.
+def suggestions(plan: TrainingPlan, code: str) -> tuple[Suggestion, ...]:
+    """Safer numbers for this plan after a failure or notice with that code; the one to take first stands first.
 
-    Codes are those of `engines/failures.py`.
+    For lack of memory the rungs of the memory ladder follow, each alone and with its price. Codes are those of
+    `engines/causes.py` and `engines/failures.py`.
     """
     maker = MAKERS.get(code)
     found = maker(plan.settings) if maker else None
-    if found is None:
-        return None
-    title, why, wanted = found
+    first = [_changed(plan, code, *found)] if found else []
+    rungs = safer_settings(plan.settings.model_dump(mode="json"), plan.base_model.family)
+    ladder = [
+        _changed(plan, code, f"Retry: {each.title[0].lower()}{each.title[1:]}", each.price, each.changes)
+        for each in (rungs if code in NEEDS_LESS_MEMORY else ())
+        if not any(name.startswith("kohya.") for name in each.changes) or plan.engine == "kohya"
+    ]
+    return tuple(each for each in [*first, *ladder] if each.settings or each.kohya)
+
+
+def _changed(plan: TrainingPlan, code: str, title: str, why: str, wanted: dict[str, Any]) -> Suggestion:
+    """A suggestion with only what differs from the plan; `kohya.` names go to the plan's kohya section."""
     now = plan.settings.model_dump(mode="json")
-    changed = {name: value for name, value in wanted.items() if now[name] != value}
-    return Suggestion(code, title, why, changed) if changed else None
+    kohya = {
+        name.removeprefix("kohya."): value for name, value in wanted.items() if name.startswith("kohya.")
+    }
+    settings = {name: value for name, value in wanted.items() if name in now and now[name] != value}
+    return Suggestion(code, title, why, settings, {k: v for k, v in kohya.items() if plan.kohya.get(k) != v})
 
 
 _Words = tuple[str, str, dict[str, Any]]
@@ -121,6 +136,7 @@ def _plain_attention(now: TrainingSettings) -> _Words | None:
 
 MAKERS: dict[str, Callable[[TrainingSettings], _Words | None]] = {
     "out_of_memory": _less_memory,
+    "killed": _less_memory,
     "not_finite": _gentler,
     "precision_unsupported": _other_precision,
     "xformers": _plain_attention,

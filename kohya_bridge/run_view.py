@@ -16,7 +16,7 @@ from typing import Any
 from .errors import BridgeError, InvalidInput
 from .events import read_events_from
 from .plan import TrainingPlan, plan_differences
-from .retry import suggest
+from .retry import suggestions
 from .run_folder import RunFolder
 from .run_list import RunLine, RunList, plan_line
 from .run_pictures import Picture, list_pictures
@@ -168,5 +168,4 @@ def _suggestions(plan: TrainingPlan | None, state: RunState) -> list[dict[str, A
     if plan is None:
         return []
     codes = dict.fromkeys([state.code, *(row.get("code", "") for row in reversed(state.notices))])
-    found = (suggest(plan, code) for code in codes if code)
-    return [each.to_json() for each in found if each]
+    return [each.to_json() for code in codes if code for each in suggestions(plan, code)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..kohya_bridge.errors import InvalidInput, NotFound, Unavailable
-from ..kohya_bridge.retry import choices_of, request_of, suggest
+from ..kohya_bridge.retry import choices_of, request_of, suggestions
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_list import RunList
 from ..kohya_bridge.run_pictures import (
@@ -231,11 +231,11 @@ def sample_now(panel: Panel, ask: Ask) -> dict[str, Any]:
 
 def retry(panel: Panel, ask: Ask) -> dict[str, Any]:
     """A new run with the suggestion's numbers: the old one stays as it is."""
-    code = ask.word("code", "")
-    found = suggest(ask.run.plan(), code)
-    if found is None:
+    code, choice = ask.word("code", ""), ask.body.get("choice", 0)
+    known = suggestions(ask.run.plan(), code)
+    if not isinstance(choice, int) or isinstance(choice, bool) or not 0 <= choice < len(known):
         raise NotFound(f"Nothing safer is known for {code!r}.", "Change the numbers on the Kohya Train node.")
-    started = panel.desk.submit(request_of(ask.run.plan(), found.settings))
+    started = panel.desk.submit(request_of(ask.run.plan(), known[choice]))
     return {"asked": "retry", "run_id": started.run_id}
 
 

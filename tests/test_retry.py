@@ -3,7 +3,7 @@
 import pytest
 
 from kohya_bridge.plan import make_settings
-from kohya_bridge.retry import MAKERS, choices_of, request_of, suggest
+from kohya_bridge.retry import MAKERS, choices_of, request_of, suggestions
 from kohya_bridge.workspace import PACK_ROOT
 from tests.rehearsed_runs import rehearsed_plan
 
@@ -20,8 +20,8 @@ def test_the_choices_of_a_plan_lead_to_the_same_numbers(family_name, preset):
 @pytest.mark.parametrize("code", ["out_of_memory", "not_finite", "precision_unsupported", "xformers"])
 def test_a_suggestion_is_a_valid_plan_that_differs(code):
     plan = rehearsed_plan(attention="xformers")
-    found = suggest(plan, code)
-    settings = make_settings(request_of(plan, found.settings), "sd15", images=24)
+    found, *_ = suggestions(plan, code)
+    settings = make_settings(request_of(plan, found), "sd15", images=24)
     assert settings != plan.settings and found.title and found.why
     for name, value in found.settings.items():
         assert getattr(settings, name) == value
@@ -31,21 +31,29 @@ def test_running_out_of_memory_again_is_answered_by_less_detail_until_nothing_is
     plan = rehearsed_plan(train_batch_size=4)
     titles = []
     for _ in range(12):
-        found = suggest(plan, "out_of_memory")
-        if found is None:
+        found = next(iter(suggestions(plan, "out_of_memory")), None)
+        if found is None or not found.title.startswith(("Retry with", "Retry smaller")):
             break
         titles.append(found.title)
-        plan = plan.model_copy(
-            update={"settings": make_settings(request_of(plan, found.settings), "sd15", images=24)}
-        )
+        plan = plan.model_copy(update={"settings": make_settings(request_of(plan, found), "sd15", images=24)})
     assert titles[0] == "Retry with less memory" and titles[1] == "Retry smaller"
     assert plan.settings.train_batch_size == 1 and plan.settings.gradient_accumulation_steps == 4
-    assert suggest(plan, "out_of_memory") is None and plan.settings.resolution == 256
+    assert plan.settings.resolution == 256
 
 
 def test_nothing_is_suggested_for_a_cause_that_numbers_do_not_mend():
-    assert suggest(rehearsed_plan(), "disk_full") is None
-    assert suggest(rehearsed_plan(), "") is None
+    assert suggestions(rehearsed_plan(), "disk_full") == ()
+    assert suggestions(rehearsed_plan(), "") == ()
+
+
+def test_for_lack_of_memory_the_whole_ladder_is_offered_each_rung_with_its_price():
+    plan = rehearsed_plan()
+    titles = [each.title for each in suggestions(plan, "killed")]
+    assert titles[0] == "Retry with less memory" and "Retry: lower the resolution" in titles
+    assert not any("fp8" in title for title in titles), "only the kohya engine can hold the base in fp8"
+    kohya = rehearsed_plan(engine="kohya")
+    fp8 = next(each for each in suggestions(kohya, "killed") if "fp8" in each.title)
+    assert request_of(kohya, fp8).kohya == {"fp8_base": True} and fp8.why
 
 
 def test_every_cause_with_a_suggestion_is_one_that_failures_are_told_with():

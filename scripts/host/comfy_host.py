@@ -37,6 +37,8 @@ class ComfyHost:
         self.install = install or find_comfyui()
         self.port = port or free_port()
         self.log_file = self.base_dir / log_name
+        self.extra_arguments: tuple[str, ...] = ()
+        """Further arguments of main.py, such as `--front-end-root`."""
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,6 +79,7 @@ class ComfyHost:
             *("--database-url", f"sqlite:///{self.base_dir / 'user' / 'comfyui.db'}"),
             *("--disable-auto-launch", "--disable-api-nodes"),
             *([] if has_gpu() else ["--cpu"]),
+            *self.extra_arguments,
         ]
 
     def start(self, *, timeout_s: float = 180) -> ComfyHost:

@@ -185,8 +185,21 @@ def test_a_failure_is_told_with_its_fix_and_retried_with_safer_numbers(panel, st
     expect(outcome.get_by_text("OOM", exact=True)).to_be_visible()
     page.get_by_role("button", name="Retry with less memory").click()
     page.wait_for_function("stage.record.requests.some(([, path]) => path.endsWith('/retry'))")
-    expect.set_options(timeout=5_000)
+    page.wait_for_timeout(200)
     assert [call[0] for call in stage.desk.asked] == ["submit"]
+
+
+def test_a_run_that_fails_while_it_is_watched_offers_its_suggestions(panel, stage, training):
+    page = panel(training)
+    words = {"problem": "Memory ran out.", "fix": "Use less.", "code": "out_of_memory"}
+    stage.desk.tell(training.run.run_id, "run_finished", outcome="failed", step=220, **words)
+    expect(page.get_by_role("button", name="Retry with less memory")).to_be_visible()
+    card(page, "Outcome").get_by_text("Other ways").click()
+    page.get_by_role("button", name="Retry: lower the resolution").click()
+    page.wait_for_function("stage.record.requests.some(([, path]) => path.endsWith('/retry'))")
+    page.wait_for_timeout(200)
+    kind, settings = stage.desk.asked[-1]
+    assert kind == "submit" and settings["resolution"] == 384 and settings["train_batch_size"] == 2
 
 
 def test_the_best_checkpoint_is_marked_with_its_reason_and_tried_by_one_click(panel, training):

@@ -30,8 +30,8 @@ export function createActions(store, host, mount) {
     async stop_now(runId) {
       await store.ask(runId, "stop_now", { at_once: true }, "stop");
     },
-    async retry(runId, { code }) {
-      const told = await store.ask(runId, "retry", { code });
+    async retry(runId, choice) {
+      const told = await store.ask(runId, "retry", choice);
       await store.refreshList();
       await store.openRun(told.run_id);
     },

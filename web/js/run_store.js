@@ -22,7 +22,7 @@ import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
  *   state: RunState, counts: Record<string, number>,
  * }} RunLine
  * @typedef {{name: string, kind: string, step: number|null, caption: string, time: number, version: string}} Picture
- * @typedef {{code: string, title: string, why: string, settings: Record<string, any>}} Suggestion
+ * @typedef {{code: string, title: string, why: string, settings: Record<string, any>, kohya: Record<string, any>}} Suggestion
  * @typedef {{
  *   run_id: string, slug: string, dir: string, state: RunState, steps_told: number, plan: any, plan_problem: string,
  *   line: any, changes: {against: string, fields: {field: string, old: any, new: any}[]}|null,
@@ -232,6 +232,8 @@ export class RunStore extends EventTarget {
     if (runId === this.openId) {
       this.early.push(event);
       this.#foldEarly();
+      // What could be tried next depends on how it ended, and the server knows that.
+      if (event.kind === "run_finished") void this.openRun(runId);
     }
     this.changed();
   }

@@ -4,12 +4,14 @@
 import { el, keyed, setText, show } from "../dom.js";
 import { icon } from "../icons.js";
 import { isFinished } from "../run_state.js";
-import { suggestionRow } from "./outcome.js";
+import { createSuggestions } from "./suggestions.js";
 
 /** @typedef {import("../panel.js").WidgetView} WidgetView @typedef {import("../panel.js").Calls} Calls */
 
 /** @param {Document} document @param {Calls} calls */
 export function createNotices(document, calls) {
+  /** @type {WeakMap<HTMLElement, ReturnType<typeof createSuggestions>>} */
+  const tries = new WeakMap();
   const list = el(document, "ul", { class: "wz-notices" });
   const element = el(
     document,
@@ -34,18 +36,10 @@ export function createNotices(document, calls) {
             /** @type {HTMLElement} */ (item.querySelector(".wz-times")),
             each.times > 1 ? `${each.times} times` : "",
           );
-          const suggestion = run.suggestions.find((known) => known.code && known.code === each.code);
-          // A failure's own suggestion stands with the failure already.
-          const wanted =
-            suggestion && isFinished(run.state) && run.state.code !== each.code ? suggestion : null;
-          const place = /** @type {HTMLElement} */ (item.querySelector(".wz-stack"));
-          keyed(
-            /** @type {HTMLElement} */ (place.lastElementChild),
-            wanted ? [wanted] : [],
-            (known) => known.code,
-            (known) =>
-              suggestionRow(document, known, () => calls.act("retry", run.run_id, { code: known.code })),
-          );
+          // A failure's own suggestions stand with the failure already.
+          const offered = isFinished(run.state) && run.state.code !== each.code && each.code !== "";
+          const suggestions = offered ? run.suggestions.filter((known) => known.code === each.code) : [];
+          tries.get(item)?.render({ runId: run.run_id, suggestions });
         },
       );
     },
@@ -58,7 +52,8 @@ export function createNotices(document, calls) {
     const word = { info: "Note", warning: "Warning", error: "Error" }[
       /** @type {"info"|"warning"|"error"} */ (level)
     ];
-    return el(
+    const suggestions = createSuggestions(document, calls);
+    const item = el(
       document,
       "li",
       { class: "wz-notice", "data-level": level },
@@ -77,9 +72,11 @@ export function createNotices(document, calls) {
           el(document, "span", { class: "wz-times wz-muted" }),
         ),
         notice.fix && el(document, "p", { class: "wz-muted" }, notice.fix),
-        el(document, "div"),
+        suggestions.element,
       ),
     );
+    tries.set(item, suggestions);
+    return item;
   }
 }
 

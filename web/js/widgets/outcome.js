@@ -1,10 +1,10 @@
 // @ts-check
 /** How the run ended, in words: what happened, what to do, and the one button that does it. */
 
-import { el, keyed, setText, show } from "../dom.js";
-import { loss, plain } from "../format.js";
+import { el, setText, show } from "../dom.js";
+import { loss } from "../format.js";
 import { icon } from "../icons.js";
-import { button } from "./button.js";
+import { createSuggestions } from "./suggestions.js";
 
 /** @typedef {import("../panel.js").WidgetView} WidgetView @typedef {import("../panel.js").Calls} Calls */
 
@@ -20,14 +20,14 @@ export function createOutcome(document, calls) {
     el(document, "summary", null, "What the trainer said"),
     evidence,
   );
-  const tries = el(document, "div", { class: "wz-stack" });
+  const tries = createSuggestions(document, calls);
   const mark = el(document, "span", { class: "wz-mark" });
   const element = el(
     document,
     "div",
     { class: "wz-outcome", role: "region", "aria-label": "Outcome" },
     mark,
-    el(document, "div", { class: "wz-grow wz-stack" }, problem, fix, tries, more),
+    el(document, "div", { class: "wz-grow wz-stack" }, problem, fix, tries.element, more),
   );
   let shownAs = "";
   return {
@@ -55,36 +55,10 @@ export function createOutcome(document, calls) {
       show(more, state.evidence !== "");
       const suggestions =
         state.status === "failed" ? run.suggestions.filter((each) => each.code === state.code) : [];
-      keyed(
-        tries,
-        suggestions,
-        (each) => each.code,
-        (each) => suggestionRow(document, each, () => calls.act("retry", run.run_id, { code: each.code })),
-      );
+      tries.render({ runId: run.run_id, suggestions });
     },
     destroy() {},
   };
-}
-
-/**
- * A safer set of numbers with its reason; the numbers are shown before the click.
- * @param {Document} document @param {import("../run_store.js").Suggestion} suggestion @param {() => void} act
- */
-export function suggestionRow(document, suggestion, act) {
-  const numbers = Object.entries(suggestion.settings).map(([name, value]) => `${name} ${plain(value)}`);
-  return el(
-    document,
-    "div",
-    { class: "wz-suggestion" },
-    button(document, {
-      label: suggestion.title,
-      icon: "retry",
-      kind: "wz-primary",
-      hint: suggestion.why,
-      act,
-    }),
-    el(document, "p", { class: "wz-muted" }, `${suggestion.why} Changes: ${numbers.join(", ")}.`),
-  );
 }
 
 /** @param {import("../run_store.js").RunView} run */

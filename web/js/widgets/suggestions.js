@@ -1,0 +1,59 @@
+// @ts-check
+/** Safer numbers to train again with: the first as a button, further ones folded, each with what it changes and costs. */
+
+import { el, keyed, show } from "../dom.js";
+import { plain } from "../format.js";
+import { button } from "./button.js";
+
+/** @typedef {import("../panel.js").Calls} Calls @typedef {import("../run_store.js").Suggestion} Suggestion */
+
+/**
+ * @param {Document} document @param {Calls} calls
+ * @returns {{element: HTMLElement, render: (view: {runId: string, suggestions: Suggestion[]}) => void}}
+ */
+export function createSuggestions(document, calls) {
+  let runId = "";
+  const first = el(document, "div", { class: "wz-stack" });
+  const further = el(document, "div", { class: "wz-stack" });
+  const more = el(document, "details", null, el(document, "summary", null, "Other ways"), further);
+  const element = el(document, "div", { class: "wz-stack" }, first, more);
+
+  /** @param {HTMLElement} place @param {Suggestion[]} suggestions @param {number} offset @param {string} kind */
+  function list(place, suggestions, offset, kind) {
+    keyed(
+      place,
+      suggestions,
+      (each) => `${runId} ${each.code} ${each.title}`,
+      (each) => {
+        const body = { code: each.code, choice: offset + suggestions.indexOf(each) };
+        const act = () => calls.act("retry", runId, body);
+        return el(
+          document,
+          "div",
+          { class: "wz-suggestion" },
+          button(document, { label: each.title, icon: "retry", kind, hint: each.why, act }),
+          el(document, "p", { class: "wz-muted" }, `${each.why} Changes: ${changes(each)}.`),
+        );
+      },
+    );
+  }
+
+  return {
+    element,
+    /** Suggestions of one cause, in the server's order: a choice is named by its place in it. */
+    render(view) {
+      runId = view.runId;
+      show(element, view.suggestions.length > 0);
+      show(more, view.suggestions.length > 1);
+      list(first, view.suggestions.slice(0, 1), 0, "wz-primary");
+      list(further, view.suggestions.slice(1), 1, "");
+    },
+  };
+}
+
+/** @param {Suggestion} suggestion */
+function changes({ settings, kohya }) {
+  return Object.entries({ ...settings, ...kohya })
+    .map(([name, value]) => `${name} ${plain(value)}`)
+    .join(", ");
+}
