@@ -6,6 +6,7 @@ import pytest
 
 from kohya_bridge.engines.kohya.checking import DECIDED_BY, REFUSED
 from kohya_bridge.engines.kohya.engine import KohyaEngine
+from kohya_bridge.engines.kohya.packages import needed_modules
 from kohya_bridge.settings import TrainingSettings
 
 
@@ -55,13 +56,6 @@ def test_an_option_that_will_not_do_is_named_with_what_to_do(bench, kohya, code,
 def test_every_wrong_option_is_told_at_once(bench):
     problems = found(bench, kohya={"los_type": "l2", "output_dir": "/", "loss_type": "l3", "seed": 1})
     assert len(blocking(problems)) == 4
-
-
-@pytest.mark.parametrize(
-    "kohya", [{"optimizer_type": "DAdaptAdam"}, {"optimizer_type": "prodigyplus.ProdigyPlusScheduleFree"}]
-)
-def test_an_optimiser_that_the_setting_has_no_word_for_may_be_named(bench, kohya):
-    assert blocking(found(bench, kohya=kohya)) == []
 
 
 @pytest.mark.parametrize(
@@ -140,3 +134,31 @@ def test_several_gpus_are_launched_through_accelerate(bench):
     command = KohyaEngine().command(bench.run_folder(plan), plan, bench.paths, resume=None)
     assert command.argv[1:3] == ("-m", "accelerate.commands.launch") and "--num_processes" in command.argv
     assert "num_processes" not in (bench.run_folder(plan).staging_dir / "config.toml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("optimiser", ["DAdaptAdam", "prodigyplus.ProdigyPlusScheduleFree"])
+def test_an_optimiser_that_the_setting_has_no_word_for_may_be_named(bench, optimiser):
+    codes = {each.code for each in found(bench, kohya={"optimizer_type": optimiser})}
+    assert not codes & {"option_value", "option_decided"}
+
+
+@pytest.mark.parametrize(
+    ("plan", "modules"),
+    [
+        ({}, []),
+        ({"optimizer_type": "AdamW8bit"}, ["bitsandbytes"]),
+        ({"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "constant"}, ["schedulefree"]),
+        ({"kohya": {"optimizer_type": "PagedLion8bit"}}, ["bitsandbytes"]),
+        ({"kohya": {"optimizer_type": "prodigyplus.ProdigyPlusScheduleFree"}}, ["prodigyplus"]),
+        ({"attention": "xformers", "kohya": {"network_module": "lycoris.kohya"}}, ["xformers", "lycoris"]),
+    ],
+)
+def test_the_packages_that_a_plan_needs_are_known(bench, plan, modules):
+    assert needed_modules(bench.plan(**plan)) == modules
+
+
+def test_a_package_that_the_interpreter_lacks_is_told_before_the_models_are_loaded(bench):
+    problems = found(bench, kohya={"optimizer_type": "came_pytorch.CAME"})
+    assert ("missing_package", 'make kohya EXTRAS="came_pytorch"') in {
+        (each.code, each.fix) for each in problems
+    }

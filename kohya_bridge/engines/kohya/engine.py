@@ -20,6 +20,7 @@ from .doctor import quick_problems
 from .foreign_bases import foreign_family
 from .model_files import find_model_files
 from .options import ParserOptions, parser_options
+from .packages import package_problems
 from .render import PROCESSES, Places, script_name
 from .staging import Picture, stage
 from .tokenizers import build_tokenizers
@@ -53,7 +54,7 @@ class KohyaEngine:
                 )
             )
         _, missing = find_model_files(plan, paths)
-        problems += [*_base_problems(plan, paths), *missing]
+        problems += [*_base_problems(plan, paths), *missing, *package_problems(plan, interpreter)]
         options: ParserOptions | None = None
         try:
             options = parser_options(checkout, interpreter, script_name(plan), cache_dir=paths.cache_dir)

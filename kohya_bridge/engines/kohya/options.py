@@ -1,4 +1,4 @@
-"""Every option that a training script takes, from its own parser.
+"""Every option that a training script takes, from its own parser: `python -m kohya_bridge.engines.kohya.options [SCRIPT]`.
 
 In: a checkout, its interpreter, a script. Out: name, type, choices and default of each option. The parser is asked once for
 each commit (it costs the imports of sd-scripts, 4 seconds); the answer is kept as JSON in the workspace's cache.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import Unavailable
-from ...workspace import write_atomically
+from ...workspace import Workspace, write_atomically
 from ..contract import python_module_command
-from .checkout import SETUP_COMMAND, Checkout
+from .checkout import SETUP_COMMAND, Checkout, find_checkout, find_interpreter
 
 DESCRIBE = "kohya_bridge.engines.kohya.describe_parser"
 TIMEOUT_S = 300
@@ -79,3 +80,18 @@ def _ask(checkout: Checkout, interpreter: Path, script: str) -> list[Option]:
 
 def _option(row: dict[str, Any]) -> Option:
     return Option(**{**row, "choices": None if row["choices"] is None else tuple(row["choices"])})
+
+
+def main(script: str = "train_network") -> int:
+    """List the options of a script with type, default and upstream's own words."""
+    cache_dir = Workspace.default().cache_dir
+    for each in parser_options(find_checkout(), find_interpreter(), script, cache_dir=cache_dir).values():
+        choices = f" {list(each.choices)}" if each.choices else ""
+        print(
+            f"{each.name} ({each.type}{', several' if each.many else ''}, default {each.default}){choices}: {each.help}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
