@@ -32,7 +32,8 @@ QUESTION = (
 class Captioner(Protocol):
     """Something that describes pictures: `(item, caption)` one after the other, in any number."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def describe(self, items: Sequence[DatasetItem]) -> Iterator[tuple[DatasetItem, str]]: ...
 
