@@ -16,7 +16,7 @@ from tests.native_world import World, events, finish, make_dataset, start, start
 
 
 def test_a_run_started_by_its_command_trains_to_the_end(world):
-    run = world.run(world.plan())
+    run = world.run(world.plan(optimizer_type="AdamW8bit"))
     assert start_cold(run).wait(120) == EXIT_COMPLETED
     state = run.state()
     assert (state.status, state.step, state.total) == ("completed", 12, 12)
@@ -33,6 +33,15 @@ def test_the_child_imports_no_torch_before_its_first_event():
     asked = "import sys, kohya_bridge.engines.native.__main__; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_diffusers_is_imported_without_what_nobody_uses_which_is_there_afterwards():
+    asked = (
+        "import sys; from kohya_bridge.engines.native.quick_imports import import_diffusers; import_diffusers();"
+        "print('peft' in sys.modules, 'bitsandbytes' in sys.modules); import bitsandbytes, kohya_bridge.engines.native.fit"
+    )
+    answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False False"
 
 
 def test_the_final_lora_is_sound_and_of_the_planned_step(world):

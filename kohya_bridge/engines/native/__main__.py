@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..child import Child
+from .quick_imports import import_diffusers
 
 NAME = "native"
 
@@ -35,6 +36,7 @@ def train(child: Child) -> None:
     child.report.started(engine=NAME, total=total, resumed_from=_resumed_step(resume))
     child.report.phase("loading")
 
+    import_diffusers()
     from .environment import write_environment
     from .fit import fit
     from .meter import Clock
