@@ -26,7 +26,8 @@ EVENT_KINDS: dict[str, str] = {
     "progress": "One optimizer step: `step`, `total`, `epoch`, `loss`, `loss_ema`, `lr` (name to value), "
     "`seconds_per_step`, `eta_s`, `vram_gib`.",
     "validation": "Held-out measure at fixed noise and timesteps: `step`, `loss`, `loss_low`, `loss_high` (95 % interval "
-    "over items), `psnr` (dB, one-step x0), `train_loss` (same measure on as many training items), `items`.",
+    "over items), `psnr` (dB, one-step x0), `train_loss` (same measure on as many training items), `items`, `cells` (losses of "
+    "each item and timestep, where the engine tells them).",
     "checkpoint": "A LoRA file is complete on disk: `step`, `file` (relative to the run folder), `sha256`, `bytes`, `final`.",
     "state": "A full resume state is complete on disk: `step`, `dir` (relative), `removed` (older states deleted).",
     "sample": "A picture was rendered: `step`, `file` (relative), `prompt`, `seed`.",

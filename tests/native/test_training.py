@@ -260,3 +260,15 @@ def test_a_second_run_finds_all_encodings_in_the_cache(world):
     assert finish(first) == finish(second) == EXIT_COMPLETED
     assert [event for event in events(first, "phase") if event["name"] == "caching"]
     assert not [event for event in events(second, "phase") if event["name"] == "caching"]
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_compiled_blocks_train_like_plain_ones(world):
+    settings = {"max_train_steps": 6, "validate_every_n_steps": 0, "enable_bucket": False, "train_batch_size": 1}
+    plain = world.run(world.plan(**settings), name="plain")
+    compiled = world.run(world.plan(**settings, torch_compile=True), name="compiled")
+    assert finish(plain) == EXIT_COMPLETED
+    assert start_cold(compiled).wait(600) == EXIT_COMPLETED, compiled.log_tail()
+    losses = [[row[1] for row in run.state().losses] for run in (plain, compiled)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

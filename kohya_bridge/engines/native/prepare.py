@@ -274,7 +274,7 @@ def _arrange(base: Any, settings: TrainingSettings, device: torch.device) -> Non
                 code="xformers",
             ) from error
     if settings.torch_compile:
-        base.unet.compile_repeated_blocks(dynamic=False)
+        base.unet.compile_repeated_blocks()
 
 
 def _maker(
