@@ -25,7 +25,8 @@ import numpy as np
 from PIL import Image
 
 from kohya_bridge.comfy_folders import default_tokenizer_dir
-from kohya_bridge.engines.contract import MachinePaths, python_module_command, write_child_file
+from kohya_bridge.engines.contract import MachinePaths, write_child_file
+from kohya_bridge.engines.native.engine import NativeEngine
 from kohya_bridge.plan import TrainingPlan
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.workspace import PACK_ROOT
@@ -142,14 +143,17 @@ def measure_native(
     plan = _plan(chosen, family, settings)
     run = RunFolder(_fresh(chosen.folder.resolve() / "runs" / "native"))
     run.plan_file.write_text(plan.to_yaml(), encoding="utf-8")
-    write_child_file(
-        run, plan, MachinePaths(base, dataset, cache, default_tokenizer_dir()), resume=None, measure=True
-    )
-    command = python_module_command("kohya_bridge.engines.native", str(run.dir))
+    paths = MachinePaths(base, dataset, cache, default_tokenizer_dir())
+    command = NativeEngine().command(run, plan, paths, resume=None)
+    write_child_file(run, plan, paths, resume=None, measure=True)
     started = time.time()
     with open(run.log_file, "wb") as log:
         child = subprocess.Popen(
-            command.argv, cwd=command.cwd, env={**os.environ, **command.environment}, stdout=log, stderr=log
+            command.argv,
+            cwd=command.cwd,
+            env={**os.environ, **command.environment},
+            stdout=log,
+            stderr=log,
         )
         exit_code, cpu_s, peak_gib = wait_and_measure(child)
     wall_s = time.time() - started
@@ -224,7 +228,9 @@ def write_random_base(file: Path, shapes: Shapes) -> None:
 
 def _random_tensor(name: str, shape: tuple[int, ...], noise: np.ndarray) -> np.ndarray:
     if len(shape) < 2:
-        return np.ones(shape, np.float32) if name.endswith("weight") else np.zeros(shape, np.float32)
+        return (
+            np.ones(shape, np.float32) if name.endswith(("weight", "_scale")) else np.zeros(shape, np.float32)
+        )
     return np.resize(noise, math.prod(shape)) * (0.6 / math.sqrt(math.prod(shape[1:])))
 
 

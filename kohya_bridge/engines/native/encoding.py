@@ -6,7 +6,9 @@ base model whose entries are all there is not even loaded: a second run on the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from .data import Item
 
 Use = tuple[Item, bool]  # item, mirrored
 Loader = Callable[[set[str]], Any]
+DECODERS = 2  # threads that decode pictures ahead; a large PNG takes longer than its encoding on a GPU
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ class Encodings:
         if not parts:
             return
         base, done, total = load(parts), 0, len(missing_uses) + len(missing_captions)
-        for use in missing_uses:
+        for use, pixels_3HW in zip(missing_uses, pixels_ahead(missing_uses), strict=True):
             told(done, total)
-            self.cache.write(self.keys.latents(use), {"latents": encode_picture(base.vae, use)})
+            self.cache.write(self.keys.latents(use), {"latents": encode(base.vae, pixels_3HW)})
             self._take_latents(use)
             done += 1
         for caption in missing_captions:
@@ -122,8 +125,19 @@ class Encodings:
         return found
 
 
-def encode_picture(vae: Any, use: Use) -> torch.Tensor:
-    """Scaled latents (C, H, W) in fp32 of one picture."""
-    item, flipped = use
-    latents: torch.Tensor = vae.encode(pixels(item, flipped=flipped)[None])[0]
+def encode(vae: Any, pixels_3HW: torch.Tensor) -> torch.Tensor:
+    """Scaled latents (C, H, W) in fp32 of one picture. One at a time: in a batch, the last bit depends on the others."""
+    latents: torch.Tensor = vae.encode(pixels_3HW[None])[0]
     return latents
+
+
+def pixels_ahead(uses: Sequence[Use]) -> Iterator[torch.Tensor]:
+    """The pictures as the VAE takes them, decoded by a few threads while the one before is encoded."""
+    with ThreadPoolExecutor(DECODERS, thread_name_prefix="pictures") as threads:
+        waiting: deque[Future[torch.Tensor]] = deque()
+        for item, flipped in uses:
+            waiting.append(threads.submit(pixels, item, flipped=flipped))
+            if len(waiting) > DECODERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

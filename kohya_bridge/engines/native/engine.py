@@ -7,6 +7,7 @@ neither torch nor diffusers: whether they are there is asked of the package meta
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,16 @@ class NativeEngine:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8"
         }  # cuBLAS is deterministic only with a fixed workspace
         return Command(command.argv, command.cwd, {**command.environment, **repeatable})
+
+
+def _environment() -> dict[str, str]:
+    """What torch reads when it is loaded, unless the user has set it.
+
+    cuBLAS is deterministic only with a fixed workspace. Waiting OpenMP threads sleep instead of spinning: beside a busy
+    ComfyUI on the same cores, spinning makes a step several times slower (measurements.md).
+    """
+    wanted = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_WAIT_POLICY": "PASSIVE"}
+    return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
 def gpu_kind() -> str:

@@ -21,11 +21,11 @@ from ...lora_metadata import TrainingFacts
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..child import Child, ChildFailure, StopRequested
-from .batches import Batch, BatchMaker, Sources
+from .batches import Batch, BatchMaker, Sources, pixels
 from .cache import TensorCache
 from .data import Item, Picker, Split, read_items, split_items
 from .denoiser import Conditioning, Denoiser
-from .encoding import Encodings, encode_picture, make_keys
+from .encoding import Encodings, encode, make_keys
 from .held_out import HeldOut
 from .lora import LoraNetwork, add_lora
 from .lora_file import read_lora
@@ -139,7 +139,7 @@ class Training:
         """The latents of a picture, (C, H, W)."""
         if self.settings.cache_latents:
             return self.encodings.latents(item, False)
-        return encode_picture(self.base.vae, (item, False))
+        return encode(self.base.vae, pixels(item))
 
 
 def prepare(child: Child, ranks: Ranks) -> Training:
