@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from kohya_bridge.engines.child import EXIT_COMPLETED
 from kohya_bridge.engines.contract import python_module_command
-from tests.native_world import events, finish, start_cold, wait_for_step
+from tests.native_world import events, finish, start, wait_for_step
 
 
 def launch(run, *, processes: int) -> subprocess.Popen:
@@ -57,7 +57,8 @@ def test_a_soft_stop_ends_every_process_at_the_same_step(world):
     assert launcher.wait(60) == 0, run.log_tail()
     assert run.state().status == "stopped"
     world.go_on(run)
-    again = start_cold(run)  # one process may go on from the state of two
+    again = start(run)  # one process may go on from the state of two
     wait_for_step(run, run.state().step + 2, again)
     run.ask("stop")
-    assert again.wait(60) == 0
+    again.join(60)
+    assert again.exitcode == 0
