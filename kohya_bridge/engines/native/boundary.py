@@ -21,9 +21,9 @@ from ...workspace import write_atomically
 from ..child import Child, ChildFailure, StopRequested
 from .lora_file import save_lora
 from .meter import Meter, not_finite
-from .prepare import Training
 from .sample import render_sample
 from .state import write_state
+from .training import Training
 
 
 class Boundary:

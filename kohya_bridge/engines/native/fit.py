@@ -13,9 +13,10 @@ from ..child import Child
 from .batches import Ahead
 from .boundary import Boundary
 from .meter import Clock, Meter
-from .prepare import Training, prepare
+from .prepare import prepare
 from .randomness import Purpose, seed_of
 from .ranks import Ranks
+from .training import Training
 
 
 def fit(child: Child, ranks: Ranks, clock: Clock) -> None:
@@ -47,7 +48,7 @@ def fit(child: Child, ranks: Ranks, clock: Clock) -> None:
                     with clock.part("forward + backward"):
                         _set_dropout(training, micro_batch)
                         share = training.loss(batch) / accumulated
-                        scaler.scale(share).backward()
+                        torch.autograd.backward(scaler.scale(share))
                         loss += share.detach()
                     micro_batch += ranks.world
                 with clock.part("optimiser"):

@@ -45,7 +45,7 @@ class Meter:
         numbers_2, arrived = torch.stack((loss, norm)), None
         if self.device.type == "cuda":
             numbers_2 = torch.empty(2, pin_memory=True).copy_(numbers_2, non_blocking=True)
-            arrived = torch.cuda.Event()
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record()
         self._under_way.append(_Sent(step, epoch, rates, numbers_2, arrived))
         while self._under_way and (

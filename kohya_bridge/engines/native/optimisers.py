@@ -56,7 +56,7 @@ class FlatWeights:
 
     def clip(self, most: float) -> torch.Tensor:
         """Scale the gradient to an L2 norm of at most `most` (0 leaves it); the norm before, on the device."""
-        norm = torch.linalg.vector_norm(self.grad_N)
+        norm: torch.Tensor = torch.linalg.vector_norm(self.grad_N)
         if most:
             self.grad_N.mul_((most / (norm + 1e-6)).clamp(max=1.0))
         return norm

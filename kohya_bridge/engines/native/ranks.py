@@ -54,7 +54,7 @@ def join_ranks() -> Ranks:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Ranks(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    from accelerate import PartialState
+    from accelerate import PartialState  # type: ignore[import-untyped]
 
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
     # "cpu:0" would have weights copied that "cpu" leaves where the file is mapped, and alignment changes the last bit

@@ -18,7 +18,7 @@ from .denoiser import Conditioning
 from .randomness import Purpose, stream
 
 if TYPE_CHECKING:
-    from .prepare import Training
+    from .training import Training
 
 GUIDANCE = 6.0
 STEPS_ON_GPU, STEPS_ON_CPU = 20, 8
@@ -55,7 +55,7 @@ def _denoised(training: Training, caption: str, placement: Any, seed: int) -> to
     scheduler.set_timesteps(STEPS_ON_GPU if device.type == "cuda" else STEPS_ON_CPU)
     shape = latent_shape(placement, maker.family, maker.latent_channels)
     noise = stream(seed, Purpose.SAMPLE).standard_normal((1, *shape), dtype=np.float32)
-    latents_BCHW = torch.from_numpy(noise).to(device) * scheduler.init_noise_sigma
+    latents_BCHW: torch.Tensor = torch.from_numpy(noise).to(device) * scheduler.init_noise_sigma
     both = _side_by_side(training.condition(""), training.condition(caption))
     sizes_26 = torch.tensor([time_ids(placement)] * 2, dtype=torch.float32, device=device)
     for timestep in scheduler.timesteps:
