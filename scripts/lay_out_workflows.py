@@ -122,7 +122,7 @@ def _spec(spec: list[Any]) -> tuple[str, Json]:
     """Type and options of an input; old nodes give a list of choices in place of the type."""
     options = spec[1] if len(spec) > 1 else {}
     if isinstance(spec[0], list):
-        return "COMBO", {"default": spec[0][0] if spec[0] else "", **options}
+        return "COMBO", options  # without a default: the first choice is another one on every machine
     return str(spec[0]), options
 
 

@@ -13,7 +13,6 @@ from tests.host.canvas import (
     plain_render,
     said,
     small_dataset,
-    whole_job,
 )
 
 pytestmark = pytest.mark.host
@@ -182,9 +181,9 @@ def blocked_by_lint(comfy, dataset):
 
 def test_packaging_without_licence_and_approval_lists_all_that_is_missing(comfy, spoilt):
     (spoilt / "metadata.yaml").write_text("lora_tag: char_wren\n", encoding="utf-8")
-    prompt = changed(
-        whole_job(dataset=spoilt.name, steps=2), "WizdroidCaptionExport", folder=f"input/{spoilt.name}"
-    )
+    prompt = training_on(spoilt, steps=2)
+    run = [id_of(prompt, "WizdroidKohyaTrain"), 0]
+    prompt["90"] = {"class_type": "WizdroidPackageLora", "inputs": {"run": run, "which": "best", "step": 0}}
     message = failure(comfy, prompt)
     assert_plain(message)
     assert "licence" in message and "approv" in message

@@ -24,7 +24,9 @@ def witnesses(comfy, job, tmp_path_factory):
     from kohya_bridge.engines.native.models import load_base
 
     base_file = comfy.checkpoints_dir / BASE_MODEL
-    base = load_base(base_file, dtype=torch.float32)
+    base = load_base(
+        base_file, dtype=torch.float32, tokenizer_dir=find_comfyui().dir / "comfy" / "sd1_tokenizer"
+    )
     rows = probe(base, job)
     probe_file = tmp_path_factory.mktemp("probe") / "probe.npz"
     np.savez(probe_file, **{key: value for key, value in rows.items() if key != "is_held_out_N"})
