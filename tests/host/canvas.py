@@ -13,6 +13,7 @@ from scripts.host.comfy_install import ROOT
 
 API_DIR = ROOT / "example_workflows" / "api"
 BASE_MODEL = "wizdroid_demo_base.safetensors"
+JOB_STEPS = 100  # enough for the demo base to learn something that both witnesses see
 SHIPPED = ROOT / "training" / "kohya" / "datasets" / "char_wren"
 
 

@@ -3,13 +3,13 @@
 import pytest
 
 from scripts.host.comfy_client import outcome
-from tests.host.canvas import Job, newest_run, whole_job
+from tests.host.canvas import JOB_STEPS, Job, newest_run, whole_job
 
 
 @pytest.fixture(scope="session")
 def job(comfy):
     """The shipped example workflow, queued over HTTP in the session's ComfyUI and finished."""
-    prompt = whole_job(learning_rate=0.01)
+    prompt = whole_job(steps=JOB_STEPS, learning_rate=0.002)
     events = []
     already = len(comfy.log())
     history = comfy.client.follow(prompt, lambda kind, data: events.append((kind, data)))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from scripts.host.comfy_client import outcome
-from tests.host.canvas import changed, example, id_of, newest_run, plain_render
+from tests.host.canvas import JOB_STEPS, changed, example, id_of, newest_run, plain_render
 
 pytestmark = pytest.mark.host
 
@@ -45,7 +45,7 @@ def test_every_node_of_the_example_ran(job):
 
 def test_the_run_trained_all_its_steps_and_left_a_final_lora(job):
     state = job.run.state()
-    assert (state.status, state.step) == ("completed", 20)
+    assert (state.status, state.step) == ("completed", JOB_STEPS)
     assert state.checkpoints[-1]["final"]
     assert (job.run.dir / state.checkpoints[-1]["file"]).is_file()
 
@@ -53,7 +53,7 @@ def test_the_run_trained_all_its_steps_and_left_a_final_lora(job):
 def test_the_node_showed_the_steps_on_its_progress_bar(job):
     node = id_of(job.prompt, "WizdroidKohyaTrain")
     values = [data["value"] for kind, data in job.events if kind == "progress" and data["node"] == node]
-    assert max(values) == 20
+    assert max(values) == JOB_STEPS
     assert values == sorted(values)
 
 

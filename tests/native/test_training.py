@@ -265,7 +265,12 @@ def test_a_second_run_finds_all_encodings_in_the_cache(world):
 @pytest.mark.full
 @pytest.mark.timeout(900)
 def test_compiled_blocks_train_like_plain_ones(world):
-    settings = {"max_train_steps": 6, "validate_every_n_steps": 0, "enable_bucket": False, "train_batch_size": 1}
+    settings = {
+        "max_train_steps": 6,
+        "validate_every_n_steps": 0,
+        "enable_bucket": False,
+        "train_batch_size": 1,
+    }
     plain = world.run(world.plan(**settings), name="plain")
     compiled = world.run(world.plan(**settings, torch_compile=True), name="compiled")
     assert finish(plain) == EXIT_COMPLETED
