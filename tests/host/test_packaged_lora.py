@@ -20,17 +20,15 @@ from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.settings import TrainingSettings
 from kohya_bridge.workspace import Workspace, file_sha256
 from scripts import regression
-from scripts.make_demo_base import demo_base, save_base
+from tests.host.canvas import BASE_MODEL
 
 pytestmark = pytest.mark.host
 
 
 @pytest.fixture(scope="module")
 def base_file(comfy):
-    """The demo's base model in ComfyUI's folder."""
-    comfy.checkpoints_dir.mkdir(parents=True, exist_ok=True)
-    there = next(comfy.checkpoints_dir.glob("*.safetensors"), None)
-    return there or save_base(comfy.checkpoints_dir / "packaged_test_base.safetensors", demo_base())
+    """The demo's base model in ComfyUI's folder: by name, as other tests put broken files beside it."""
+    return comfy.checkpoints_dir / BASE_MODEL
 
 
 @pytest.fixture(scope="module")
