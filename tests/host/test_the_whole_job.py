@@ -34,12 +34,18 @@ def rendered(comfy, prompt):
 
 
 def test_every_node_of_the_example_ran(job):
+    """What other tests queued alike before may come from ComfyUI's cache; training and all behind it may not."""
     ran = {data["node"] for kind, data in job.events if kind == "executing" and data.get("node")}
     cached = {node for kind, data in job.events if kind == "execution_cached" for node in data["nodes"]}
     assert ran | cached == set(job.prompt)
-    assert {job.prompt[node]["class_type"] for node in cached} <= {
-        "WizdroidCharacterPromptBuilder",
-        "CheckpointLoaderSimple",
+    assert {job.prompt[node]["class_type"] for node in ran} >= {
+        "WizdroidKohyaTrain",
+        "WizdroidLoraValidateGrid",
+        "WizdroidPackageLora",
+        "WizdroidLoadTrainedLora",
+        "KSampler",
+        "VAEDecode",
+        "SaveImage",
     }
 
 
