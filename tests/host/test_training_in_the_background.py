@@ -9,13 +9,14 @@ from scripts.host.comfy_client import outcome
 from tests.host.canvas import plain_render, said, whole_job
 
 pytestmark = pytest.mark.host
+STEPS = 300  # long enough that another prompt surely renders while they train
 
 
 def runs(comfy, slug):
     return [RunFolder(each) for each in (comfy.workspace_dir / "runs" / slug).glob("*")]
 
 
-def wait_for(condition, *, timeout_s=120, poll_s=0.1, what=""):
+def wait_for(condition, *, timeout_s=240, poll_s=0.1, what=""):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = condition()
@@ -32,7 +33,7 @@ def held_history(comfy, known):
 
 
 def test_the_queue_is_free_while_a_run_trains_and_what_was_held_back_runs_by_itself(comfy):
-    prompt = whole_job(dataset="background", mode="background", steps=40)
+    prompt = whole_job(dataset="background", mode="background", steps=STEPS)
     known = set(comfy.client.get("history"))
     already = len(comfy.log())
     first = comfy.client.queue(prompt)
@@ -61,7 +62,7 @@ def test_the_queue_is_free_while_a_run_trains_and_what_was_held_back_runs_by_its
 
 
 def test_queueing_a_canvas_whose_background_run_is_complete_goes_straight_on(comfy):
-    prompt = whole_job(dataset="background", mode="background", steps=40)
+    prompt = whole_job(dataset="background", mode="background", steps=STEPS)
     history = comfy.client.run(prompt)
     assert outcome(history) == "success"
     assert said(history, prompt, "WizdroidPackageLora").startswith("background/")
