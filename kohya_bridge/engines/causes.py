@@ -31,7 +31,7 @@ def _cause(code: str, pattern: str, problem: str, fix: str, exit_code: int = EXI
 CAUSES: tuple[Cause, ...] = (
     _cause(
         "disk_full",
-        r"no space left on device|\[errno 28\]|os error 28|disk quota exceeded|not enough space on the disk",
+        r"no space left on device|\[errno 28\]|os error 28|os error 27|kind: filetoolarge|\[errno 27\]|disk quota exceeded|not enough space on the disk",
         "The disk is full.",
         "Free space (old runs: `python -m kohya_bridge runs`), then resume: the last complete state is kept.",
         EXIT_DISK_FULL,
@@ -135,7 +135,7 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "precision_unsupported",
         r"fp16 mixed precision requires a (?:gpu|\S+)|bf16 mixed precision requires|bfloat16 is (?:only|not) supported|"
-        r"not implemented for 'half'",
+        r"not implemented for 'half'|expected scalar type half but found",
         "This device can't do the chosen mixed_precision.",
         "Set mixed_precision to no on a CPU, to fp16 on cards before Ampere, to bf16 on newer ones.",
     ),
