@@ -194,11 +194,18 @@ def _request(dataset: DatasetName, typed: dict[str, Any], more: ChosenSettings) 
     )
 
 
+class _PromptEnded(Exception):
+    """The prompt was given up elsewhere, so nobody waits here any more."""
+
+
 async def _wait(run: RunFolder, node_id: str) -> RunState:
-    """Follow a run on the node's progress bar until it has ended; Cancel stops it softly and waits for that."""
+    """Follow a run on the node's progress bar until it has ended; Cancel stops it softly and waits for that.
+
+    When another node of the prompt fails meanwhile, the waiting ends and the run goes on.
+    """
     planned = run.plan().settings.max_train_steps
     progress = host.NodeProgress(planned, node_id=node_id)
-    interrupted = False
+    interrupted, prompt_ended = False, False
 
     def show(state: RunState) -> None:
         progress.set(state.step, state.total or planned)
@@ -206,10 +213,17 @@ async def _wait(run: RunFolder, node_id: str) -> RunState:
 
     def should_stop() -> bool:
         nonlocal interrupted
+        if prompt_ended:
+            raise _PromptEnded
         interrupted = interrupted or host.take_interruption()
         return interrupted
 
-    state = await asyncio.to_thread(desk().wait, run.run_id, on_state=show, should_stop=should_stop)
+    try:
+        state = await asyncio.to_thread(desk().wait, run.run_id, on_state=show, should_stop=should_stop)
+    except asyncio.CancelledError:
+        prompt_ended = True  # ComfyUI waits for this thread before it takes the next prompt
+        host.log.info("The prompt has ended while run %s trains; the run goes on.", run.run_id)
+        raise
     if interrupted and state.status != "completed":
         host.end_as_interrupted()
     return state
