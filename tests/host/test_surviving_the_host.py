@@ -2,12 +2,10 @@
 
 import json
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from scripts.host.comfy_client import outcome
-from tests.host.canvas import only_training, plain_render, said, whole_job
+from tests.host.canvas import id_of, only_training, said, whole_job
 from tests.host.test_training_in_the_background import held_history, runs, wait_for
 
 pytestmark = pytest.mark.host
@@ -56,31 +54,22 @@ def test_cancel_stops_softly_and_queueing_again_resumes(comfy):
 
 
 def test_a_neighbour_that_fails_ends_the_prompt_at_once_and_the_run_goes_on(comfy):
-    save_file(
-        {"lora_unet_foreign.lora_up.weight": np.zeros((4, 2), np.float32)},
-        comfy.loras_dir / "unfit.safetensors",
-    )
-    inputs = {
-        "package": "unfit.safetensors",
-        "which": "best",
-        "step": 0,
-        "strength_model": 1.0,
-        "strength_clip": 1.0,
-    }
-    neighbour = plain_render(wearing={"class_type": "WizdroidLoadTrainedLora", "inputs": inputs})
-    prompt = only_training(dataset="cancelled", steps=61)
-    for name, node in neighbour.items():
-        links = {
-            key: [f"9{value[0]}", value[1]]
-            for key, value in node["inputs"].items()
-            if isinstance(value, list)
-        }
-        prompt[f"9{name}"] = {**node, "inputs": {**node["inputs"], **links}}
+    prompt = only_training(dataset="neighbours", steps=60)
+    train = prompt[id_of(prompt, "WizdroidKohyaTrain")]
+    prompt["95"] = {**train, "inputs": {**train["inputs"], "seed": 43}}
+    prompt_id = comfy.client.queue(prompt)
 
-    assert "unfit.safetensors" in outcome(comfy.client.run(prompt))
-    run = next(each for each in runs(comfy, "cancelled") if each.plan().settings.max_train_steps == 61)
-    assert not run.state().is_finished
-    wait_for(lambda: run.state().status == "completed", what="the run went on to its end")
+    def states():
+        return {run.state().status: run for run in runs(comfy, "neighbours")}
+
+    found = wait_for(
+        lambda: states() if {"queued", "training"} <= set(states()) else None, what="one trains, one waits"
+    )
+    comfy.client.post(f"wizdroid/training/runs/{found['queued'].run_id}/stop", {})
+
+    assert "Taken out of the queue" in outcome(comfy.client.wait(prompt_id, timeout_s=60))
+    assert not found["training"].state().is_finished
+    wait_for(lambda: found["training"].state().status == "completed", what="the run went on to its end")
 
 
 def test_the_page_is_told_every_line_of_a_run_once_and_in_order(comfy):
