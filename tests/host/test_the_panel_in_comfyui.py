@@ -11,7 +11,8 @@ from kohya_bridge.workspace import Workspace
 from tests.host.canvas import only_training, plain_render
 from tests.panel.frontends import FRONTENDS, missing, open_tab
 
-pytestmark = [pytest.mark.host, pytest.mark.browser, pytest.mark.timeout(600)]
+# Two whole lives of a ComfyUI with a page open take minutes, so `make test-full` runs them.
+pytestmark = [pytest.mark.host, pytest.mark.browser, pytest.mark.full, pytest.mark.timeout(600)]
 
 TRAINS_S = 150
 TRAINS_MS = 1000 * TRAINS_S
