@@ -37,8 +37,7 @@ def open_tab(page: Page, url: str) -> Locator:
     page.goto(url)
     tab = page.get_by_role("button", name="Wizdroid Training").first
     tab.wait_for(timeout=60_000)
-    page.wait_for_timeout(1500)
-    page.keyboard.press("Escape")  # closes the templates dialog of a first visit
+    page.keyboard.press("Escape")  # closes what a first visit may have opened
     tab.click()
     page.get_by_role("region", name="Wizdroid training").wait_for()
     return tab
