@@ -51,11 +51,17 @@ class Desk:
         tokenizer_dir: Path | None = None,
         engines: Mapping[str, Engine] | None = None,
         least_free_bytes: int = LEAST_FREE_BYTES,
+        model_dirs: Mapping[str, Sequence[Path]] | None = None,
     ):
         self.workspace = workspace
         self.engines = load_engines() if engines is None else engines
         self.places = Places(
-            workspace, checkpoint_dirs, lora_dirs, tokenizer_dir or default_tokenizer_dir(), least_free_bytes
+            workspace,
+            checkpoint_dirs,
+            lora_dirs,
+            tokenizer_dir or default_tokenizer_dir(),
+            least_free_bytes,
+            model_dirs or {},
         )
         self.slot = Slot(workspace)
         self._watcher: Watcher | None = None

@@ -6,7 +6,7 @@ In: nothing. Out: one `Family` per architecture, listed in `FAMILIES`. A new fam
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import NotFound
@@ -14,12 +14,16 @@ from .errors import NotFound
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A further model file of a family: the sd-scripts option that takes it, and the ComfyUI folder that lists it."""
+    """A further model file of a family: the sd-scripts option that takes it, and the ComfyUI folder that lists it.
+
+    `known_by`: tensors and their shapes (None: any size) that no other kind of file in that folder has; the marks that
+    ComfyUI goes by too (`comfy/sd.py`: detect_te_model and the VAE loader)."""
 
     option: str
     title: str
     folder: str
     required: bool = True
+    known_by: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,18 @@ class Family:
     kohya_options: dict[str, Any] = field(default_factory=dict)
 
 
-_T5 = ModelFile("t5xxl", "T5-XXL", "text_encoders")
-_CLIP_L = ModelFile("clip_l", "CLIP-L", "text_encoders")
+_TOKENS = "text_model.embeddings.token_embedding.weight"
+_T5 = ModelFile(
+    "t5xxl",
+    "T5-XXL",
+    "text_encoders",
+    known_by={"encoder.block.23.layer.1.DenseReluDense.wi_1.weight": (None, 4096)},
+)
+_CLIP_L = ModelFile("clip_l", "CLIP-L", "text_encoders", known_by={_TOKENS: (None, 768)})
+_CLIP_G = ModelFile("clip_g", "CLIP-G", "text_encoders", known_by={_TOKENS: (None, 1280)})
+_FLUX_VAE = ModelFile(
+    "ae", "FLUX autoencoder", "vae", known_by={"decoder.conv_in.weight": (None, 16, None, None)}
+)
 _OTHER_VAE = ModelFile("vae", "another VAE", "vae", required=False)
 
 FAMILIES: dict[str, Family] = {
@@ -100,7 +114,7 @@ FAMILIES: dict[str, Family] = {
             text_encoder_prefixes=("lora_te1",),
             native=False,
             base_folder="diffusion_models",
-            model_files=(_CLIP_L, _T5, ModelFile("ae", "FLUX autoencoder", "vae")),
+            model_files=(_CLIP_L, _T5, _FLUX_VAE),
             kohya_options={
                 "guidance_scale": 1.0,
                 "timestep_sampling": "flux_shift",
@@ -121,7 +135,7 @@ FAMILIES: dict[str, Family] = {
             text_encoder_prefixes=("lora_te1",),
             native=False,
             base_folder="diffusion_models",
-            model_files=(_T5, ModelFile("ae", "FLUX autoencoder", "vae")),
+            model_files=(_T5, _FLUX_VAE),
             kohya_options={
                 "model_type": "chroma",
                 "guidance_scale": 0.0,
@@ -144,9 +158,9 @@ FAMILIES: dict[str, Family] = {
             text_encoder_prefixes=("lora_te1", "lora_te2"),
             native=False,
             model_files=(
-                ModelFile("clip_l", "CLIP-L", "text_encoders", required=False),
-                ModelFile("clip_g", "CLIP-G", "text_encoders", required=False),
-                ModelFile("t5xxl", "T5-XXL", "text_encoders", required=False),
+                replace(_CLIP_L, required=False),
+                replace(_CLIP_G, required=False),
+                replace(_T5, required=False),
             ),
             kohya_bucket_step=32,
             kohya_options={"weighting_scheme": "uniform"},
@@ -166,8 +180,13 @@ FAMILIES: dict[str, Family] = {
             native=False,
             base_folder="diffusion_models",
             model_files=(
-                ModelFile("gemma2", "Gemma 2 2B", "text_encoders"),
-                ModelFile("ae", "FLUX autoencoder", "vae"),
+                ModelFile(
+                    "gemma2",
+                    "Gemma 2 2B",
+                    "text_encoders",
+                    known_by={"model.layers.0.post_feedforward_layernorm.weight": (2304,)},
+                ),
+                _FLUX_VAE,
             ),
             kohya_options={
                 "timestep_sampling": "nextdit_shift",
@@ -192,9 +211,24 @@ FAMILIES: dict[str, Family] = {
             latent_stride=32,
             base_folder="diffusion_models",
             model_files=(
-                ModelFile("text_encoder", "Qwen2.5-VL", "text_encoders"),
-                ModelFile("byt5", "byT5 small glyph", "text_encoders"),
-                ModelFile("vae", "HunyuanImage VAE", "vae"),
+                ModelFile(
+                    "text_encoder",
+                    "Qwen2.5-VL",
+                    "text_encoders",
+                    known_by={"model.layers.0.self_attn.k_proj.bias": (512,)},
+                ),
+                ModelFile(
+                    "byt5",
+                    "byT5 small glyph",
+                    "text_encoders",
+                    known_by={"encoder.block.0.layer.0.SelfAttention.k.weight": (384, None)},
+                ),
+                ModelFile(
+                    "vae",
+                    "HunyuanImage VAE",
+                    "vae",
+                    known_by={"decoder.conv_in.weight": (None, 64, None, None)},
+                ),
             ),
             kohya_options={
                 "attn_mode": "torch",
@@ -218,8 +252,21 @@ FAMILIES: dict[str, Family] = {
             native=False,
             base_folder="diffusion_models",
             model_files=(
-                ModelFile("qwen3", "Qwen3 0.6B", "text_encoders"),
-                ModelFile("vae", "Qwen-Image VAE", "vae"),
+                ModelFile(
+                    "qwen3",
+                    "Qwen3 0.6B",
+                    "text_encoders",
+                    known_by={
+                        "model.layers.0.self_attn.q_norm.weight": (None,),
+                        "model.layers.0.post_attention_layernorm.weight": (1024,),
+                    },
+                ),
+                ModelFile(
+                    "vae",
+                    "Qwen-Image VAE",
+                    "vae",
+                    known_by={"decoder.middle.0.residual.0.gamma": (None, 1, 1, 1)},
+                ),
             ),
             kohya_bucket_step=16,
             kohya_options={

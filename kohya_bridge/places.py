@@ -5,12 +5,17 @@ In: what the host or a shell found. Out: one value that is handed to whoever loo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .disk_need import LEAST_FREE_BYTES
+from .model_files import base_model_dirs
 from .workspace import Workspace
+
+FOLDER_KEY = "folder."
+"""Before a folder's name in `MachinePaths.extra`."""
 
 
 @dataclass(frozen=True)
@@ -22,3 +27,18 @@ class Places:
     lora_dirs: Sequence[Path]
     tokenizer_dir: Path
     least_free_bytes: int = LEAST_FREE_BYTES
+    model_dirs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """Further model folders by ComfyUI's name for them ("diffusion_models", "text_encoders", "vae")."""
+
+    def folder_hints(self) -> dict[str, str]:
+        """`model_dirs` as `MachinePaths.extra` carries them: path lists, separated as in PATH."""
+        return {
+            f"{FOLDER_KEY}{kind}": os.pathsep.join(str(each) for each in folders)
+            for kind, folders in self.model_dirs.items()
+        }
+
+    def base_model_dirs(self, folder: str) -> list[Path]:
+        """Where base models lie whose ComfyUI folder is `folder`: as the host says, beside the checkpoints, among them."""
+        return list(
+            dict.fromkeys([*self.model_dirs.get(folder, ()), *base_model_dirs(self.checkpoint_dirs, folder)])
+        )

@@ -13,7 +13,7 @@ from .dataset import dataset_digest, read_dataset
 from .engines.contract import MachinePaths
 from .errors import Conflict, NotFound
 from .families import family
-from .model_files import base_model_dirs, find_model, model_sha256
+from .model_files import find_model, model_sha256
 from .places import Places
 from .plan import TrainingPlan
 from .run_folder import RunFolder
@@ -32,7 +32,7 @@ def paths_of(run: RunFolder, plan: TrainingPlan, places: Places) -> MachinePaths
         dataset_dir=places.workspace.dataset_dir(plan.dataset.slug),
         cache_dir=places.workspace.cache_dir,
         tokenizer_dir=places.tokenizer_dir,
-        extra=weights.extra,
+        extra={**places.folder_hints(), **weights.extra},
     )
     refuse_changed_dataset(plan, paths)
     return paths
@@ -50,8 +50,7 @@ def refuse_changed_dataset(plan: TrainingPlan, paths: MachinePaths) -> None:
 def _base_file(run: RunFolder, plan: TrainingPlan, places: Places) -> Path:
     try:
         folder = family(plan.base_model.family).base_folder
-        dirs = base_model_dirs(places.checkpoint_dirs, folder)
-        file = find_model(plan.base_model.name, dirs, what="checkpoint")
+        file = find_model(plan.base_model.name, places.base_model_dirs(folder), what="checkpoint")
     except NotFound:
         file = _former_base_file(run)
         if file is None:

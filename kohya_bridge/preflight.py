@@ -20,8 +20,10 @@ from .engine_choice import choose_engine
 from .engines.contract import Engine, MachinePaths, Problem
 from .errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused, Unavailable
 from .families import FAMILIES, family
+from .family_files import complete_model_files
+from .foreign_bases import foreign_family
 from .lint import LintReport, lint_dataset
-from .model_files import base_model_dirs, find_model, model_sha256
+from .model_files import find_model, model_sha256
 from .places import Places
 from .plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan, make_settings
 from .starting_lora import resolve_network_weights
@@ -79,12 +81,13 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
         request.base_model,
         lambda: find_model(request.base_model, _base_dirs(request.family, places), what="checkpoint"),
     )
+    foreign = _foreign_family(request, base_file)
     base = (
         faults.of("base_model", request.base_model, lambda: inspect_base_model(base_file))
-        if base_file and _is_inspected(request.family)
+        if base_file and not foreign
         else None
     )
-    family_name = faults.of("family", request.family, lambda: _family_of(request, base)) or "sd15"
+    family_name = foreign or faults.of("family", request.family, lambda: _family_of(request, base)) or "sd15"
     weights = faults.of(
         "settings.network_weights",
         request.settings.get("network_weights"),
@@ -98,6 +101,9 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     choice = faults.of("engine", request.engine, lambda: choose_engine(request, family_name, engines))
     faults.raise_any()
     assert dataset and base_file and choice and weights
+    if choice.name == "kohya":
+        parts = complete_model_files(wanted.kohya, family(family_name), base_file, places)
+        wanted = wanted.model_copy(update={"kohya": parts})
 
     lint = lint_dataset(
         dataset,
@@ -127,7 +133,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
         dataset_dir=dataset.dir,
         cache_dir=places.workspace.cache_dir,
         tokenizer_dir=places.tokenizer_dir,
-        extra=weights.extra,
+        extra={**places.folder_hints(), **weights.extra},
     )
     problems = [
         *_lint_problems(lint),
@@ -194,14 +200,22 @@ def _find_dataset(slug: str, places: Places) -> Dataset:
 
 
 def _base_dirs(family_name: str, places: Places) -> list[Path]:
-    """Where a base model of that family is looked for: transformers lie beside ComfyUI's checkpoints."""
-    folder = FAMILIES[family_name].base_folder if family_name in FAMILIES else "checkpoints"
-    return base_model_dirs(places.checkpoint_dirs, folder)
+    """Where a base model of that family is looked for: checkpoints first, unless the family is a bare transformer."""
+    if family_name in FAMILIES:
+        return places.base_model_dirs(FAMILIES[family_name].base_folder)
+    return [*places.checkpoint_dirs, *places.base_model_dirs("diffusion_models")]
 
 
-def _is_inspected(family_name: str) -> bool:
-    """Whether the checkpoint's own header is asked. Of families that only sd-scripts trains it can tell nothing yet."""
-    return family_name not in FAMILIES or FAMILIES[family_name].native
+def _foreign_family(request: TrainingRequest, file: Path | None) -> str | None:
+    """The family that only sd-scripts trains: the one that is asked for, or the one whose marks the file bears."""
+    if request.family in FAMILIES:
+        return None if FAMILIES[request.family].native else request.family
+    if request.family != "auto" or file is None or not file.is_file():
+        return None
+    try:
+        return foreign_family(file)
+    except BridgeError:
+        return None  # the inspection that follows says what is wrong with the file
 
 
 def _family_of(request: TrainingRequest, base: BaseModel | None) -> str:

@@ -8,6 +8,7 @@ from . import host, routes, training_desk
 from .caption_export_node import CaptionExportNode
 from .character_prompt_node import CharacterPromptNode
 from .dataset_lint_node import DatasetLintNode
+from .kohya_model_files_node import KohyaModelFilesNode
 from .kohya_train_node import KohyaTrainNode
 from .load_trained_lora_node import LoadTrainedLoraNode
 from .lora_validate_grid_node import LoraValidateGridNode
@@ -20,6 +21,7 @@ NODES: list[type[io.ComfyNode]] = [
     CaptionExportNode,
     DatasetLintNode,
     TrainingSettingsNode,
+    KohyaModelFilesNode,
     KohyaTrainNode,
     TrainingRunNode,
     LoraValidateGridNode,

@@ -33,8 +33,12 @@ def workspace() -> Workspace:
     return Workspace.at(Path(folder_paths.base_path) / "training")
 
 
+MODEL_KINDS = ("diffusion_models", "text_encoders", "vae")
+"""ComfyUI's folders that hold base models and their parts, beside the checkpoints."""
+
+
 def model_names(kind: str) -> list[str]:
-    """Names as ComfyUI's loaders list them; `kind` is `checkpoints` or `loras`."""
+    """Names as ComfyUI's loaders list them; `kind` is `checkpoints`, `loras` or one of MODEL_KINDS."""
     return list(folder_paths.get_filename_list(kind))
 
 

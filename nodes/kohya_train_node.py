@@ -22,7 +22,7 @@ from .training_run_node import NODE_ID as OPEN_RUN
 from .training_run_node import describe, run_outputs, what_it_does
 
 WAIT, BACKGROUND = "wait", "background"
-NO_BASE = "(no checkpoint in ComfyUI's folders)"
+NO_BASE = "(no model in ComfyUI's folders)"
 _DIALS = {
     "steps": "max_train_steps",
     "rank": "network_dim",
@@ -47,8 +47,9 @@ class KohyaTrainNode(io.ComfyNode):
                 DATASET.Input("dataset", tooltip="What to train on, from Dataset Lint or Caption Export."),
                 io.Combo.Input(
                     "base_model",
-                    options=host.model_names("checkpoints") or [NO_BASE],
-                    tooltip="The checkpoint to train for. Its family (SD 1.x, SDXL) is read from the file.",
+                    options=_base_models() or [NO_BASE],
+                    tooltip="The model to train for: checkpoints, then diffusion models. Its family is read from the file. "
+                    "FLUX.1, SD3 and other newer ones need sd-scripts.",
                 ),
                 io.Combo.Input(
                     "preset",
@@ -175,6 +176,12 @@ class KohyaTrainNode(io.ComfyNode):
         )
 
 
+def _base_models() -> list[str]:
+    """What can be trained for, by ComfyUI's lists: checkpoints first, each name once."""
+    names = (name for kind in ("checkpoints", "diffusion_models") for name in host.model_names(kind))
+    return list(dict.fromkeys(names))
+
+
 def _request(dataset: DatasetName, typed: dict[str, Any], more: ChosenSettings) -> TrainingRequest:
     """What the person chose, without what they left to the preset (0)."""
     dials = {setting: typed[dial] for dial, setting in _DIALS.items() if typed[dial]}
@@ -249,7 +256,7 @@ def _blocked(run: RunFolder, *, something_waits: bool) -> io.NodeOutput:
 
 
 def _key(base_model: str, typed: dict[str, Any]) -> str:
-    file = host.model_file("checkpoints", base_model)
+    file = host.model_file("checkpoints", base_model) or host.model_file("diffusion_models", base_model)
     changed = file.stat().st_mtime_ns if file else 0
     return repr((base_model, changed, sorted((k, v) for k, v in typed.items() if k in (*_DIALS, *_NAMES))))
 

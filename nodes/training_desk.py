@@ -34,6 +34,7 @@ def desk() -> Desk:
                 checkpoint_dirs=host.model_dirs("checkpoints"),
                 lora_dirs=host.model_dirs("loras"),
                 tokenizer_dir=host.tokenizer_dir(),
+                model_dirs={kind: host.model_dirs(kind) for kind in host.MODEL_KINDS},
             )
         return _desk
 

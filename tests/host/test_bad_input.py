@@ -2,7 +2,9 @@
 
 import re
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from scripts.host.comfy_client import PromptRefused, outcome
 from tests.host.canvas import (
@@ -217,3 +219,17 @@ def test_the_traceback_of_a_refusal_stands_in_the_log(comfy):
     failure(comfy, only_training(dataset="../x"))
     added = comfy.log()[already:]
     assert "InvalidInput" in added and "caption_export_node.py" in added
+
+
+def test_a_flux_transformer_is_listed_and_what_it_lacks_is_told(comfy):
+    """Its family is read from the file; CI has neither sd-scripts nor its text encoders, and says both."""
+    folder = comfy.base_dir / "models" / "diffusion_models"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight")
+    save_file({name: np.zeros(1, np.float16) for name in names}, folder / "a_flux.safetensors")
+    try:
+        message = failure(comfy, only_training(dataset="bad", base_model="a_flux.safetensors"))
+    finally:
+        (folder / "a_flux.safetensors").unlink()
+    assert_plain(message)
+    assert "FLUX.1" in message or "sd-scripts" in message

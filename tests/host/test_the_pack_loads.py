@@ -18,6 +18,7 @@ NODES = {
     "WizdroidCaptionExport": ("Caption Export", "Wizdroid/Training"),
     "WizdroidDatasetLint": ("Dataset Lint", "Wizdroid/Training"),
     "WizdroidTrainingSettings": ("Training Settings", "Wizdroid/Training"),
+    "WizdroidKohyaModelFiles": ("Kohya Model Files", "Wizdroid/Training"),
     "WizdroidKohyaTrain": ("Kohya Train", "Wizdroid/Training"),
     "WizdroidTrainingRun": ("Training Run", "Wizdroid/Training"),
     "WizdroidLoraValidateGrid": ("LoRA Validate Grid", "Wizdroid/Training"),

@@ -7,7 +7,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from kohya_bridge.engines.kohya.engine import KohyaEngine
-from kohya_bridge.engines.kohya.foreign_bases import foreign_family
+from kohya_bridge.families import FAMILIES
+from kohya_bridge.foreign_bases import foreign_family
 from kohya_bridge.places import Places
 from kohya_bridge.plan import TrainingRequest
 from kohya_bridge.preflight import check_request
@@ -63,3 +64,75 @@ def test_the_desk_finds_a_transformer_beside_comfyuis_checkpoints(bench, folder)
     check = check_request(request, places, {"kohya": KohyaEngine()})
     assert check.paths.base_model_file == models / folder / "base.safetensors"
     assert check.plan.engine == "kohya" and "base_model_family" not in {each.code for each in check.problems}
+
+
+def part(folder, name, file):
+    """A file that bears the marks of a `ModelFile`, as small as its shapes allow (empty where any size will do)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        tensor: np.zeros([0 if size is None else size for size in shape], np.float16)
+        for tensor, shape in file.known_by.items()
+    }
+    save_file(tensors, folder / name)
+
+
+@pytest.fixture
+def flux(bench):
+    """A FLUX.1 transformer where ComfyUI keeps it, and a request for it that leaves the family to be found."""
+    models = bench.root / "models"
+    model_file(models / "diffusion_models", NAMES["flux1"])
+    (models / "checkpoints" / "base.safetensors").unlink()
+    workspace = Workspace(bench.root)
+    bench.dataset_dir.rename(workspace.datasets_dir.mkdir(parents=True) or workspace.dataset_dir("dots"))
+    places = Places(
+        workspace,
+        [models / "checkpoints"],
+        [models / "loras"],
+        bench.tokenizer_dir,
+        model_dirs={"text_encoders": [bench.root / "elsewhere"]},
+    )
+    return models, places, TrainingRequest(dataset="dots", base_model="base.safetensors")
+
+
+PARTS = {file.option: file for file in FAMILIES["flux1"].model_files}
+
+
+def test_the_family_of_a_transformer_is_read_from_the_file(flux):
+    _, places, request = flux
+    check = check_request(request, places, {"kohya": KohyaEngine()})
+    assert check.plan.base_model.family == "flux1" and check.plan.engine == "kohya"
+
+
+def test_the_only_files_that_fit_are_taken_from_comfyuis_folders(flux):
+    models, places, request = flux
+    part(places.model_dirs["text_encoders"][0], "l.safetensors", PARTS["clip_l"])
+    part(models / "text_encoders", "g.safetensors", FAMILIES["sd3"].model_files[1])
+    part(models / "clip", "t5.safetensors", PARTS["t5xxl"])
+    part(models / "vae", "flux_ae.safetensors", PARTS["ae"])
+    check = check_request(request, places, {"kohya": KohyaEngine()})
+    chosen = {option: check.plan.kohya[option] for option in PARTS}
+    assert chosen == {"clip_l": "l.safetensors", "t5xxl": "t5.safetensors", "ae": "flux_ae.safetensors"}
+    assert [each for each in check.problems if each.code == "model_file_missing"] == []
+
+
+def test_where_several_fit_the_person_chooses(flux):
+    models, places, request = flux
+    for name in ("a.safetensors", "b.safetensors"):
+        part(models / "vae", name, PARTS["ae"])
+    told = [
+        each
+        for each in check_request(request, places, {"kohya": KohyaEngine()}).problems
+        if "autoencoder" in each.problem
+    ]
+    assert "2 files may be meant" in told[0].problem and "a.safetensors, b.safetensors" in told[0].fix
+    named = request.model_copy(update={"kohya": {"ae": "b.safetensors"}})
+    check = check_request(named, places, {"kohya": KohyaEngine()})
+    assert check.plan.kohya["ae"] == "b.safetensors"
+    assert not any("autoencoder" in each.problem for each in check.problems)
+
+
+@pytest.mark.parametrize(
+    ("family", "other"), [("flux1", "double_stream_modulation_img.lin.weight"), ("lumina2", "cap_pad_token")]
+)
+def test_a_relative_that_sd_scripts_does_not_train_is_not_taken_for_the_family(tmp_path, family, other):
+    assert foreign_family(model_file(tmp_path, [*NAMES[family], other])) is None

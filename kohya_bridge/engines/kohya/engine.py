@@ -11,13 +11,13 @@ from pathlib import Path
 from ...dataset_folder import read_dataset
 from ...errors import BridgeError, Unavailable
 from ...families import family
+from ...foreign_bases import foreign_family
 from ...plan import TrainingPlan
 from ...run_folder import RunFolder
 from ..contract import Command, MachinePaths, Problem, python_module_command, write_child_file
 from .checking import plan_problems
 from .checkout import find_checkout, find_interpreter
 from .doctor import quick_problems
-from .foreign_bases import foreign_family
 from .model_files import find_model_files
 from .options import ParserOptions, parser_options
 from .packages import package_problems

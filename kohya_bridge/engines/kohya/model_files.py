@@ -7,11 +7,11 @@ folder of the base model, or in the folders that the host names (`paths.extra["f
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ...families import ModelFile, family
-from ...model_files import OLD_FOLDER_NAMES
+from ...family_files import candidates, model_folders
+from ...model_files import list_models
 from ...plan import TrainingPlan
 from ..contract import MachinePaths, Problem
 
@@ -46,30 +46,30 @@ def find_model_files(plan: TrainingPlan, paths: MachinePaths) -> tuple[dict[str,
 def _look_for(name: str, file: ModelFile, paths: MachinePaths) -> Path | None:
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
         return None
-    return next((place / name for place in _folders(file, paths) if (place / name).is_file()), None)
-
-
-def _folders(file: ModelFile, paths: MachinePaths) -> list[Path]:
-    told = [Path(each) for each in paths.extra.get(f"folder.{file.folder}", "").split(os.pathsep) if each]
-    models = [each for each in paths.base_model_file.parents if each.name == "models"][:1]
-    beside = models or [paths.base_model_file.parent.parent]
-    return told + [
-        root / name for root in beside for name in (file.folder, *OLD_FOLDER_NAMES.get(file.folder, ()))
-    ]
+    return next(
+        (
+            place / name
+            for place in model_folders(file.folder, paths.base_model_file, paths.extra)
+            if (place / name).is_file()
+        ),
+        None,
+    )
 
 
 def _missing(file: ModelFile, name: str, paths: MachinePaths) -> Problem:
-    there = sorted(
-        each.name
-        for folder in _folders(file, paths)
-        if folder.is_dir()
-        for each in folder.glob("*.s*f*")
-        if each.is_file()
-    )
+    folders = model_folders(file.folder, paths.base_model_file, paths.extra)
+    fitting = candidates(file, folders)
+    there = fitting or list_models(folders)
     listed = f"There are: {', '.join(there[:8])}." if there else f"ComfyUI's {file.folder} folder has none."
     problem = (
-        f"{file.title} is needed and not chosen."
-        if not name
-        else f"{file.title} {name!r} is not in {file.folder}."
+        f"{file.title} {name!r} is not in {file.folder}."
+        if name
+        else f"{file.title} is needed, and {len(fitting)} files may be meant."
+        if fitting
+        else f"{file.title} is needed and not chosen."
     )
-    return Problem("model_file_missing", problem, f"Set kohya.{file.option} to a file name. {listed}")
+    return Problem(
+        "model_file_missing",
+        problem,
+        f"Choose it in Kohya Model Files, or set kohya.{file.option} to a file name. {listed}",
+    )

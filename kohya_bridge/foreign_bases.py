@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...safetensors_header import read_header
+from .safetensors_header import read_header
 
 # Looked through in order: HunyuanImage and Chroma have FLUX's blocks too.
 MARKS: dict[str, tuple[str, ...]] = {
@@ -20,15 +20,26 @@ MARKS: dict[str, tuple[str, ...]] = {
     "lumina2": ("cap_embedder.", "layers.0."),
     "anima": ("llm_adapter.", "blocks.0."),
 }
+# Relatives that bear the same marks and that sd-scripts does not train: FLUX.2, HunyuanVideo 1.5, Z-Image.
+UNLIKE: dict[str, tuple[str, ...]] = {
+    "flux1": ("double_stream_modulation_img.",),
+    "hunyuan_image": ("vision_in.",),
+    "lumina2": ("cap_pad_token",),
+}
 PREFIXES = ("model.diffusion_model.", "net.", "")
 
 
 def foreign_family(file: Path) -> str | None:
     """The family of a base model that the native engine does not know. Raises what `read_header` raises."""
-    names = read_header(file).tensors
-    return next((family for family, marks in MARKS.items() if _bears(names, marks)), None)
+    bare = [
+        next(name.removeprefix(each) for each in PREFIXES if name.startswith(each))
+        for name in read_header(file).tensors
+    ]
+    for family, marks in MARKS.items():
+        if all(_bears(bare, mark) for mark in marks):
+            return None if any(_bears(bare, mark) for mark in UNLIKE.get(family, ())) else family
+    return None
 
 
-def _bears(names: Iterable[str], marks: tuple[str, ...]) -> bool:
-    bare = [next(name.removeprefix(each) for each in PREFIXES if name.startswith(each)) for name in names]
-    return all(any(name.startswith(mark) for name in bare) for mark in marks)
+def _bears(names: Iterable[str], mark: str) -> bool:
+    return any(name.startswith(mark) for name in names)
