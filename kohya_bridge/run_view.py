@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import BridgeError, InvalidInput
@@ -68,7 +68,7 @@ class RunViews:
     def snapshot(self, run: RunFolder) -> dict[str, Any]:
         """Everything that the panel needs to draw one run; live events after `state.last_seq` bring it up to date."""
         state = self.state(run)
-        told = state.to_json()
+        told = replace(state, losses=()).to_json()  # a long series is thinned, not copied
         told["losses"] = thin(state.losses)
         plan, problem = _plan_or_problem(run)
         return {

@@ -45,8 +45,8 @@ def bucket_width(steps: int, *, most: int = MOST_ROWS) -> int:
 
 
 def _extremes(bucket: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    lowest = min(range(len(bucket)), key=lambda at: _height(bucket[at]))
-    highest = max(range(len(bucket)), key=lambda at: _height(bucket[at]))
+    heights = [_height(row) for row in bucket]
+    lowest, highest = heights.index(min(heights)), heights.index(max(heights))
     return [bucket[at] for at in sorted({lowest, highest})]
 
 

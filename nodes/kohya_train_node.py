@@ -122,6 +122,7 @@ class KohyaTrainNode(io.ComfyNode):
                     default=42,
                     min=0,
                     max=2**32 - 1,
+                    control_after_generate=False,  # a seed that moves by itself would make each Run a new training
                     tooltip="The same seed is the same training, bit for bit.",
                 ),
                 io.String.Input(

@@ -93,6 +93,39 @@ test("train again fills the dials, leaves the rest to the preset and queues noth
   });
   assert.equal(of(app, "WizdroidTrainingSettings").length, 0);
   assert.equal(app.queued, 0);
+  assert.equal(fedBy(app, train, "dataset"), "WizdroidDatasetLint.0");
+  assert.equal(valueOf(of(app, "WizdroidDatasetLint")[0], "dataset_name"), "wren");
+});
+
+test("train again leaves a dataset that comes from another node as it is", async () => {
+  const app = smallApp();
+  const [before, lint, train] = ["WizdroidDatasetLint", "WizdroidDatasetLint", "WizdroidKohyaTrain"].map(
+    (type) => put(app, type),
+  );
+  before.connect(0, lint, 0);
+  lint.connect(0, train, 0);
+  await trainAgain(app, REQUEST);
+  assert.equal(valueOf(lint, "dataset_name"), "(wired)");
+  assert.equal(of(app, "WizdroidDatasetLint").length, 2);
+});
+
+test("nodes that are added stand beside what is there, wired, and the page is told what to choose", async () => {
+  const app = smallApp();
+  put(app, "CheckpointLoaderSimple");
+  assert.match(await addTrainNode(app), /Choose a dataset .* and a base model/);
+  const [lint, train] = [of(app, "WizdroidDatasetLint")[0], of(app, "WizdroidKohyaTrain")[0]];
+  assert.equal(fedBy(app, train, "dataset"), "WizdroidDatasetLint.0");
+  assert.ok(lint.pos[0] >= 200 && train.pos[0] >= lint.pos[0] + 200);
+  assert.equal(app.graph.changes, 0, "one step to undo");
+});
+
+test("where ComfyUI can refresh its choices without a message of its own, that is taken", async () => {
+  const app = smallApp();
+  let quietly = 0;
+  app.reloadNodeDefs = async () => (quietly += 1);
+  put(app, "CheckpointLoaderSimple");
+  await tryCheckpoint(app, CHECKPOINT);
+  assert.deepEqual([quietly, app.refreshed], [1, 0]);
 });
 
 test("numbers without a dial go into a Training Settings node, and everything else there back to the preset", async () => {
@@ -128,6 +161,6 @@ test("a pack whose nodes did not load is told of with what to do", async () => {
   window.LiteGraph.createNode = () => null;
   await assert.rejects(
     addTrainNode(app),
-    (error) => error.problem.includes("WizdroidKohyaTrain") && error.fix.length > 0,
+    (error) => error.problem.includes("WizdroidDatasetLint") && error.fix.length > 0,
   );
 });

@@ -54,6 +54,11 @@ const SHAPES = {
       character: [null, ""],
     },
   },
+  WizdroidDatasetLint: {
+    inputs: [["dataset", "WIZDROID_DATASET"]],
+    outputs: ["WIZDROID_DATASET", "STRING", "IMAGE"],
+    widgets: { dataset_name: [["(wired)", "wren"], "(wired)"] },
+  },
   WizdroidTrainingSettings: {
     outputs: ["WIZDROID_SETTINGS"],
     widgets: {

@@ -17,6 +17,9 @@ const LOADER = "WizdroidLoadTrainedLora";
 const OPEN_RUN = "WizdroidTrainingRun";
 const TRAIN = "WizdroidKohyaTrain";
 const SETTINGS = "WizdroidTrainingSettings";
+const LINT = "WizdroidDatasetLint";
+/** Room between nodes that are added beside each other, in the canvas' own units. */
+const GAP = 60;
 /** Nodes that need the base model as it is. */
 const WITHOUT_LORA = ["WizdroidLoraValidateGrid", LOADER];
 
@@ -36,7 +39,7 @@ const DIALS = Object.freeze({
  * @param {any} app @param {{run_id: string, slug: string, step: number}} checkpoint
  */
 export async function tryCheckpoint(app, { run_id: runId, slug, step }) {
-  await app.refreshComboInNodes(); // the run may be newer than the page's lists
+  await refreshChoices(app); // the run may be newer than the page's lists
   const { graph } = app;
   graph.beforeChange();
   const found = ofType(graph, LOADER)[0];
@@ -64,10 +67,11 @@ export async function tryCheckpoint(app, { run_id: runId, slug, step }) {
  * @param {any} app @param {Choices} request
  */
 export async function trainAgain(app, request) {
-  await app.refreshComboInNodes();
+  await refreshChoices(app);
   const { graph } = app;
   graph.beforeChange();
-  const train = ofType(graph, TRAIN)[0] ?? add(app, TRAIN);
+  const train = ofType(graph, TRAIN)[0] ?? addTraining(app);
+  chooseDataset(graph, train, request.dataset);
   const rest = { ...request.settings };
   for (const name of /** @type {const} */ (["base_model", "preset", "engine"]))
     set(train, name, request[name]);
@@ -83,15 +87,41 @@ export async function trainAgain(app, request) {
   graph.afterChange();
   graph.setDirtyCanvas(true, true);
   app.canvas.centerOnNode?.(train);
-  const unwired = sourceOf(graph, train, "dataset") ? "" : ` Connect the dataset ${request.dataset} to it.`;
-  return `Kohya Train has the numbers of this run.${unwired} Change what you like, then press Run.`;
+  return "Kohya Train has the numbers of this run. Change what you like, then press Run.";
 }
 
 /** @param {any} app */
 export async function addTrainNode(app) {
-  const node = add(app, TRAIN);
-  app.canvas.centerOnNode?.(node);
-  return "Kohya Train was added. Connect a dataset to it and choose a base model.";
+  const { graph } = app;
+  graph.beforeChange();
+  const train = addTraining(app);
+  graph.afterChange();
+  graph.setDirtyCanvas(true, true);
+  app.canvas.centerOnNode?.(train);
+  return "Choose a dataset in Dataset Lint and a base model in Kohya Train, then press Run.";
+}
+
+/** Fresh choices in the drop-downs of the open workflow, without the message of ComfyUI's own command where that can be. @param {any} app */
+export async function refreshChoices(app) {
+  await (app.reloadNodeDefs ? app.reloadNodeDefs() : app.refreshComboInNodes());
+}
+
+/** A Dataset Lint and, fed by it, a Kohya Train node, right of everything else. @param {any} app */
+function addTraining(app) {
+  const nodes = app.graph._nodes;
+  const right = Math.max(0, ...nodes.map((/** @type {any} */ node) => node.pos[0] + node.size[0] + GAP));
+  const top = nodes.length ? Math.min(...nodes.map((/** @type {any} */ node) => node.pos[1])) : 0;
+  const lint = add(app, LINT, [right, top]);
+  const train = add(app, TRAIN, [right + lint.size[0] + GAP, top]);
+  lint.connect(0, train, train.findInputSlot("dataset"));
+  return train;
+}
+
+/** Let the lint that feeds a training, if it takes none from a node before it, name that dataset. @param {any} graph @param {any} train @param {string} name */
+function chooseDataset(graph, train, name) {
+  const lint = sourceOf(graph, train, "dataset");
+  if (lint?.type !== LINT || sourceOf(graph, lint, "dataset")) return;
+  if (widget(lint, "dataset_name").options.values.includes(name)) set(lint, "dataset_name", name);
 }
 
 /** @param {any} app @param {any} train @param {Record<string, any>} settings @param {Record<string, any>} kohya */

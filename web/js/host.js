@@ -11,7 +11,7 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 
 import { createClient } from "./failure.js";
-import { addTrainNode, trainAgain, tryCheckpoint } from "./graph.js";
+import { addTrainNode, refreshChoices, trainAgain, tryCheckpoint } from "./graph.js";
 
 export const TAB_ID = "wizdroid-training";
 const LIVE_EVENT = "wizdroid.training";
@@ -59,7 +59,7 @@ export function createHost() {
     tell: (text) => text && toast({ severity: "info", summary: text }),
     copy: (text) => copy(text),
     setting: (id) => app.extensionManager.setting.get(id),
-    refreshChoices: () => app.refreshComboInNodes(),
+    refreshChoices: () => refreshChoices(app),
     usesOurNodes: () =>
       (app.graph?._nodes ?? []).some((/** @type {any} */ node) => node.type?.startsWith("Wizdroid")),
     tryCheckpoint: (checkpoint) => tryCheckpoint(app, checkpoint),

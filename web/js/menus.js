@@ -77,13 +77,7 @@ export function commands(store, calls, host) {
 export const MENU = Object.freeze([
   {
     path: ["Extensions", "Wizdroid"],
-    commands: [
-      "Wizdroid.Training.Open",
-      "Wizdroid.Training.pause",
-      "Wizdroid.Training.unpause",
-      "Wizdroid.Training.stop",
-      "Wizdroid.Training.resume",
-    ],
+    commands: ["Wizdroid.Training.Open", ...VERBS.map((each) => `Wizdroid.Training.${each.id}`)],
   },
 ]);
 

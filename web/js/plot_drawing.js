@@ -79,6 +79,8 @@ export function drawGrid(pen, box, { view, values, log, x, y, colour }) {
     line(pen, at, box.bottom, at, box.bottom + 4);
     pen.fillText(count(step), Math.min(at, box.width - 16), box.bottom + 9);
   }
+  pen.textAlign = "right";
+  pen.fillText("step", box.left - 7, box.bottom + 9);
   pen.strokeStyle = colour("--wz-axis");
   line(pen, box.left, box.bottom + 0.5, box.right, box.bottom + 0.5);
 }

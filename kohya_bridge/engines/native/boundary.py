@@ -206,12 +206,13 @@ class Boundary:
         return (reason or "The first process says so.") if agreed else None
 
     def _choose(self) -> Choice | None:
-        """Choose the best checkpoint anew and tell if it is another one than before."""
+        """Choose the best checkpoint anew, and tell it if it is another one than before or is so for another reason."""
         if not self.speaks:
             return None
         state = self.folder.state()
         choice = choose_best(state.validations, state.checkpoints)
-        if choice and (state.best is None or state.best["file"] != choice.file):
+        told = {name: (state.best or {}).get(name) for name in ("step", "file", "reason")}
+        if choice and told != choice.__dict__:
             self.report.log.write("best", sync=True, **choice.__dict__)
         return choice
 

@@ -10,7 +10,7 @@ const STEPS = /** @type {const} */ ([
     "Build prompts with Character Prompt Builder and keep the good pictures with Caption Export.",
   ],
   ["Check them", "Dataset Lint names what would spoil the training, and how to mend it."],
-  ["Train", "Add the Kohya Train node, choose dataset and base model, and press Run. The run appears here."],
+  ["Train", "Choose dataset and base model on the Kohya Train node, and press Run. The run appears here."],
 ]);
 
 /** @param {Document} document @param {import("../panel.js").Calls} calls */
@@ -28,7 +28,7 @@ export function createEmptyState(document, calls) {
     document,
     "button",
     { type: "button", class: "wz-button wz-primary", onclick: () => calls.addTrainNode() },
-    "Add a Kohya Train node",
+    "Add the training nodes",
   );
   return {
     element: el(

@@ -39,7 +39,7 @@ export function createNotices(document, calls) {
           // A failure's own suggestions stand with the failure already.
           const offered = isFinished(run.state) && run.state.code !== each.code && each.code !== "";
           const suggestions = offered ? run.suggestions.filter((known) => known.code === each.code) : [];
-          tries.get(item)?.render({ runId: run.run_id, suggestions });
+          tries.get(item)?.render({ runId: run.run_id, plan: run.plan, suggestions });
         },
       );
     },

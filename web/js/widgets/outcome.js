@@ -55,7 +55,7 @@ export function createOutcome(document, calls) {
       show(more, state.evidence !== "");
       const suggestions =
         state.status === "failed" ? run.suggestions.filter((each) => each.code === state.code) : [];
-      tries.render({ runId: run.run_id, suggestions });
+      tries.render({ runId: run.run_id, plan: run.plan, suggestions });
     },
     destroy() {},
   };

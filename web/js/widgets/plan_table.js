@@ -91,21 +91,25 @@ export function createPlanTable(document) {
         changes,
         fields,
         (each) => each.field,
-        (each) =>
-          el(
-            document,
-            "li",
-            null,
-            el(document, "span", { class: "wz-field" }, each.field.replace("settings.", "")),
-            el(document, "span", { class: "wz-old" }, short(each.old)),
-            el(document, "span", { class: "wz-sr" }, " became "),
-            el(document, "span", { "aria-hidden": "true" }, " → "),
-            el(document, "span", { class: "wz-new" }, short(each.new)),
-          ),
+        (each) => changed(document, each.field.replace("settings.", ""), each.old, each.new),
       );
     },
     destroy() {},
   };
+}
+
+/** One number of a plan, before and after. @param {Document} document @param {string} name @param {any} old @param {any} value */
+export function changed(document, name, old, value) {
+  return el(
+    document,
+    "li",
+    null,
+    el(document, "span", { class: "wz-field" }, name),
+    el(document, "span", { class: "wz-old" }, old === undefined ? "" : short(old)),
+    el(document, "span", { class: "wz-sr" }, " becomes "),
+    el(document, "span", { "aria-hidden": "true" }, " → "),
+    el(document, "span", { class: "wz-new" }, short(value)),
+  );
 }
 
 /** What people ask first. @param {any} plan @returns {[string, string][]} */

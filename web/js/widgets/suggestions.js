@@ -2,17 +2,19 @@
 /** Safer numbers to train again with: the first as a button, further ones folded, each with what it changes and costs. */
 
 import { el, keyed, show } from "../dom.js";
-import { plain } from "../format.js";
 import { button } from "./button.js";
+import { changed } from "./plan_table.js";
 
 /** @typedef {import("../panel.js").Calls} Calls @typedef {import("../run_store.js").Suggestion} Suggestion */
 
 /**
  * @param {Document} document @param {Calls} calls
- * @returns {{element: HTMLElement, render: (view: {runId: string, suggestions: Suggestion[]}) => void}}
+ * @returns {{element: HTMLElement, render: (view: {runId: string, plan: any, suggestions: Suggestion[]}) => void}}
  */
 export function createSuggestions(document, calls) {
   let runId = "";
+  /** @type {any} */
+  let plan = null;
   const first = el(document, "div", { class: "wz-stack" });
   const further = el(document, "div", { class: "wz-stack" });
   const more = el(document, "details", null, el(document, "summary", null, "Other ways"), further);
@@ -32,7 +34,8 @@ export function createSuggestions(document, calls) {
           "div",
           { class: "wz-suggestion" },
           button(document, { label: each.title, icon: "retry", kind, hint: each.why, act }),
-          el(document, "p", { class: "wz-muted" }, `${each.why} Changes: ${changes(each)}.`),
+          el(document, "p", { class: "wz-muted" }, each.why),
+          el(document, "ul", { class: "wz-changes", "aria-label": "What it changes" }, ...changes(each)),
         );
       },
     );
@@ -43,17 +46,20 @@ export function createSuggestions(document, calls) {
     /** Suggestions of one cause, in the server's order: a choice is named by its place in it. */
     render(view) {
       runId = view.runId;
+      plan = view.plan;
       show(element, view.suggestions.length > 0);
       show(more, view.suggestions.length > 1);
       list(first, view.suggestions.slice(0, 1), 0, "wz-primary");
       list(further, view.suggestions.slice(1), 1, "");
     },
   };
-}
 
-/** @param {Suggestion} suggestion */
-function changes({ settings, kohya }) {
-  return Object.entries({ ...settings, ...kohya })
-    .map(([name, value]) => `${name} ${plain(value)}`)
-    .join(", ");
+  /** @param {Suggestion} suggestion */
+  function changes({ settings, kohya }) {
+    const rows = [
+      ...Object.entries(settings).map(([name, value]) => [name, plan?.settings[name], value]),
+      ...Object.entries(kohya).map(([name, value]) => [name, plan?.kohya[name], value]),
+    ];
+    return rows.map(([name, old, value]) => changed(document, name, old, value));
+  }
 }
