@@ -276,9 +276,7 @@ class Desk:
 
     def runs_with_held_prompts(self) -> list[RunFolder]:
         """Finished runs for which a prompt still waits, such as after ComfyUI was closed meanwhile."""
-        return [
-            run for run in self.slot.runs() if run.held_prompt_file.exists() and self._state(run).is_finished
-        ]
+        return [run for run in self.slot.runs() if run.held_prompts() and self._state(run).is_finished]
 
     # --- inside ----------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ EVENT_KINDS: dict[str, str] = {
     "sample": "A picture was rendered: `step`, `file` (relative), `prompt`, `seed`.",
     "best": "The chosen checkpoint changed: `step`, `file`, `reason`.",
     "notice": "Something a person should know: `level` (info, warning, error), `problem`, `fix`, `code`.",
-    "control": "A request was taken up: `action` (stop, pause, resume, checkpoint, sample), `stage` (acknowledged, done).",
+    "control": "A request was taken up: `action` (stop, pause, resume, lend, take_back, checkpoint, sample), `stage` "
+    "(acknowledged, done); of take_back also the `reason`.",
     "run_finished": "The attempt is over: `outcome` (completed, stopped, failed), `step`, `problem`, `fix`, `evidence`, "
     "`code` (a short name of the cause).",
 }

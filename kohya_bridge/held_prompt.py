@@ -1,15 +1,17 @@
-"""Held prompts: the part of a canvas that waits for a run, kept in the run's folder until the run has finished.
+"""Held prompts: the parts of canvases that wait for a run, kept in the run's folder until the run has finished.
 
 In: a prompt in ComfyUI's API form and the node that trains in it. Out: the same prompt with that node replaced by one
-that opens the finished run, and everything left out that has run already or that nothing waits for. Queued exactly once:
-whoever renames the file may queue it. It knows the form of a prompt, and nothing of ComfyUI.
+that opens the finished run, and everything left out that has run already or that nothing waits for. Each is queued exactly
+once: whoever renames its file may queue it. It knows the form of a prompt, and nothing of ComfyUI.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from .run_folder import RunFolder
@@ -72,15 +74,26 @@ def _without_marks(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep(run: RunFolder, held: HeldPrompt) -> None:
-    """Let `held` wait for the run; one that waited before is replaced, since the canvas was queued anew."""
-    write_atomically(run.held_prompt_file, json.dumps(asdict(held)))
+    """Let `held` wait for the run, beside what waits already. The same prompt waits once however often it is queued."""
+    digest = hashlib.sha256(json.dumps(held.prompt, sort_keys=True).encode()).hexdigest()[:16]
+    write_atomically(run.held_prompts_dir / f"{digest}.json", json.dumps(asdict(held)))
 
 
-def claim(run: RunFolder) -> HeldPrompt | None:
-    """The prompt that waits for this run, to be queued by the caller and by nobody else; None when there is none."""
-    taken = run.held_prompt_file.with_suffix(".queued.json")
+def claim(run: RunFolder) -> list[HeldPrompt]:
+    """What waits for this run, oldest first, to be queued by the caller and by nobody else."""
+    claimed = []
+    for file in sorted(run.held_prompts(), key=_since):
+        taken = file.with_suffix(".queued")
+        try:
+            os.replace(file, taken)
+        except FileNotFoundError:
+            continue  # somebody else was faster
+        claimed.append(HeldPrompt(**json.loads(taken.read_text("utf-8"))))
+    return claimed
+
+
+def _since(file: Path) -> int:
     try:
-        os.replace(run.held_prompt_file, taken)
+        return file.stat().st_mtime_ns
     except FileNotFoundError:
-        return None
-    return HeldPrompt(**json.loads(taken.read_text("utf-8")))
+        return 0  # claimed by somebody else meanwhile

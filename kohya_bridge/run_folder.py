@@ -20,7 +20,7 @@ from .plan import TrainingPlan, read_plan
 from .run_state import RunState, fold
 from .workspace import write_atomically
 
-CONTROLS = ("stop", "pause", "checkpoint", "sample")
+CONTROLS = ("stop", "pause", "lend", "checkpoint", "sample")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class RunFolder:
     queue_file = property(lambda self: self.dir / "queued.json")
     launch_file = property(lambda self: self.dir / "launch.json")
     stopping_file = property(lambda self: self.dir / "stopping.json")
-    held_prompt_file = property(lambda self: self.dir / "held_prompt.json")
+    lending_file = property(lambda self: self.dir / "lending.json")
+    unattended_file = property(lambda self: self.dir / "unattended.json")
+    held_prompts_dir = property(lambda self: self.dir / "held_prompts")
     checkpoints_dir = property(lambda self: self.dir / "checkpoints")
     states_dir = property(lambda self: self.dir / "states")
     samples_dir = property(lambda self: self.dir / "samples")
@@ -83,6 +85,10 @@ class RunFolder:
     def is_published(self) -> bool:
         """Whether a LoRA of this run was packaged; the run is then its proof of origin."""
         return any(self.dir.glob("package/*/package.json"))
+
+    def held_prompts(self) -> list[Path]:
+        """Files of the canvas parts that wait for this run (`held_prompt.py`)."""
+        return list(self.held_prompts_dir.glob("*.json"))
 
     def plan(self) -> TrainingPlan:
         return read_plan(self.plan_file)

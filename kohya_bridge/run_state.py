@@ -19,11 +19,15 @@ STATUSES = (
     "validating",
     "saving",
     "paused",
+    "lent",
     "stopped",
     "failed",
     "completed",
 )
 FINISHED = ("stopped", "failed", "completed")
+HELD = ("paused", "lent")
+HELD_BY = {"pause": "paused", "lend": "lent", "resume": "training", "take_back": "training"}
+"""What an acknowledged request makes of the status: a person's pause, or the GPU lent to a prompt."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,8 @@ class _Growing:
         }
 
     def _on_phase(self, event: dict[str, Any]) -> dict[str, Any]:
-        status = "paused" if self.values["status"] == "paused" else event["name"]
+        held = self.values["status"] in HELD
+        status = self.values["status"] if held else event["name"]
         return {
             "status": status,
             "phase": event["name"],
@@ -204,11 +209,8 @@ class _Growing:
         return {"best": _row(event)}
 
     def _on_control(self, event: dict[str, Any]) -> dict[str, Any]:
-        if event.get("action") == "pause" and event.get("stage") == "acknowledged":
-            return {"status": "paused"}
-        if event.get("action") == "resume" and event.get("stage") == "acknowledged":
-            return {"status": "training"}
-        return {}
+        status = HELD_BY.get(event.get("action", ""))
+        return {"status": status} if status and event.get("stage") == "acknowledged" else {}
 
     def _on_run_finished(self, event: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host, routes, training_desk
+from . import gpu_lending, host, routes, training_desk
 from .caption_export_node import CaptionExportNode
 from .character_prompt_node import CharacterPromptNode
 from .dataset_lint_node import DatasetLintNode
@@ -42,5 +42,6 @@ def start() -> TrainingExtension:
     from server import PromptServer
 
     routes.add_routes(PromptServer.instance.routes, training_desk.DeskWhenAsked(), host)
+    host.add_middleware(gpu_lending.make_room)
     host.on_server_start(training_desk.begin)
     return TrainingExtension()

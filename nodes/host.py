@@ -82,6 +82,31 @@ def on_server_start(begin: Callable[[], Awaitable[None]]) -> None:
     PromptServer.instance.app.on_startup.append(started)
 
 
+def add_middleware(middleware: Any) -> None:
+    """Have every request pass through an aiohttp middleware, behind ComfyUI's own. Before the server starts."""
+    PromptServer.instance.app.middlewares.append(middleware)
+
+
+def prompts_under_way() -> int:
+    """How many prompts run or wait in ComfyUI's queue."""
+    return int(PromptServer.instance.prompt_queue.get_tasks_remaining())
+
+
+def prompt_is_over(prompt_id: str) -> bool:
+    """Whether a prompt has run, failed, or was taken out of the queue."""
+    running, waiting = PromptServer.instance.prompt_queue.get_current_queue_volatile()
+    return all(item[1] != prompt_id for item in (*running, *waiting))
+
+
+def user_setting(name: str, default: Any) -> Any:
+    """A setting of the page as ComfyUI keeps it for its default user, whether or not a page is open."""
+    file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
+    try:
+        return json.loads(file.read_text("utf-8")).get(name, default)
+    except (OSError, ValueError, AttributeError):
+        return default
+
+
 def wait_until_it_answers(*, timeout_s: float = 120) -> None:
     """Return once the server takes requests. Not from the event loop."""
     deadline = time.monotonic() + timeout_s
@@ -146,6 +171,16 @@ def free_vram() -> None:
 
     model_management.unload_all_models()
     model_management.soft_empty_cache()
+
+
+def wait_until_freed(*, timeout_s: float) -> None:
+    """Return once ComfyUI has taken up what `free_vram_soon` asked for. Not from the thread that runs prompts."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and "unload_models" in PromptServer.instance.prompt_queue.get_flags(
+        reset=False
+    ):
+        time.sleep(0.05)
+    time.sleep(0.2)  # it is taken up first and carried out next
 
 
 def free_vram_soon() -> None:

@@ -33,7 +33,8 @@ class LoraValidateGridNode(io.ComfyNode):
                 io.String.Input(
                     "prompts",
                     multiline=True,
-                    tooltip="One prompt a line; each should hold the trigger. The builder's prompt fits here.",
+                    tooltip="One prompt a line; each should hold the trigger. The builder's prompt fits here. Empty: captions of two "
+                    "pictures that training never saw.",
                 ),
                 io.String.Input(
                     "negative",
@@ -78,6 +79,13 @@ class LoraValidateGridNode(io.ComfyNode):
                     default=False,
                     tooltip="Adds rows without the trigger, to show whether the LoRA acts on prompts that don't ask for it.",
                 ),
+                io.String.Input(
+                    "columns",
+                    default="checkpoint, strength",
+                    optional=True,
+                    tooltip="What varies across the columns, of checkpoint, prompt, strength, seed; the last-named fastest. "
+                    "The rest varies down the rows.",
+                ),
             ],
             outputs=[
                 io.Image.Output(id="grid", display_name="grid", tooltip="The labelled grid."),
@@ -102,24 +110,25 @@ class LoraValidateGridNode(io.ComfyNode):
         strengths: str,
         seeds: str,
         trigger_off: bool,
+        columns: str = "checkpoint, strength",
         **sampling: Any,
     ) -> io.NodeOutput:
-        from ..kohya_bridge.validation.cells import Prompt, plan_cells
+        from ..kohya_bridge.validation.asked_grid import asked_grid
         from ..kohya_bridge.validation.judge import judge
         from ..kohya_bridge.validation.manifest import Sampling
         from .rendering import to_image
 
         folder = RunFolder(host.workspace().run_dir(run.slug, run.run_id))
         trained = folder.plan()
-        grid = plan_cells(
-            checkpoints=chosen_checkpoints(folder, checkpoints),
-            prompts=tuple(
-                Prompt(line.strip(), negative.strip()) for line in prompts.splitlines() if line.strip()
-            ),
+        grid = asked_grid(
+            folder,
+            checkpoints=checkpoints,
+            prompts=tuple(line.strip() for line in prompts.splitlines() if line.strip()),
+            negative=negative.strip(),
             strengths=_numbers("strengths", strengths, float),
             seeds=_numbers("seeds", seeds, int),
-            trigger=trained.dataset.trigger,
             trigger_off=trigger_off,
+            columns=columns,
         )
         how = Sampling(**sampling, base_model=trained.base_model.name)
         pictures = _render_all(grid, folder, how, model, clip, vae)
@@ -127,26 +136,6 @@ class LoraValidateGridNode(io.ComfyNode):
         image = to_image([judged.saved.picture])
         shown = {**ui.PreviewImage(image, cls=cls).as_dict(), "text": (judged.report,)}
         return io.NodeOutput(image, judged.report, ui=shown)
-
-
-def chosen_checkpoints(run: RunFolder, words: str) -> tuple[Any, ...]:
-    """The checkpoints that `words` names: best, latest, all, or steps. Raises InvalidInput, NotFound."""
-    from ..kohya_bridge.validation.cells import Checkpoint
-
-    rows: list[dict[str, Any]] = []
-    for word in re.findall(r"[^\s,;]+", words.lower()):
-        if word == "all":
-            rows += sorted(run.state().checkpoints, key=lambda row: row["step"])
-        elif word in ("best", "latest") or word.isdigit():
-            rows.append(run.checkpoint(int(word) if word.isdigit() else word))
-        else:
-            raise InvalidInput(
-                f"{word!r} names no checkpoint.", "Write best, latest, all, or steps such as 200, 400."
-            )
-    if not rows:
-        raise InvalidInput("No checkpoint is chosen.", "Write best, latest, all, or steps such as 200, 400.")
-    unique = {row["file"]: row for row in rows}
-    return tuple(Checkpoint(row["step"], row["file"], row["sha256"]) for row in unique.values())
 
 
 def _numbers(field: str, text: str, kind: type) -> tuple[Any, ...]:

@@ -113,13 +113,8 @@ def runs(panel: Panel, ask: Ask) -> str:
 
 def held(panel: Panel, ask: Ask) -> dict[str, Any]:
     found = [RunFolder(each) for each in panel.workspace.run_dirs()]
-    waiting = [run for run in found if run.held_prompt_file.is_file()]
-    return {
-        "held": [
-            {"run_id": run.run_id, "slug": run.slug, "since": run.held_prompt_file.stat().st_mtime}
-            for run in waiting
-        ]
-    }
+    waiting = [(run, run.held_prompts_dir.stat().st_mtime) for run in found if run.held_prompts()]
+    return {"held": [{"run_id": run.run_id, "slug": run.slug, "since": since} for run, since in waiting]}
 
 
 def compare(panel: Panel, ask: Ask) -> dict[str, Any]:
@@ -133,7 +128,7 @@ def run(panel: Panel, ask: Ask) -> dict[str, Any]:
         "now": time.time(),
         **panel.views.snapshot(ask.run),
         "queue": queue,
-        "held": ask.run.held_prompt_file.is_file(),
+        "held": bool(ask.run.held_prompts()),
     }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..kohya_bridge import held_prompt
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.workspace import Workspace
-from . import host
+from . import gpu_lending, host
 from .routes import LIVE_EVENT
 
 if TYPE_CHECKING:
@@ -56,8 +56,11 @@ async def begin() -> None:
 
 
 def _begin() -> None:
+    from ..kohya_bridge.lending import Lender
+
     desk().reconcile()
     desk().start_watching(on_event)
+    gpu_lending.begin(Lender(desk().slot))
     # The server answers only after this has returned, and queueing a prompt asks it.
     threading.Thread(target=_queue_all_held, name="wizdroid-held-prompts", daemon=True).start()
 
@@ -72,21 +75,19 @@ def on_event(run: RunFolder, event: dict[str, Any]) -> None:
 
 
 def queue_held(run: RunFolder) -> None:
-    """Queue the part of a canvas that waited for this run, if any does."""
-    waiting = held_prompt.claim(run)
-    if waiting is None:
-        return
-    try:
-        prompt_id = host.queue_prompt(
-            waiting.prompt, client_id=waiting.client_id, extra_pnginfo=waiting.extra_pnginfo
-        )
-        host.log.info("Run %s has finished; what waited for it is queued: %s.", run.run_id, prompt_id)
-    except (OSError, ValueError) as error:
-        host.log.error(
-            "Run %s has finished, but what waited for it could not be queued: %s. Queue the canvas again.",
-            run.run_id,
-            error,
-        )
+    """Queue the parts of canvases that waited for this run, if any do."""
+    for waiting in held_prompt.claim(run):
+        try:
+            prompt_id = host.queue_prompt(
+                waiting.prompt, client_id=waiting.client_id, extra_pnginfo=waiting.extra_pnginfo
+            )
+            host.log.info("Run %s has finished; what waited for it is queued: %s.", run.run_id, prompt_id)
+        except (OSError, ValueError) as error:
+            host.log.error(
+                "Run %s has finished, but what waited for it could not be queued: %s. Queue the canvas again.",
+                run.run_id,
+                error,
+            )
 
 
 def _queue_all_held() -> None:

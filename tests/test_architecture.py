@@ -37,6 +37,7 @@ ORCHESTRATION = {
     "slot",
     "settling",
     "watch",
+    "lending",
     "preflight",
     "desk",
     "doctor",
@@ -44,7 +45,15 @@ ORCHESTRATION = {
     "__main__",
 }
 # Loaded by trainers whose interpreter has none of our packages.
-CHILD_SIDE = ("engines.child", "engines.failures", "engines.kohya.runner", "selection", "lora_check")
+CHILD_SIDE = (
+    "engines.child",
+    "engines.holding",
+    "engines.off_device",
+    "engines.failures",
+    "engines.kohya.runner",
+    "selection",
+    "lora_check",
+)
 
 
 def modules(folder: Path = CORE) -> list[Path]:

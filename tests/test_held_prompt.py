@@ -50,12 +50,20 @@ def test_a_held_prompt_is_handed_out_once(tmp_path):
     run = RunFolder(tmp_path / "alice" / "0123456789ab")
     held = HeldPrompt(waiting_part(CANVAS, "train", replacement=OPEN_RUN), client_id="page")
     keep(run, held)
-    assert claim(run) == held
-    assert claim(run) is None
+    assert claim(run) == [held]
+    assert claim(run) == []
 
 
-def test_queueing_the_canvas_anew_replaces_what_waited(tmp_path):
+def test_several_canvases_may_wait_for_one_run(tmp_path):
     run = RunFolder(tmp_path / "alice" / "0123456789ab")
-    keep(run, HeldPrompt({"old": OPEN_RUN}))
-    keep(run, HeldPrompt({"new": OPEN_RUN}))
-    assert set(claim(run).prompt) == {"new"}
+    keep(run, HeldPrompt({"first": OPEN_RUN}))
+    keep(run, HeldPrompt({"second": OPEN_RUN}))
+    assert [set(each.prompt) for each in claim(run)] == [{"first"}, {"second"}]
+
+
+def test_a_canvas_that_is_queued_twice_waits_once(tmp_path):
+    run = RunFolder(tmp_path / "alice" / "0123456789ab")
+    keep(run, HeldPrompt({"grid": OPEN_RUN}, client_id="before"))
+    keep(run, HeldPrompt({"grid": OPEN_RUN}, client_id="now"))
+    (held,) = claim(run)
+    assert held.client_id == "now"

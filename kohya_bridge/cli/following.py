@@ -151,7 +151,7 @@ def describe(state: RunState) -> str:
     where = f" {state.phase_done} of {state.phase_total}" if state.phase_total else ""
     if state.is_finished:
         return f"{state.status} at step {state.step} of {state.total}"
-    if state.status in ("training", "paused"):
+    if state.status in ("training", "paused", "lent"):
         numbers = _numbers(state)
         return f"{state.status}: step {state.step} of {state.total}" + (f", {numbers}" if numbers else "")
     return f"{state.status}{where}"

@@ -18,6 +18,7 @@ from ..plan_paths import paths_of
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..selection import choose_best
+from ..validation.asked_grid import USUAL_COLUMNS
 from ..validation.manifest import Sampling
 from ..validation.renderer import SAMPLERS, SCHEDULERS
 from ..validation.validate import validate_run as render_and_judge
@@ -75,6 +76,12 @@ def _add_grid_options(parser: argparse.ArgumentParser) -> None:
         "--strengths", default="1.0", help="with commas between; 0 is always there (default: 1.0)"
     )
     grid.add_argument("--seeds", default="1,2", help="with commas between (default: 1,2)")
+    grid.add_argument(
+        "--columns",
+        default=USUAL_COLUMNS,
+        help="what varies across the columns, of checkpoint, prompt, strength, seed; the rest varies down the rows "
+        f"(default: {USUAL_COLUMNS})",
+    )
     grid.add_argument("--trigger-off", action="store_true", help="add rows without the trigger")
     grid.add_argument("--size", metavar="WxH", help="pixels (default: the training's resolution)")
     grid.add_argument("--steps", type=int, default=20, help="sampling steps (default: 20)")
@@ -139,6 +146,7 @@ def _render_grid(context: Context, run: RunFolder, arguments: argparse.Namespace
         strengths=_numbers("--strengths", arguments.strengths, float),
         seeds=_numbers("--seeds", arguments.seeds, int),
         trigger_off=arguments.trigger_off,
+        columns=arguments.columns,
         workspace=context.workspace,
         on_progress=lambda done, total: context.out.say(f"picture {done} of {total}"),
     )

@@ -13,7 +13,6 @@ import math
 import os
 import shutil
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from ..events import EventLog, read_events
 from ..lora_check import lora_problems
 from ..run_state import fold
 from ..trackers import Trackers
+from .holding import Loan, hold_still, reason_to_hold
 
 EMA_DECAY = 0.98  # about the last 50 steps; a single diffusion loss is mostly the luck of its timestep
 
@@ -56,6 +56,7 @@ class Controls:
     def __init__(self, control_dir: Path):
         self.dir = Path(control_dir)
         self.dir.mkdir(parents=True, exist_ok=True)
+        self.loan = Loan(self.dir / "lend")
         self.training = False
         self._signalled = False
 
@@ -73,11 +74,13 @@ class Controls:
         self._signalled = True
 
     def wanted(self) -> set[str]:
-        """Names of the requests that lie there now."""
+        """Names of the requests that lie there now; `lend` only while that loan stands."""
         try:
             names = set(os.listdir(self.dir))
         except FileNotFoundError:
             names = set()
+        if "lend" in names and not self.loan.stands():
+            names.discard("lend")
         return names | {"stop"} if self._signalled else names
 
     def taken(self, name: str) -> None:
@@ -241,31 +244,19 @@ class Child:
         self.told: dict[str, Any] = json.loads((self.run_dir / "child.json").read_text("utf-8"))
         self.report = Reporter(self.run_dir) if report is None else report
         self.controls = Controls(self.run_dir / "control")
-        self.paused = threading.Event()
 
-    def wait_while_paused(
+    def hold_still(
         self,
         *,
         release: Callable[[], None] | None = None,
         restore: Callable[[], None] | None = None,
         poll_s: float = 0.1,
     ) -> set[str]:
-        """If pause is asked for, hold here until it is withdrawn or a stop comes. Returns the requests afterwards.
-
-        `release` may move weights off the GPU before the pause is acknowledged, `restore` bring them back.
-        """
+        """Wait while the run is paused or its GPU is lent; see `holding.hold_still`. Returns the requests afterwards."""
         wanted = self.controls.wanted()
-        if "pause" not in wanted:
+        if reason_to_hold(wanted) is None:
             return wanted
-        if release:
-            release()
-        self.report.log.write("control", action="pause", stage="acknowledged", step=self.report.step)
-        while "pause" in wanted and "stop" not in wanted:
-            time.sleep(poll_s)
-            wanted = self.controls.wanted()
-        if restore:
-            restore()
-        self.report.log.write("control", action="resume", stage="acknowledged", step=self.report.step)
+        wanted = hold_still(self.controls, self.report, release=release, restore=restore, poll_s=poll_s)
         self.report._last_step_time = None  # the pause is no part of a step's time
         return wanted
 

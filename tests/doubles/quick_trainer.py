@@ -82,7 +82,7 @@ class QuickTraining:
     def _look_at_controls(self) -> None:
         if self.mode == "ignore_signals":
             return
-        wanted = self.child.wait_while_paused(poll_s=0.02)
+        wanted = self.child.hold_still(poll_s=0.02)
         if "checkpoint" in wanted:
             self._save(final=False)
             self.child.controls.taken("checkpoint")

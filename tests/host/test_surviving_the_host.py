@@ -99,7 +99,8 @@ def test_a_stopped_run_keeps_what_waits_for_it_until_it_is_resumed(comfy):
     (run,) = runs(comfy, "held")
     comfy.client.post(f"wizdroid/training/runs/{run.run_id}/stop", {"at_once": True})
     wait_for(lambda: run.state().is_finished, what="the run was stopped")
-    held = json.loads(run.held_prompt_file.read_text("utf-8"))["prompt"]
+    (file,) = run.held_prompts()
+    held = json.loads(file.read_text("utf-8"))["prompt"]
     kinds = {node["class_type"] for node in held.values()}
     assert "WizdroidTrainingRun" in kinds
     assert not kinds & {"WizdroidKohyaTrain", "WizdroidCaptionExport", "WizdroidDatasetLint"}

@@ -42,7 +42,7 @@ def test_the_queue_is_free_while_a_run_trains_and_what_was_held_back_runs_by_its
     assert outcome(history) == "success"
     assert "background" in said(history, prompt, "WizdroidKohyaTrain")
     (run,) = runs(comfy, "background")
-    assert run.held_prompt_file.is_file()
+    assert len(run.held_prompts()) == 1
     assert not run.state().is_finished
 
     meanwhile = comfy.client.queue(plain_render(seed=77))
@@ -54,7 +54,7 @@ def test_the_queue_is_free_while_a_run_trains_and_what_was_held_back_runs_by_its
     assert outcome(held) == "success", comfy.log_tail(60)
     assert said(held, prompt, "WizdroidPackageLora").startswith("background/")
     assert "lora key not loaded" not in comfy.log()[already:]
-    assert not run.held_prompt_file.exists()
+    assert run.held_prompts() == []
 
     time.sleep(1)
     queue = comfy.client.get("queue")

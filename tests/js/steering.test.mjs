@@ -27,7 +27,7 @@ test("what can be done fits the state of the run", () => {
 });
 
 test("a run that trains can not be deleted and an ended one not be stopped", () => {
-  for (const status of ["loading", "caching", "training", "validating", "saving", "paused"])
+  for (const status of ["loading", "caching", "training", "validating", "saving", "paused", "lent"])
     assert.ok(!can(status).includes("delete"));
   for (const status of ["stopped", "failed", "completed"]) assert.ok(!can(status).includes("stop"));
 });

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -20,6 +21,10 @@ NOTHING_HALF_WRITTEN = (".partial-*", "*.tmp", ".*.tmp")
 def weights(file) -> dict[str, bytes]:
     header = read_header(file)
     return {name: read_tensor(header, name) for name in header.tensors}
+
+
+def final_of(ended):
+    return ended.run.dir / ended.run.checkpoint("latest")["file"]
 
 
 def leftovers(run) -> list:
@@ -184,6 +189,28 @@ def test_a_paused_run_waits_and_goes_on_with_the_same_numbers(bench):
         ("resume", "acknowledged"),
     ]
     assert paused.losses() == bench.train(plan, name="straight").losses()
+
+
+def test_a_lent_gpu_comes_back_and_training_goes_on_with_the_same_bytes(bench):
+    plan = bench.plan(max_train_steps=15)
+
+    def lend(run, child):
+        at_step(4)(run, child)
+        run.ask("lend", name="a prompt")
+        wait_for(lambda: run.state().status == "lent", child)
+        step = run.state().step
+        time.sleep(0.3)
+        assert run.state().step == step
+        run.withdraw("lend")
+
+    lent = bench.train(plan, name="lent", act=lend, FAKE_SD_SCRIPTS="slow 0.05")
+    straight = bench.train(plan, name="straight")
+    assert [(row["action"], row.get("reason")) for row in lent.of("control")] == [
+        ("lend", None),
+        ("take_back", "withdrawn"),
+    ]
+    assert lent.losses() == straight.losses()
+    assert weights(final_of(lent)) == weights(final_of(straight))
 
 
 def test_a_checkpoint_and_a_sample_are_made_on_request_and_the_requests_are_closed(bench):

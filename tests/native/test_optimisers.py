@@ -8,6 +8,7 @@ import torch
 from kohya_bridge.engines.child import ChildFailure
 from kohya_bridge.engines.native.engine import OPTIMISER_PACKAGES
 from kohya_bridge.engines.native.optimisers import OPTIMISERS, FlatWeights, Optimiser
+from kohya_bridge.engines.off_device import OffDevice
 from kohya_bridge.settings import TrainingSettings
 
 SHAPES = ((4, 32), (64, 4), (4, 100), (7, 4))
@@ -175,3 +176,27 @@ def test_options_reach_the_optimiser():
 
 def test_the_parent_knows_the_package_of_every_optimiser_that_needs_one():
     assert set(OPTIMISER_PACKAGES) == set(OPTIMISERS) - {"AdamW", "Adafactor"}
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMISERS if name != "AdamW8bit"])
+def test_leaving_the_device_between_steps_and_coming_back_changes_no_bit(name):
+    """All storage is left and made anew; without a GPU here, main memory stands for both places."""
+    stayed, travelled = matrices(), matrices()
+    home = Optimiser(FlatWeights([("unet", stayed)]), settings(name))
+    away = Optimiser(FlatWeights([("unet", travelled)]), settings(name))
+    frozen = torch.nn.Linear(4, 4)
+    before = {key: each.clone() for key, each in frozen.state_dict().items()}
+    off = OffDevice([frozen], away.inner, is_away=lambda tensor: True)
+    for step in range(6):
+        step_flat(home, stayed, step)
+        step_flat(away, travelled, step)
+        places = {each.data_ptr() for each in (away.weights.master_N, *frozen.parameters())}
+        away.weights.move(torch.device("cpu"))
+        off.release()
+        assert places.isdisjoint(each.data_ptr() for each in (away.weights.master_N, *frozen.parameters()))
+        away.weights.move(torch.device("cpu"))
+        off.restore()
+    assert torch.equal(home.weights.master_N, away.weights.master_N)
+    for mine, its in zip(home.state()[0].items(), away.state()[0].items(), strict=True):
+        assert mine[0] == its[0] and torch.equal(mine[1], its[1])
+    assert all(torch.equal(each, before[key]) for key, each in frozen.state_dict().items())

@@ -237,9 +237,15 @@ def test_requests_change_no_byte_of_the_result(world):
     assert finish(quiet) == EXIT_COMPLETED
     child = start(disturbed)
     wait_for_step(disturbed, 5, child)
+    disturbed.ask("lend", name="a prompt")
+    while disturbed.state().status != "lent":
+        assert child.is_alive()
     for request in ("checkpoint", "sample"):
         disturbed.ask(request)
+    disturbed.withdraw("lend")
     child.join(60)
+    told = [event["action"] for event in events(disturbed, "control")]
+    assert {"lend", "take_back", "checkpoint", "sample"} <= set(told)
     assert disturbed.checkpoint("latest")["sha256"] == quiet.checkpoint("latest")["sha256"]
 
 

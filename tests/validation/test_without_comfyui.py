@@ -15,11 +15,12 @@ from kohya_bridge.errors import InvalidInput
 from kohya_bridge.package import package_lora
 from kohya_bridge.package.recipe import compare_tensors, read_recipe
 from kohya_bridge.run_folder import RunFolder
+from kohya_bridge.validation.asked_grid import choose_checkpoints
 from kohya_bridge.validation.cells import Prompt, plan_cells
 from kohya_bridge.validation.likeness import difference
 from kohya_bridge.validation.manifest import Sampling
 from kohya_bridge.validation.renderer import RenderingFailed, check_sampling, render_grid
-from kohya_bridge.validation.validate import choose_checkpoints, validate_run
+from kohya_bridge.validation.validate import validate_run
 from kohya_bridge.workspace import Workspace, file_sha256
 from tests.native_world import World, finish, make_base, make_dataset, tokenizer_dir
 

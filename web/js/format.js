@@ -113,6 +113,8 @@ export function status(state) {
       return "Saving";
     case "paused":
       return `Paused at ${count(state.step)}/${count(state.total)}`;
+    case "lent":
+      return `Lent to ComfyUI at ${count(state.step)}/${count(state.total)}`;
     case "stopped":
       return `Stopped at ${count(state.step)}/${count(state.total)}`;
     case "failed":

@@ -34,6 +34,23 @@ export const SETTINGS = Object.freeze([
     defaultValue: true,
   },
   {
+    id: "Wizdroid.Training.LendGpu",
+    name: "Let prompts borrow the GPU of a run that trains",
+    category: ["Wizdroid", "Training", "LendGpu"],
+    type: "boolean",
+    defaultValue: true,
+    tooltip: "The run holds still while ComfyUI renders, and goes on afterwards. Off: both share the GPU.",
+  },
+  {
+    id: "Wizdroid.Training.LendMinutes",
+    name: "Minutes after which a run takes its GPU back",
+    category: ["Wizdroid", "Training", "LendMinutes"],
+    type: "number",
+    attrs: { min: 1, max: 1440 },
+    defaultValue: 15,
+    tooltip: "Even if a prompt is not over yet, so that nothing can hold a run for ever.",
+  },
+  {
     id: "Wizdroid.Training.LogScale",
     name: "Draw loss on a logarithmic scale",
     category: ["Wizdroid", "Training", "LogScale"],

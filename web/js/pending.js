@@ -9,7 +9,7 @@ const ANSWERS = Object.freeze({
   stop_now: (event) => event.kind === "run_finished",
   pause: (event) => event.kind === "run_finished" || (event.kind === "control" && event.action === "pause"),
   unpause: (event) =>
-    event.kind === "run_finished" || (event.kind === "control" && event.action === "resume"),
+    event.kind === "run_finished" || (event.kind === "control" && ["resume", "lend"].includes(event.action)),
   checkpoint: (event) => event.kind === "checkpoint" || event.kind === "run_finished",
   sample: (event) => event.kind === "sample" || event.kind === "run_finished",
   resume: (event) => event.kind === "queued" || event.kind === "run_started",

@@ -129,6 +129,11 @@ class Growing {
 
 /** @typedef {"losses"|"validations"|"checkpoints"|"states"|"samples"|"notices"} SeriesName */
 
+/** @type {readonly string[]} */
+const HELD = Object.freeze(["paused", "lent"]);
+/** What an acknowledged request makes of the status: a person's pause, or the GPU lent to a prompt. @type {Record<string, string>} */
+const HELD_BY = Object.freeze({ pause: "paused", lend: "lent", resume: "training", take_back: "training" });
+
 const NOT_ENDED = { outcome: null, problem: "", fix: "", code: "", evidence: "", finished: null };
 
 /** @type {Record<string, (event: RunEvent, growing: Growing) => Partial<RunState>|void>} */
@@ -165,7 +170,7 @@ const STEPS = {
   },
 
   phase: (event, { state }) => ({
-    status: state.status === "paused" ? "paused" : event.name,
+    status: HELD.includes(state.status) ? state.status : event.name,
     phase: event.name,
     phase_done: field(event, "done"),
     phase_total: field(event, "total"),
@@ -213,8 +218,7 @@ const STEPS = {
   best: (event) => ({ best: rowOf(event) }),
 
   control(event) {
-    if (event.action === "pause" && event.stage === "acknowledged") return { status: "paused" };
-    if (event.action === "resume" && event.stage === "acknowledged") return { status: "training" };
+    if (event.stage === "acknowledged" && Object.hasOwn(HELD_BY, event.action)) return { status: HELD_BY[event.action] };
   },
 
   run_finished: (event, { state }) => ({

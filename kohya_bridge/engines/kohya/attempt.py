@@ -17,10 +17,10 @@ from ...events import read_events
 from ...run_state import fold
 from ...selection import why_stop
 from ..child import EXIT_NOT_FINITE, Child, ChildFailure, StopRequested
+from ..off_device import OffDevice
 from . import ranks
 from .ledger import Ledger, read_ledger
 from .measuring import HeldOut
-from .pausing import OffDevice
 from .rates import learning_rates
 from .resuming import EpochOrder
 
@@ -173,11 +173,11 @@ class Attempt:
         )
 
     def _requests(self) -> set[str]:
-        """What is asked for now, the same on every rank. Waits here while paused."""
+        """What is asked for now, the same on every rank. Waits here while paused, or while the GPU is lent."""
         wanted: set[str] = set()
         if ranks.rank() == 0:
             off = OffDevice([self.network, *self.modules], self.optimizer)
-            wanted = self.child.wait_while_paused(release=off.release, restore=off.restore)
+            wanted = self.child.hold_still(release=off.release, restore=off.restore)
             for action in sorted(wanted & {"stop", "checkpoint", "sample"}):
                 self.report.log.write("control", action=action, stage="acknowledged", step=self.step)
             if self.stop_reason:

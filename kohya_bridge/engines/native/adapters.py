@@ -135,3 +135,10 @@ class LoraPart:
         ready = parts[0] if len(parts) == 1 else torch.cat(parts)
         for (module, kind, shape), piece in zip(self._slots, torch.split(ready, self._sizes), strict=True):
             setattr(module.adapter, kind, piece.view(shape))
+
+    def withdraw(self) -> None:
+        """Take back what the last forward pass was given, so that neither it nor its graph holds memory. The next one
+        is given it anew."""
+        for module in self.modules:
+            vars(module.adapter).pop("down", None)
+            vars(module.adapter).pop("up", None)

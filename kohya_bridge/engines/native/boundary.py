@@ -19,6 +19,7 @@ from ...run_folder import RunFolder
 from ...selection import Choice, choose_best, why_stop
 from ...workspace import write_atomically
 from ..child import Child, ChildFailure, StopRequested
+from ..holding import reason_to_hold
 from .lora_file import save_lora
 from .meter import Meter, not_finite
 from .sample import render_sample
@@ -90,8 +91,8 @@ class Boundary:
                 self._acknowledge(name, step)
                 act(step)
                 self._done(name, step)
-        if "pause" in wanted and "stop" not in wanted:
-            wanted = self._pause()
+        if reason_to_hold(wanted):
+            wanted = self._hold_still()
         if "stop" in wanted:
             self._acknowledge("stop", step)
             self._checkpoint_now(step)
@@ -115,18 +116,12 @@ class Boundary:
                 code="sample_failed",
             )
 
-    def _pause(self) -> set[str]:
-        """Hold until the pause is withdrawn, with the weights off the GPU. What is wanted afterwards."""
-        training, ranks = self.training, self.training.ranks
-
-        def release() -> None:
-            training.move_frozen_weights(torch.device("cpu"))
-
-        def restore() -> None:
-            training.move_frozen_weights(training.device)
-
+    def _hold_still(self) -> set[str]:
+        """Wait with everything off the GPU, until it is neither paused nor lent. What is wanted afterwards."""
+        ranks = self.training.ranks
+        release, restore = self.training.off_device()
         if self.speaks:
-            return ranks.agree(self.child.wait_while_paused(release=release, restore=restore))
+            return ranks.agree(self.child.hold_still(release=release, restore=restore))
         release()
         wanted = ranks.agree(set())
         restore()

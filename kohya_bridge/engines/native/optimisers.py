@@ -36,14 +36,28 @@ class FlatWeights:
             starts.append(end)
             end += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
         self.groups = groups
+        self._places = [
+            (parameter, slice(start, start + parameter.numel()))
+            for parameter, start in zip(parameters, starts, strict=True)
+        ]
         self.master_N = torch.zeros(end, dtype=torch.float32, device=parameters[0].device)
         self.grad_N = torch.zeros_like(self.master_N)
-        for parameter, start in zip(parameters, starts, strict=True):
-            place = slice(start, start + parameter.numel())
-            view = self.master_N[place].view(parameter.shape)
-            view.copy_(parameter.detach())
-            parameter.data = view
+        for parameter, place in self._places:
+            self.master_N[place] = parameter.detach().flatten()
+        self._make_views()
+
+    def _make_views(self) -> None:
+        """Let every parameter and its gradient be a part of the buffers."""
+        for parameter, place in self._places:
+            parameter.grad = None  # it may be on another device than what `data` gets now
+            parameter.data = self.master_N[place].view(parameter.shape)
             parameter.grad = self.grad_N[place].view(parameter.shape)
+
+    def move(self, device: torch.device) -> None:
+        """Take weights and gradients to `device`; parameters stay views. Raises torch's OutOfMemoryError."""
+        moved = self.master_N.to(device, copy=True), self.grad_N.to(device, copy=True)
+        self.master_N, self.grad_N = moved
+        self._make_views()
 
     @property
     def count(self) -> int:

@@ -19,6 +19,7 @@ import torch
 from ...lora_metadata import TrainingFacts
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
+from ..off_device import OffDevice, empty_cache
 from .batches import Batch, BatchMaker, pixels
 from .data import Item, Split
 from .denoiser import Conditioning, Denoiser
@@ -100,13 +101,27 @@ class Training:
             for model, was_training in zip(models, before, strict=True):
                 model.train(was_training)
 
-    def move_frozen_weights(self, device: torch.device) -> None:
-        """Off the GPU for a pause, and back. The trained weights and the optimiser are small and stay."""
-        if self.device.type == "cpu":
-            return
-        for model in [*self._denoising_models(), *([self.base.vae.model] if self.base.vae else [])]:
-            model.to(device)
-        torch.cuda.empty_cache()
+    def off_device(self) -> tuple[Callable[[], None], Callable[[], None]]:
+        """`(release, restore)`: everything that the run keeps on the device to main memory, and back, bit for bit.
+
+        What stays is CUDA's own context, and tables of a few kilobytes.
+        """
+        trained, device = self.trained, self.device
+        vae = [self.base.vae.model] if self.base.vae else []
+        others = OffDevice([*self._denoising_models(), *vae], trained.optimiser.inner)
+
+        def release() -> None:
+            for part in trained.network.parts.values():
+                part.withdraw()
+            trained.weights.move(torch.device("cpu"))
+            others.release()
+            empty_cache()
+
+        def restore() -> None:
+            trained.weights.move(device)
+            others.restore()
+
+        return release, restore
 
     def _denoising_models(self) -> list[torch.nn.Module]:
         return [self.base.unet, *(self.base.text.encoders if self.base.text else [])]

@@ -66,7 +66,7 @@ export function createProgress(document) {
       const { state } = run;
       const done = Math.floor(share(state) * 100);
       const ended = isFinished(state);
-      const stepping = ended || state.status === "training" || state.status === "paused";
+      const stepping = ended || ["training", "paused"].includes(state.status);
       setText(
         headline,
         stepping && state.total ? `${count(state.step)} of ${count(state.total)} steps` : status(state),

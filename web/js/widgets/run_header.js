@@ -60,6 +60,7 @@ function pillText(state) {
     training: "Training",
     validating: "Validating",
     paused: "Paused",
+    lent: "Lent to ComfyUI",
     stopped: "Stopped",
     failed: "Failed",
     queued: "Queued",
