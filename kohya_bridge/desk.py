@@ -22,6 +22,7 @@ from .engines.registry import load_engines
 from .errors import Conflict, Unavailable
 from .events import read_events_from
 from .held_prompt import HeldPrompt, keep
+from .lending import let_lend
 from .places import Places
 from .plan import TrainingPlan, TrainingRequest, plan_differences
 from .plan_paths import paths_of, refuse_changed_dataset
@@ -33,6 +34,8 @@ from .run_summary import RunSummary, summarise
 from .settling import completion_problems, revoke_completion
 from .slot import Slot
 from .stop_ladder import AT_ONCE, SOFT, Rung
+from .unattended import Unattended
+from .unattended import keep as validate_unattended
 from .watch import OnEvent, Watcher
 from .workspace import Workspace, write_atomically
 
@@ -106,11 +109,19 @@ class Desk:
 
     # --- starting --------------------------------------------------------------------------------------------------
 
-    def submit(self, what: Check | TrainingRequest, *, held_prompt: HeldPrompt | None = None) -> RunFolder:
+    def submit(
+        self,
+        what: Check | TrainingRequest,
+        *,
+        held_prompt: HeldPrompt | None = None,
+        unattended: Unattended | None = None,
+        lend_gpu: bool | None = None,
+    ) -> RunFolder:
         """The run of this plan, now living, waiting, or completed: it is never trained twice.
 
         A living or waiting run is attached to, a completed one returned, a stopped or failed one resumed from its newest
-        state (from the beginning if it has none). `held_prompt` waits in the run folder until the run has finished.
+        state (from the beginning if it has none). `held_prompt` waits in the run folder until the run has finished, `unattended` is queued for
+        each checkpoint, `lend_gpu` lets prompts borrow the GPU or not (None: as before); none of them is part of the plan.
 
         Raises:
             Refused: something stands in the way (`Check.blocking`).
@@ -132,6 +143,10 @@ class Desk:
                 self._order(run, plan, check.paths)
             if held_prompt is not None:
                 keep(run, held_prompt)
+            if unattended is not None:
+                validate_unattended(run, unattended)
+            if lend_gpu is not None:
+                let_lend(run, lend_gpu)
         return run
 
     def resume(self, run_id: str) -> RunFolder:
@@ -277,6 +292,10 @@ class Desk:
     def runs_with_held_prompts(self) -> list[RunFolder]:
         """Finished runs for which a prompt still waits, such as after ComfyUI was closed meanwhile."""
         return [run for run in self.slot.runs() if run.held_prompts() and self._state(run).is_finished]
+
+    def runs_with_unattended_validation(self) -> list[RunFolder]:
+        """Runs whose checkpoints are to be validated as they come."""
+        return [run for run in self.slot.runs() if run.unattended_file.is_file()]
 
     # --- inside ----------------------------------------------------------------------------------------------------
 

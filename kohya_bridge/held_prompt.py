@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,19 @@ def waiting_part(prompt: Prompt, node_id: str, *, replacement: dict[str, Any]) -
     waiting = _descendants(prompt, node_id)
     if not waiting:
         return {}
-    rewritten = {**prompt, node_id: replacement}
+    return needed_by({**prompt, node_id: replacement}, (node_id, *waiting))
+
+
+def needed_by(prompt: Prompt, wanted: Iterable[str]) -> Prompt:
+    """The part of `prompt` that the nodes `wanted` need, themselves included."""
     needed: set[str] = set()
-    unvisited = [node_id, *waiting]
+    unvisited = list(wanted)
     while unvisited:
         each = unvisited.pop()
-        if each not in needed and each in rewritten:
+        if each not in needed and each in prompt:
             needed.add(each)
-            unvisited += _sources(rewritten[each])
-    return {each: _without_marks(node) for each, node in rewritten.items() if each in needed}
+            unvisited += _sources(prompt[each])
+    return {each: _without_marks(node) for each, node in prompt.items() if each in needed}
 
 
 def _descendants(prompt: Prompt, node_id: str) -> set[str]:

@@ -98,6 +98,13 @@ def prompt_is_over(prompt_id: str) -> bool:
     return all(item[1] != prompt_id for item in (*running, *waiting))
 
 
+def prompt_outcome(prompt_id: str) -> str:
+    """How a prompt that is over has ended: `success`, `error`, or "" when it never ran."""
+    entry = PromptServer.instance.prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
+    status = (entry or {}).get("status") or {}
+    return str(status.get("status_str", "")) if entry else ""
+
+
 def user_setting(name: str, default: Any) -> Any:
     """A setting of the page as ComfyUI keeps it for its default user, whether or not a page is open."""
     file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"

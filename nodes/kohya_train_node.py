@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -10,12 +11,15 @@ from comfy_api.latest import io, ui
 from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.forbidding import parse
 from ..kohya_bridge.held_prompt import HeldPrompt, waiting_part
-from ..kohya_bridge.plan import TrainingRequest
+from ..kohya_bridge.plan import TrainingPlan, TrainingRequest
 from ..kohya_bridge.presets import PRESETS
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
-from . import host
+from ..kohya_bridge.unattended import Unattended, grid_part, grids_on, usual_grid
+from . import host, unattended_validation
 from .edge import plainly
+from .gpu_lending import lender
+from .lora_validate_grid_node import NODE_ID as GRID
 from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName, RunName
 from .training_desk import desk, queue_held
 from .training_run_node import NODE_ID as OPEN_RUN
@@ -133,6 +137,19 @@ class KohyaTrainNode(io.ComfyNode):
                 io.String.Input(
                     "character", default="", tooltip="Name of the LoRA's files. Empty: the dataset's name."
                 ),
+                io.Boolean.Input(
+                    "validate_checkpoints",
+                    default=False,
+                    optional=True,
+                    tooltip="Renders the LoRA Validate Grid that hangs on this node for every checkpoint as it is saved, without a "
+                    "page being open. Without such a node: two seeds, with and without the LoRA.",
+                ),
+                io.Boolean.Input(
+                    "lend_gpu",
+                    default=True,
+                    optional=True,
+                    tooltip="In background mode: the run holds still and leaves the GPU while ComfyUI runs other prompts.",
+                ),
                 SETTINGS.Input("settings", optional=True, tooltip="Everything else, from Training Settings."),
             ],
             outputs=run_outputs(),
@@ -152,18 +169,28 @@ class KohyaTrainNode(io.ComfyNode):
     @classmethod
     @plainly
     async def execute(
-        cls, dataset: DatasetName, mode: str, settings: ChosenSettings | None = None, **typed: Any
+        cls,
+        dataset: DatasetName,
+        mode: str,
+        validate_checkpoints: bool = False,
+        lend_gpu: bool = True,
+        settings: ChosenSettings | None = None,
+        **typed: Any,
     ) -> io.NodeOutput:
         checked = await asyncio.to_thread(
             desk().check, _request(dataset, typed, settings or ChosenSettings())
         )
         run_name = f"{checked.plan.character}/{checked.plan.run_id}"
-        if is_complete := _status(checked.plan.run_id) == "completed":
-            held = None
-        else:
+        held = wanted = None
+        if not (is_complete := _status(checked.plan.run_id) == "completed"):
             host.free_vram()
             held = _held_part(cls.hidden, run_name) if mode == BACKGROUND else None
-        run = await asyncio.to_thread(desk().submit, checked, held_prompt=held)
+            wanted = _grids(cls.hidden, run_name, checked.plan) if validate_checkpoints else None
+        run = await asyncio.to_thread(
+            desk().submit, checked, held_prompt=held, unattended=wanted, lend_gpu=lend_gpu
+        )
+        if wanted:
+            unattended_validation.look_at(run)  # a resumed run has checkpoints already
         _runs_of.setdefault(_key(typed.pop("base_model"), typed), set()).add(run.run_id)
         if mode == BACKGROUND and not is_complete:
             if held and _status(run.run_id) == "completed":  # it finished in between, and nobody was told
@@ -227,7 +254,8 @@ async def _wait(run: RunFolder, node_id: str) -> RunState:
         return interrupted
 
     try:
-        state = await asyncio.to_thread(desk().wait, run.run_id, on_state=show, should_stop=should_stop)
+        with lender().nobody_borrows():  # this prompt would be the borrower
+            state = await asyncio.to_thread(desk().wait, run.run_id, on_state=show, should_stop=should_stop)
     except asyncio.CancelledError:
         prompt_ended = True  # ComfyUI waits for this thread before it takes the next prompt
         host.log.info("The prompt has ended while run %s trains; the run goes on.", run.run_id)
@@ -244,6 +272,19 @@ def _held_part(hidden: Any, run_name: str) -> HeldPrompt | None:
     if not waiting:
         return None
     return HeldPrompt(waiting, host.executing_client(), hidden.extra_pnginfo)
+
+
+def _grids(hidden: Any, run_name: str, plan: TrainingPlan) -> Unattended:
+    """The grids that hang on this node, to be rendered for each checkpoint; a usual one when none does."""
+    prompt, node_id = hidden.prompt or {}, str(hidden.unique_id)
+    opener = {"class_type": OPEN_RUN, "inputs": {"run_name": run_name}}
+    grids = grids_on(prompt, node_id, grid=GRID)
+    if grids:
+        part = grid_part(prompt, node_id, grids, replacement=opener)
+        return replace(part, client_id=host.executing_client(), extra_pnginfo=hidden.extra_pnginfo)
+    return usual_grid(
+        base_model=plan.base_model.name, opener=opener, grid=GRID, resolution=plan.settings.resolution
+    )
 
 
 def _blocked(run: RunFolder, *, something_waits: bool) -> io.NodeOutput:

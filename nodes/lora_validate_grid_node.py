@@ -14,6 +14,8 @@ from . import host
 from .edge import plainly
 from .sockets import RUN, RunName
 
+NODE_ID = "WizdroidLoraValidateGrid"
+
 
 class LoraValidateGridNode(io.ComfyNode):
     @classmethod
@@ -21,7 +23,7 @@ class LoraValidateGridNode(io.ComfyNode):
         from .rendering import sampler_names, scheduler_names
 
         return io.Schema(
-            node_id="WizdroidLoraValidateGrid",
+            node_id=NODE_ID,
             display_name="LoRA Validate Grid",
             category="Wizdroid/Training",
             description="Renders a run's checkpoints beside the base model and keeps pictures, grid and manifest under validations/.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..kohya_bridge import held_prompt
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.workspace import Workspace
-from . import gpu_lending, host
+from . import gpu_lending, host, unattended_validation
 from .routes import LIVE_EVENT
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def _begin() -> None:
     desk().reconcile()
     desk().start_watching(on_event)
     gpu_lending.begin(Lender(desk().slot))
+    unattended_validation.begin(desk().runs_with_unattended_validation)
     # The server answers only after this has returned, and queueing a prompt asks it.
     threading.Thread(target=_queue_all_held, name="wizdroid-held-prompts", daemon=True).start()
 
@@ -70,6 +71,8 @@ def on_event(run: RunFolder, event: dict[str, Any]) -> None:
     host.send_event(LIVE_EVENT, {"run_id": run.run_id, "slug": run.slug, "event": event})
     if event["kind"] == "run_started":
         host.free_vram_soon()  # it may have waited in line for hours, and pictures were made meanwhile
+    elif event["kind"] == "checkpoint" and run.unattended_file.is_file():
+        unattended_validation.look_at(run)
     elif event["kind"] == "run_finished" and event["outcome"] == "completed":
         queue_held(run)
 

@@ -151,13 +151,11 @@ def _look(
 ) -> _Seen:
     if not (training or held_out) or not renders:
         return _Seen({}, None, None)
-    rows = encoder.embed([pictures[each.key] for each in renders])
-    vectors = {each.key: row for each, row in zip(renders, rows, strict=True)}
-    return _Seen(
-        vectors,
-        encoder.embed(training) if training else None,
-        encoder.embed(held_out) if held_out else None,
-    )
+    # In one go: an encoder may be a process that loads a model first.
+    rows = encoder.embed([*(pictures[each.key] for each in renders), *training, *held_out])
+    cells, trained, apart = np.split(rows, [len(renders), len(renders) + len(training)])
+    vectors = {each.key: row for each, row in zip(renders, cells, strict=True)}
+    return _Seen(vectors, trained if training else None, apart if held_out else None)
 
 
 def _baseline_of(render: Render) -> Render:

@@ -9,7 +9,7 @@ from scripts.host.comfy_client import outcome
 from tests.host.canvas import plain_render, said, whole_job
 
 pytestmark = pytest.mark.host
-STEPS = 300  # long enough that another prompt surely renders while they train
+STEPS = 60
 
 
 def runs(comfy, slug):

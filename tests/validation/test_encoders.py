@@ -64,6 +64,15 @@ def test_a_model_folder_in_the_workspace_is_found_first_and_gives_unit_vectors(c
     )
 
 
+def test_what_was_seen_once_is_not_looked_at_again(clip_folder, tmp_path):
+    pictures = [face("red"), face("blue")]
+    seen = ChildEncoder("tiny-clip", str(clip_folder), cache_dir=tmp_path).embed(pictures)
+    unable = ChildEncoder("tiny-clip", "/nowhere", cache_dir=tmp_path)
+    assert np.array_equal(unable.embed(pictures[::-1]), seen[::-1])
+    with pytest.raises(Unavailable):
+        unable.embed([*pictures, house()])
+
+
 def test_efficientnet_knows_the_same_face_on_another_ground_better_than_a_thumbnail_does(tmp_path):
     encoder = find_encoder(Workspace.at(tmp_path))
     if encoder is None:

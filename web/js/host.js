@@ -15,6 +15,8 @@ import { addTrainNode, refreshChoices, trainAgain, tryCheckpoint } from "./graph
 
 export const TAB_ID = "wizdroid-training";
 const LIVE_EVENT = "wizdroid.training";
+/** A grid of an unattended validation is there: its prompt may be of no page, or of another one. */
+const PICTURES_EVENT = "wizdroid.training.pictures";
 const TOAST_MS = 6000;
 
 /**
@@ -53,7 +55,10 @@ export function createHost() {
     url: (path) => api.apiURL(`/wizdroid/training/${path}`),
     onEvent: (listener) => listen(api, LIVE_EVENT, (event) => listener(event.detail)),
     onReconnect: (listener) => listen(api, "reconnected", listener),
-    onPromptDone: (listener) => listen(api, "execution_success", listener),
+    onPromptDone: (listener) => {
+      const forget = [listen(api, "execution_success", listener), listen(api, PICTURES_EVENT, listener)];
+      return () => forget.forEach((each) => each());
+    },
     onVisible: (listener) => listen(document, "visibilitychange", () => listener(!document.hidden)),
     toast,
     tell: (text) => text && toast({ severity: "info", summary: text }),

@@ -1,0 +1,92 @@
+"""The grids of a canvas are captured with what feeds them, and every checkpoint gets its prompt once."""
+
+from kohya_bridge.run_folder import RunFolder
+from kohya_bridge.unattended import close, grid_part, grids_on, keep, next_checkpoint, read, usual_grid
+
+OPEN_RUN = {"class_type": "OpenRun", "inputs": {"run_name": "alice/0123456789ab"}}
+CANVAS = {
+    "build": {"class_type": "Build", "inputs": {"seed": 7}},
+    "lint": {"class_type": "Lint", "inputs": {"dataset": "alice"}},
+    "base": {"class_type": "Load", "inputs": {"name": "base.safetensors"}},
+    "train": {"class_type": "Train", "inputs": {"dataset": ["lint", 0]}, "is_changed": [1]},
+    "grid": {
+        "class_type": "Grid",
+        "inputs": {"run": ["train", 0], "model": ["base", 0], "prompts": ["build", 0], "checkpoints": "best"},
+        "is_changed": [2],
+    },
+    "save": {"class_type": "Save", "inputs": {"images": ["grid", 0]}},
+    "other": {"class_type": "Grid", "inputs": {"run": ["another", 0], "checkpoints": "best"}},
+}
+
+
+def part():
+    return grid_part(CANVAS, "train", grids_on(CANVAS, "train", grid="Grid"), replacement=OPEN_RUN)
+
+
+def run_with(tmp_path, *steps):
+    run = RunFolder(tmp_path / "alice" / "0123456789ab")
+    run.checkpoints_dir.mkdir(parents=True)
+    for step in steps:
+        file = run.checkpoints_dir / f"{step}.safetensors"
+        file.touch()
+        run.append(
+            "checkpoint",
+            step=step,
+            file=f"checkpoints/{file.name}",
+            sha256=f"{step:064x}",
+            bytes=0,
+            final=False,
+        )
+    return run
+
+
+def test_a_grid_is_captured_with_all_that_feeds_it_and_nothing_behind_it():
+    assert grids_on(CANVAS, "train", grid="Grid") == ("grid",)
+    assert set(part().prompt) == {"build", "base", "train", "grid"}
+    assert part().prompt["train"] == OPEN_RUN
+    assert "is_changed" not in part().prompt["grid"]
+
+
+def test_each_checkpoint_is_named_by_its_step_and_the_rest_stays():
+    prompt = part().for_step(200)
+    assert prompt["grid"]["inputs"] == {**CANVAS["grid"]["inputs"], "checkpoints": "200"}
+    assert part().prompt["grid"]["inputs"]["checkpoints"] == "best"
+
+
+def test_a_canvas_without_a_grid_gets_a_usual_one():
+    usual = usual_grid(base_model="base.safetensors", opener=OPEN_RUN, grid="Grid", resolution=768)
+    grid = usual.for_step(5)["grid"]["inputs"]
+    assert (grid["checkpoints"], grid["width"], grid["seeds"]) == ("5", 768, "1, 2")
+
+
+def test_checkpoints_come_in_the_order_of_their_steps_and_once_each(tmp_path):
+    run = run_with(tmp_path, 200, 100)
+    keep(run, part())
+    seen = []
+    while (row := next_checkpoint(run)) is not None:
+        seen.append(row["step"])
+        close(run, row["sha256"], "success")
+    assert seen == [100, 200]
+    assert set(read(run).over.values()) == {"success"}
+
+
+def test_a_checkpoint_that_was_deleted_needs_no_grid(tmp_path):
+    run = run_with(tmp_path, 100)
+    keep(run, part())
+    (run.checkpoints_dir / "100.safetensors").unlink()
+    assert next_checkpoint(run) is None
+
+
+def test_nothing_is_queued_for_a_run_that_nobody_wants_validated(tmp_path):
+    assert next_checkpoint(run_with(tmp_path, 100)) is None
+
+
+def test_queueing_the_same_canvas_again_renders_nothing_anew_and_another_one_does(tmp_path):
+    run = run_with(tmp_path, 100)
+    keep(run, part())
+    close(run, next_checkpoint(run)["sha256"], "success")
+    keep(run, part())
+    assert next_checkpoint(run) is None
+    other = usual_grid(base_model="base.safetensors", opener=OPEN_RUN, grid="Grid", resolution=64)
+    keep(run, other)
+    assert next_checkpoint(run)["step"] == 100
