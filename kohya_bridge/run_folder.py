@@ -135,7 +135,7 @@ class RunFolder:
         (self.control_dir / control).unlink(missing_ok=True)
 
     def asked(self, control: str) -> bool:
-        return (self.control_dir / control).exists()
+        return bool((self.control_dir / control).exists())
 
     def latest_state(self) -> tuple[int, Path] | None:
         """`(step, folder)` of the newest complete resume state on disk, or None. Folder names carry the true step."""
@@ -166,7 +166,8 @@ class RunFolder:
             raise NotFound(
                 f"Run {self.run_id} has no checkpoint {which!r}.", f"Checkpoints at steps: {steps}."
             )
-        return wanted[-1]
+        chosen: dict[str, Any] = wanted[-1]
+        return chosen
 
     def log_tail(self, lines: int = 40, *, most_bytes: int = 64_000) -> str:
         """The last lines of `train.log`; progress bars drawn over one line count as one."""

@@ -125,7 +125,8 @@ class Reporter:
     def phase(self, name: str, *, done: int | None = None, total: int | None = None) -> None:
         if name != "training":
             self._last_step_time = None
-        self.log.write("phase", name=name, **({} if done is None else {"done": done, "total": total}))
+        counted: dict[str, Any] = {} if done is None else {"done": done, "total": total}
+        self.log.write("phase", name=name, **counted)
 
     def progress(
         self, step: int, *, loss: float, epoch: int, lr: dict[str, float], vram_gib: float | None = None
