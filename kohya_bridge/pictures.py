@@ -39,7 +39,6 @@ class PictureFacts:
     """
 
     bytes: int = 0
-    sha256: str = ""
     reason: str = ""
     detail_of_reason: str = ""
     format: str = ""
@@ -78,7 +77,7 @@ def inspect_picture(file: Path) -> PictureFacts:
         raw = file.read_bytes()
     except OSError as error:
         return PictureFacts(reason="unreadable", detail_of_reason=error.strerror or "")
-    facts = PictureFacts(bytes=size, sha256=hashlib.sha256(raw).hexdigest())
+    facts = PictureFacts(bytes=size)
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as picture:
             facts = replace(facts, format=picture.format or "", mode=picture.mode, width=picture.width, height=picture.height)  # fmt: skip

@@ -15,6 +15,7 @@ from ..dataset_lock import Lock, read_lock
 from ..dataset_metadata import METADATA_NAME, read_metadata
 from ..errors import BridgeError
 from ..settings import TrainingSettings
+from ..workspace import file_sha256
 from .catalogue import RULES
 from .examine import Interrupted, examine_pictures
 from .finding import Examined, Finding, LintSettings
@@ -86,6 +87,7 @@ def examine(
         dataset, settings or LintSettings(), facts, trigger or dataset.trigger,
         training=training or TrainingSettings(), training_known=training is not None, tokens=tokens,
         siblings=_siblings(dataset), lock=lock, lock_problem=lock_problem,
+        hashes=_hashes(dataset, cache_dir) if lock.versions else {},
     )  # fmt: skip
     return seen, notes
 
@@ -104,6 +106,17 @@ def _lock(dataset: Dataset) -> tuple[Lock, str]:
         return read_lock(dataset.dir), ""
     except BridgeError as error:
         return Lock(), error.problem
+
+
+def _hashes(dataset: Dataset, cache_dir: Path | None) -> dict[str, str]:
+    """SHA-256 by file name. A picture that went away meanwhile has none."""
+    found = {}
+    for item in dataset.items:
+        try:
+            found[item.name] = file_sha256(item.file, cache_dir=cache_dir)
+        except OSError:
+            continue
+    return found
 
 
 def _siblings(dataset: Dataset) -> dict[str, str]:

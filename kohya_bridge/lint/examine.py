@@ -21,7 +21,7 @@ from ..errors import BridgeError
 from ..pictures import PictureFacts, file_pixel_digest, inspect_picture
 from ..workspace import write_atomically
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 
 
 class Interrupted(BridgeError):

@@ -90,6 +90,8 @@ class Examined:
     """Trigger of each other dataset beside this one, by slug."""
     lock: Lock = field(default_factory=Lock)
     lock_problem: str = ""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each picture file by name; only where there is a version to compare with."""
 
     @property
     def items(self) -> tuple[DatasetItem, ...]:

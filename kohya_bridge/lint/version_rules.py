@@ -33,8 +33,7 @@ def changed_after_training(seen: Examined) -> Iterator[Hit]:
 
 
 def _now(seen: Examined) -> Version:
-    hashes = {name: facts.sha256 for name, facts in seen.facts.items()}
-    return version_of(seen.dataset, hashes, reason="marked")
+    return version_of(seen.dataset, seen.hashes, reason="marked")
 
 
 def _declared(seen: Examined) -> set[str]:
