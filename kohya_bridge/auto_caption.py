@@ -6,8 +6,6 @@ In: a dataset and a captioner that a person chose. Out: the dataset with the gap
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -18,10 +16,11 @@ from typing import Protocol
 from .captions import CaptionRow, locked, plain_caption, write_captions
 from .dataset import Dataset, existing_rows, read_dataset
 from .dataset_folder import CAPTIONS_NAME, DatasetItem
-from .errors import NotFound, Unavailable
+from .engines.contract import python_module_command
+from .errors import NotFound
+from .line_children import answers
 from .ollama import Ollama
 from .pictures import DECODER_FAILURES, as_trained
-from .workspace import PACK_ROOT
 
 QUESTION = (
     "Describe this picture as a comma-separated list of short English tags: pose, expression, clothing, framing, light, "
@@ -115,37 +114,15 @@ class LocalModelCaptioner:
             raise NotFound(
                 f"There is no model folder {self.folder}.", "Name a folder with BLIP or a WD14 tagger."
             )
-        command = [str(self.python), "-m", "kohya_bridge.engines.captioner", str(self.folder)]
-        with subprocess.Popen(
-            command, cwd=PACK_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as child:  # fmt: skip
-            assert child.stdin and child.stdout and child.stderr
-            try:
-                for item in items:
-                    child.stdin.write(json.dumps(str(item.file)) + "\n")
-                    child.stdin.flush()
-                    answer = _answer(child.stdout.readline())
-                    if answer is None:
-                        raise _failure(child, self.folder)
-                    if "caption" in answer:
-                        yield item, answer["caption"]
-            finally:
-                child.terminate()
-
-
-def _answer(line: str) -> dict[str, str] | None:
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
-
-
-def _failure(child: subprocess.Popen[str], folder: Path) -> Unavailable:
-    child.terminate()
-    said = child.stderr.read().strip().splitlines() if child.stderr else []
-    problem, _, fix = (said[-1] if said else "it gave no reason").partition(" | ")
-    return Unavailable(f"The captioner in {folder.name} failed: {problem}", fix or "Check the folder.")
+        command = python_module_command(
+            "kohya_bridge.engines.captioner", str(self.folder), interpreter=str(self.python)
+        )
+        paths = (str(item.file) for item in items)
+        said = answers(command, paths, who=f"The captioner in {self.folder.name}")
+        with closing(said):  # type: ignore[type-var]
+            for item, answer in zip(items, said, strict=False):
+                if "caption" in answer:
+                    yield item, answer["caption"]
 
 
 def _write(dataset: Dataset, made: dict[str, str]) -> list[str]:

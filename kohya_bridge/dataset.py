@@ -29,7 +29,7 @@ from .dataset_folder import (
 )
 from .dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
 from .errors import InvalidInput, NotFound, StorageError
-from .pictures import pixel_digest
+from .pictures import pixel_digest, upright
 from .workspace import Workspace, file_sha256
 
 if TYPE_CHECKING:
@@ -165,7 +165,11 @@ def _row_for(name: str, caption: str | CaptionRow) -> CaptionRow:
 
 
 def _store(images_dir: Path, picture: Image) -> tuple[str, bool]:
-    """Write a picture as PNG under its own name: `(name, whether it is new)`. An equal picture is found by its hash."""
+    """Write a picture as PNG under its own name: `(name, whether it is new)`. An equal picture is found by its hash.
+
+    It is turned upright first: Pillow's PNG drops the EXIF tag that would say how it has to be turned.
+    """
+    picture = upright(picture)
     return store_picture(
         images_dir,
         digest=pixel_digest(picture),

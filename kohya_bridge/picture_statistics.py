@@ -142,7 +142,8 @@ def _border(grey: np.ndarray) -> float:
 def _is_bar(lines: np.ndarray) -> np.ndarray:
     """Which lines are plain black or plain white."""
     means = lines.mean(axis=1)
-    return (lines.std(axis=1) < 2.0) & ((means < 8) | (means > 247))
+    bars: np.ndarray = (lines.std(axis=1) < 2.0) & ((means < 8) | (means > 247))
+    return bars
 
 
 def _blocks(grey: Image.Image) -> float:

@@ -61,13 +61,19 @@ class _Plan:
         self.repairs.append(Repair(rule, subject, action))
 
 
-def plan_repairs(dataset: Dataset, *, background: Colour = WHITE) -> tuple[Repair, ...]:
+def plan_repairs(
+    dataset: Dataset, *, background: Colour = WHITE, cache_dir: Path | None = None
+) -> tuple[Repair, ...]:
     """What `repair_dataset` would do. Changes nothing."""
-    return tuple(_plan(dataset, background).repairs)
+    return tuple(_plan(dataset, background, cache_dir).repairs)
 
 
 def repair_dataset(
-    dataset: Dataset, *, background: Colour = WHITE, clock: Callable[[], float] = time.time
+    dataset: Dataset,
+    *,
+    background: Colour = WHITE,
+    cache_dir: Path | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Repaired:
     """Mend the dataset: turn and flatten pictures, normalise captions and the trigger, rename awkward files, drop exact
     duplicates and junk. Transparent parts are laid on `background`.
@@ -77,7 +83,7 @@ def repair_dataset(
     """
     with locked(dataset.dir):
         dataset = read_dataset(dataset.dir)
-        plan = _plan(dataset, background)
+        plan = _plan(dataset, background, cache_dir)
         if not plan.repairs:
             return Repaired(dataset, ())
         stamp = _new_stamp(dataset, clock())
@@ -126,8 +132,8 @@ def repairs_done(dataset: Dataset) -> list[str]:
     return sorted(log.parent.name for log in (dataset.dir / ORIGINALS_NAME).glob(f"*/{LOG_NAME}"))
 
 
-def _plan(dataset: Dataset, background: Colour) -> _Plan:
-    seen, _ = examine(dataset)
+def _plan(dataset: Dataset, background: Colour, cache_dir: Path | None) -> _Plan:
+    seen, _ = examine(dataset, cache_dir=cache_dir)
     rows = {
         item.name: item.row or CaptionRow(item.name, item.caption, source="import")
         for item in dataset.items

@@ -5,6 +5,8 @@ In: a dataset and its `TrainerView`s. Out: one RGB image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PIL import Image, ImageDraw
 
 from .dataset import Dataset, DatasetItem
@@ -25,8 +27,10 @@ def trainer_sheet(
     cell: int = 230,
     columns: int = 3,
     most: int = 120,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Image.Image:
-    """One image; each picture takes two squares of `cell` px, original and trained crop. At most `most` pictures."""
+    """One image; each picture takes two squares of `cell` px, original and trained crop. At most `most` pictures.
+    `on_progress(done, total)` counts pictures; what it raises ends the drawing."""
     items = dataset.items[:most]
     columns = max(1, min(columns, len(items)))
     wide, high = 2 * cell + 6, cell + 12 + (2 + CAPTION_LINES) * LINE
@@ -40,6 +44,8 @@ def trainer_sheet(
         draw.rounded_rectangle((left - 4, top - 4, left + wide + 4, top + high), 6, fill=CARD)
         _pictures(sheet, draw, item, view, engine, left, top, cell)
         _words(draw, view, left, top + cell + 4, wide)
+        if on_progress:
+            on_progress(index + 1, len(items))
     return sheet
 
 

@@ -17,6 +17,7 @@ from .buckets import Placement, place
 from .caption_variation import vary_caption
 from .clip_tokens import ClipTokens
 from .dataset import Dataset, DatasetItem
+from .dataset_folder import MAX_CAPTION_BYTES
 from .errors import InvalidInput
 from .pictures import FORMATS, PictureFacts, flattened, upright
 from .settings import TrainingSettings
@@ -135,10 +136,7 @@ def _view(
     item: DatasetItem, facts: PictureFacts, training: TrainingSettings, engine: Engine, tokens: ClipTokens | None,
     rng: np.random.Generator,
 ) -> TrainerView:  # fmt: skip
-    lines = item.caption.split("\n")
-    caption = vary_caption(
-        lines[0].strip() if engine == "sd-scripts" else " ".join(item.caption.split()), training, rng
-    )
+    caption = vary_caption(_caption_for(item, engine), training, rng)
     cut = tokens.cut(caption, length=training.max_token_length) if tokens else None
     read, lost, count = (cut.kept, cut.lost, cut.tokens) if cut else (caption, "", None)
     if not facts.readable:
@@ -161,6 +159,17 @@ def _view(
         lost,
         count,
     )
+
+
+def _caption_for(item: DatasetItem, engine: Engine) -> str:
+    """The words that reach the trainer. sd-scripts by itself reads the first line of a caption file and no captions.jsonl."""
+    if engine != "sd-scripts":
+        return " ".join(item.caption.split())
+    sidecar = item.file.with_suffix(".txt")
+    if item.row is None or not sidecar.is_file():
+        return "" if item.row else item.caption.split("\n")[0].strip()
+    with open(sidecar, encoding="utf-8", errors="replace") as stream:
+        return stream.readline(MAX_CAPTION_BYTES).strip()
 
 
 def _turned(facts: PictureFacts, engine: Engine) -> str:

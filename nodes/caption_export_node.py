@@ -13,12 +13,11 @@ from ..kohya_bridge.errors import InvalidInput
 from ..kohya_bridge.workspace import PACK_ROOT, check_slug
 from . import host
 from .edge import plainly
-from .freshness import LeftAs, folder_stamp
+from .freshness import exported, folder_stamp
 from .sockets import DATASET, DatasetName
 
 NO_FOLDER = "(the wired images)"
 SHIPPED, INPUT = "shipped/", "input/"
-_left = LeftAs()
 
 
 class CaptionExportNode(io.ComfyNode):
@@ -91,7 +90,10 @@ class CaptionExportNode(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, dataset_name: str = "", folder: str = NO_FOLDER, **typed: Any) -> Any:
         target = host.workspace().dataset_dir(dataset_name)
-        return [_left.fingerprint(target), folder_stamp(source_folder(folder)) if folder != NO_FOLDER else ""]
+        return [
+            exported.fingerprint(target),
+            folder_stamp(source_folder(folder)) if folder != NO_FOLDER else "",
+        ]
 
     @classmethod
     @plainly
@@ -120,7 +122,7 @@ class CaptionExportNode(io.ComfyNode):
             dataset = _export_folder(slug, read_dataset(source_folder(folder)), mode, typed)
         else:
             dataset = _export_images(slug, images, captions, mode, typed)
-        _left.note(dataset.dir)
+        exported.note(dataset.dir)
         report = describe(dataset)
         return io.NodeOutput(DatasetName(slug), report, ui=ui.PreviewText(report))
 

@@ -1,7 +1,9 @@
-"""Dataset Lint: what is wrong with a dataset, in words and on a contact sheet; errors hold back what follows."""
+"""Dataset Lint: what is wrong with a dataset and what a trainer will see of it, in words and pictures; errors hold back
+what follows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -10,10 +12,15 @@ from ..kohya_bridge.dataset import find_dataset, list_datasets
 from ..kohya_bridge.errors import InvalidInput
 from . import host
 from .edge import plainly
-from .freshness import folder_stamp
-from .sockets import DATASET, DatasetName
+from .freshness import LeftAs, exported
+from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName
 
 WIRED = "(the wired dataset)"
+REPAIRS = {"off": "off", "list": "list", "mend": "mend", "undo the last": "undo"}
+NO_VIEW = "off"
+ENGINES = ("native", "kohya", "sd-scripts")
+SHOWN_PICTURES = 120
+_left = LeftAs()
 
 
 class DatasetLintNode(io.ComfyNode):
@@ -23,7 +30,8 @@ class DatasetLintNode(io.ComfyNode):
             node_id="WizdroidDatasetLint",
             display_name="Dataset Lint",
             category="Wizdroid/Training",
-            description="Checks pictures, captions, trigger and licence. Errors hold back the training; warnings don't.",
+            description="Checks pictures, captions, trigger and licence, mends what needs no judgement, and shows what a "
+            "trainer will see. Errors hold back the training; warnings don't.",
             inputs=[
                 DATASET.Input(
                     "dataset", optional=True, tooltip="From Caption Export. Not needed with a name."
@@ -41,6 +49,50 @@ class DatasetLintNode(io.ComfyNode):
                     max=8192,
                     tooltip="Shortest side in pixels that a picture must have.",
                 ),
+                io.Combo.Input(
+                    "repair",
+                    options=list(REPAIRS),
+                    default="off",
+                    optional=True,
+                    tooltip="list: says what could be mended without a decision of yours. mend: does it, and keeps the "
+                    "originals in the dataset's originals/ folder. undo the last: puts back what the newest repair changed.",
+                ),
+                io.String.Input(
+                    "background",
+                    default="#ffffff",
+                    optional=True,
+                    tooltip="With mend: the colour that is laid under transparent parts, as #RRGGBB.",
+                ),
+                io.Combo.Input(
+                    "view",
+                    options=[NO_VIEW, *ENGINES],
+                    default="native",
+                    optional=True,
+                    tooltip="Whose eyes to look through: bucket, crop, turn, transparency, and the caption as far as it is "
+                    "read. sd-scripts: the same folder without this pack.",
+                ),
+                io.Int.Input(
+                    "resolution",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    step=8,
+                    optional=True,
+                    tooltip="Resolution that will be trained, in pixels: then buckets are checked too. 0: not decided yet; "
+                    "the view takes 512.",
+                ),
+                io.Boolean.Input(
+                    "models",
+                    default=False,
+                    optional=True,
+                    tooltip="Also asks models on this machine about nudity, written words and likeness. It takes about a "
+                    "second for each new picture; the report says which model is not installed.",
+                ),
+                SETTINGS.Input(
+                    "settings",
+                    optional=True,
+                    tooltip="From Training Settings: shuffling, token limit and buckets as they will be trained.",
+                ),
             ],
             outputs=[
                 DATASET.Output(
@@ -52,38 +104,124 @@ class DatasetLintNode(io.ComfyNode):
                     display_name="contact_sheet",
                     tooltip="All pictures, with the findings drawn on them.",
                 ),
+                io.Image.Output(
+                    id="trainer_view",
+                    display_name="trainer_view",
+                    tooltip="Beside each picture the pixels that are trained, and its caption with the part that is cut "
+                    "off in red.",
+                ),
+                io.String.Output(
+                    id="trainer_table",
+                    display_name="trainer_table",
+                    tooltip="The same as a Markdown table, one row for each picture.",
+                ),
             ],
             is_output_node=True,
         )
 
     @classmethod
-    def fingerprint_inputs(cls, dataset_name: str = WIRED, **typed: Any) -> str:
-        return "" if dataset_name == WIRED else folder_stamp(host.workspace().dataset_dir(dataset_name))
+    def fingerprint_inputs(cls, dataset_name: str = WIRED, **typed: Any) -> Any:
+        return "" if dataset_name == WIRED else _left.fingerprint(host.workspace().dataset_dir(dataset_name))
 
     @classmethod
     @plainly
-    def execute(cls, dataset_name: str, min_side: int, dataset: DatasetName | None = None) -> io.NodeOutput:
-        from ..kohya_bridge.lint import LintSettings, contact_sheet, lint_dataset
-        from .rendering import to_image
+    def execute(
+        cls,
+        dataset_name: str,
+        min_side: int,
+        dataset: DatasetName | None = None,
+        repair: str = "off",
+        background: str = "#ffffff",
+        view: str = NO_VIEW,
+        resolution: int = 0,
+        models: bool = False,
+        settings: ChosenSettings | None = None,
+    ) -> io.NodeOutput:
+        from ..kohya_bridge.inspection import as_colour, inspect_dataset, training_at
+        from ..kohya_bridge.lint import Interrupted, LintSettings
+        from ..kohya_bridge.picture_models import find_models
 
         if dataset_name == WIRED and dataset is None:
             raise InvalidInput("Dataset Lint has no dataset.", "Wire one into it, or choose its name.")
         slug = dataset.slug if dataset_name == WIRED and dataset else dataset_name
-        found = find_dataset(host.workspace(), slug)
-        progress = host.NodeProgress(len(found.items))
-        report = lint_dataset(
-            found,
-            settings=LintSettings(min_side=min_side),
-            cache_dir=host.workspace().cache_dir,
-            on_progress=progress.set,
-        )
-        sheet = to_image([contact_sheet(found, report)])
-        return io.NodeOutput(
-            _held_back(report) if report.blocks else DatasetName(slug),
-            report.text(),
-            sheet,
-            ui={**ui.PreviewImage(sheet, cls=cls).as_dict(), "text": (report.text(),)},
-        )
+        workspace = host.workspace()
+        found = find_dataset(workspace, slug)
+        progress = _Stages(len(found.items), stages=2 if view == NO_VIEW else 3)
+        try:
+            seen = inspect_dataset(
+                found,
+                repairing=REPAIRS[repair],  # type: ignore[arg-type]
+                background=as_colour(background),
+                engine=None if view == NO_VIEW else view,  # type: ignore[arg-type]
+                settings=LintSettings(min_side=min_side),
+                training=training_at(resolution, settings.settings if settings else None),
+                tokenizer_dir=host.tokenizer_dir(),
+                cache_dir=workspace.cache_dir,
+                models=find_models(workspace) if models else None,
+                on_progress=progress.of(0),
+                should_stop=host.take_interruption,
+            )
+            sheet, trained = _drawn(seen, view, progress)
+        except Interrupted:
+            host.end_as_interrupted()
+        finally:
+            if repair in ("mend", "undo the last"):
+                _left.note(found.dir)
+                exported.note(found.dir)
+        return _shown(cls, slug, seen, sheet, trained)
+
+
+def _drawn(seen: Any, view: str, progress: _Stages) -> tuple[Any, Any]:
+    """Contact sheet and trainer's view as IMAGE batches; the view is None where it was not asked for."""
+    from ..kohya_bridge.lint import contact_sheet
+    from ..kohya_bridge.trainer_sheet import trainer_sheet
+    from .rendering import to_image
+
+    sheet = to_image([contact_sheet(seen.dataset, seen.report, on_progress=progress.of(1))])
+    if not seen.views:
+        return sheet, None
+    drawn = trainer_sheet(
+        seen.dataset,
+        seen.views,
+        engine=view,  # type: ignore[arg-type]
+        most=SHOWN_PICTURES,
+        on_progress=progress.of(2),
+    )
+    return sheet, to_image([drawn])
+
+
+def _shown(cls: Any, slug: str, seen: Any, sheet: Any, trained: Any) -> io.NodeOutput:
+    from comfy_execution.graph import ExecutionBlocker
+
+    previews = [ui.PreviewImage(each, cls=cls).as_dict() for each in (sheet, trained) if each is not None]
+    images = [image for each in previews for image in each["images"]]
+    text = seen.text()
+    return io.NodeOutput(
+        _held_back(seen.report) if seen.report.blocks else DatasetName(slug),
+        text,
+        sheet,
+        ExecutionBlocker(None) if trained is None else trained,
+        seen.table(),
+        ui={"images": images, "animated": (False,), "text": (text,)},
+    )
+
+
+class _Stages:
+    """One progress bar for several passes over the pictures; Cancel is heeded between two pictures of each."""
+
+    def __init__(self, pictures: int, *, stages: int):
+        self._pictures, self._stages = max(1, pictures), stages
+        self._bar = host.NodeProgress(self._pictures * stages)
+
+    def of(self, stage: int) -> Callable[[int, int], None]:
+        def show(done: int, total: int) -> None:
+            self._bar.set(
+                self._pictures * stage + self._pictures * done // max(1, total), self._pictures * self._stages
+            )
+            if stage and host.take_interruption():
+                host.end_as_interrupted()
+
+        return show
 
 
 def _held_back(report: Any) -> Any:

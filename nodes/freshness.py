@@ -43,3 +43,7 @@ class LeftAs:
             self._left[folder] = stamp
             self._changes[folder] = self._changes.get(folder, 0) + 1
         return self._changes.get(folder, 0)
+
+
+exported = LeftAs()
+"""How Caption Export left each dataset. Dataset Lint notes its repairs here too: mending must not make it export again."""

@@ -44,6 +44,7 @@ for group in "${missing[@]}"; do
     optim) pip install -c "$constraints" -r requirements/optim.txt ;;
     test)
       pip install -c "$constraints" -r requirements/test.txt
+      pip install --no-deps -r requirements/test-no-deps.txt
       pip install --no-deps --upgrade --target "$cache/newest-frontend" -r requirements/newest-frontend.txt
       # The panel's types are checked where npm is; the panel itself needs no package of it.
       ! command -v npm >/dev/null || npm install --silent --no-fund --no-audit --prefix "$cache/npm" typescript@5 >/dev/null

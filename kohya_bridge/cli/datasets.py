@@ -6,24 +6,23 @@ In: names of datasets, folders outside of the workspace. Out: reports, repaired 
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..auto_caption import Captioner, LocalModelCaptioner, OllamaCaptioner, caption_missing
-from ..clip_tokens import clip_tokens
-from ..dataset import Dataset, DatasetMetadata, find_dataset, list_datasets
+from ..dataset import DatasetMetadata, find_dataset, list_datasets
 from ..dataset_lock import Version, difference, read_lock, snapshot, take_version
 from ..dataset_transfer import EXPORT_FORMATS, export_dataset, import_folder
-from ..errors import InvalidInput, NotFound
-from ..lint import LintReport, contact_sheet, examine, lint_dataset
+from ..errors import NotFound
+from ..inspection import Inspection, Repairing, as_colour, inspect_dataset, training_at
+from ..lint import contact_sheet
 from ..lint.page import report_page
 from ..ollama import Ollama
-from ..repair import plan_repairs, repair_dataset, undo_repairs
+from ..picture_models import find_models
 from ..settings import TrainingSettings
 from ..trainer_sheet import trainer_sheet
-from ..trainer_view import COLUMNS, TrainerView, bucket_summary, view_dataset, view_rows
+from ..trainer_view import COLUMNS, bucket_summary, view_rows
 from ..workspace import write_atomically
 from . import exit_codes
 from .context import Context
@@ -41,6 +40,7 @@ def add(verbs: Verbs) -> None:
     lint.add_argument("--trigger", default="", help="the trigger, instead of the one in metadata.yaml")
     lint.add_argument("--resolution", type=int, default=0, metavar="PX", help="check the buckets of a training at this resolution")  # fmt: skip
     lint.add_argument("--view", choices=ENGINES, help="show what this trainer will see of each picture")
+    lint.add_argument("--models", action="store_true", help="also let models of this machine look for nudity, written words and likeness")  # fmt: skip
     lint.add_argument("--html", metavar="FILE", help="write the report as one self-contained page")
     lint.add_argument("--sheet", metavar="FILE", help="write a contact sheet with the findings (with --view: the trainer's view) as PNG")  # fmt: skip
     lint.add_argument(
@@ -93,22 +93,19 @@ def list_all(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def lint_a_dataset(context: Context, arguments: argparse.Namespace) -> int:
-    dataset = find_dataset(context.workspace, arguments.dataset)
-    if arguments.undo:
-        dataset = undo_repairs(dataset)
-        context.out.say("The newest repair is undone.")
-    if arguments.fix:
-        dataset = _repaired(context, arguments, dataset)
-    training = _training(arguments.resolution) if arguments.resolution or arguments.view else None
-    report = _report(context, arguments, dataset, training)
-    views = _views(context, arguments, dataset, training) if training and arguments.view else ()
+    training = training_at(arguments.resolution)
+    found = _inspected(context, arguments, training)
+    dataset, report, views = found.dataset, found.report, found.views
+    for each in found.repairs:
+        context.out.emit({"repair": each.__dict__})
     if context.out.as_json:
         print(report.to_json())
-    context.out.say(report.text())
-    if views and training:
+    context.out.say(found.text())
+    if views:
         context.out.say()
         context.out.table(COLUMNS, view_rows(views))
-        context.out.table(("bucket", "pictures", "batches"), bucket_summary(views, training))
+        summary = bucket_summary(views, training or TrainingSettings())
+        context.out.table(("bucket", "pictures", "batches"), summary)
     if arguments.html:
         write_atomically(
             Path(arguments.html).expanduser().resolve(), report_page(dataset, report, views=views)
@@ -181,66 +178,32 @@ def mark_version(context: Context, arguments: argparse.Namespace) -> int:
     return exit_codes.DONE
 
 
-def _report(
-    context: Context, arguments: argparse.Namespace, dataset: Dataset, training: TrainingSettings | None
-) -> LintReport:
+def _inspected(
+    context: Context, arguments: argparse.Namespace, training: TrainingSettings | None
+) -> Inspection:
+    dataset = find_dataset(context.workspace, arguments.dataset)
+    repairing: Repairing = "off"
+    if arguments.fix:
+        repairing = "list" if arguments.dry_run else "mend"
+    elif arguments.undo:
+        repairing = "undo"
     columns = (TextColumn("reading pictures"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, console=context.out.console, transient=True, disable=not context.out.person
     ) as bar:
         task = bar.add_task("", total=len(dataset.items))
-        return lint_dataset(
+        return inspect_dataset(
             dataset,
+            repairing=repairing,
+            background=as_colour(arguments.background),
+            engine=arguments.view,
             trigger=arguments.trigger,
             training=training,
             tokenizer_dir=context.tokenizer_dir,
             cache_dir=context.workspace.cache_dir,
+            models=find_models(context.workspace) if arguments.models else None,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-
-
-def _views(
-    context: Context, arguments: argparse.Namespace, dataset: Dataset, training: TrainingSettings
-) -> tuple[TrainerView, ...]:
-    try:
-        tokens = clip_tokens(context.tokenizer_dir)
-    except NotFound:
-        tokens = None
-    seen, _ = examine(dataset, cache_dir=context.workspace.cache_dir)
-    return view_dataset(dataset, seen.facts, training, engine=arguments.view, tokens=tokens)
-
-
-def _repaired(context: Context, arguments: argparse.Namespace, dataset: Dataset) -> Dataset:
-    background = _colour(arguments.background)
-    if arguments.dry_run:
-        repairs, stamp = plan_repairs(dataset, background=background), ""
-    else:
-        done = repair_dataset(dataset, background=background)
-        dataset, repairs, stamp = done.dataset, done.repairs, done.stamp
-    for each in repairs:
-        context.out.emit({"repair": each.__dict__})
-        context.out.say(f"{each.rule} {each.subject}: {each.action}")
-    if stamp:
-        context.out.say(f"{len(repairs)} repairs done; the originals are in originals/{stamp}, and --undo puts them back.")  # fmt: skip
-    elif not repairs:
-        context.out.say("Nothing that could be mended without a decision of yours.")
-    return dataset
-
-
-def _training(resolution: int) -> TrainingSettings:
-    if not resolution:
-        return TrainingSettings()
-    if not 64 <= resolution <= 4096 or resolution % 8:
-        raise InvalidInput(f"{resolution} is no training resolution.", "Use a multiple of 8 from 64 to 4096.")
-    return TrainingSettings(
-        resolution=resolution, min_bucket_reso=max(64, resolution // 2), max_bucket_reso=resolution * 2
-    )
-
-
-def _colour(text: str) -> tuple[int, int, int]:
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        raise InvalidInput(f"{text!r} is no colour.", "Write it as #RRGGBB, such as #ffffff.")
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
 def _version(context: Context, name: str) -> Version:

@@ -6,6 +6,7 @@ nothing; `repair.py` mends what can be mended.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..dataset import Dataset
 from ..dataset_lock import Lock, read_lock
 from ..dataset_metadata import METADATA_NAME, read_metadata
 from ..errors import BridgeError
+from ..picture_models import Looks, PictureModels, look_at
 from ..settings import TrainingSettings
 from ..workspace import file_sha256
 from .catalogue import RULES
@@ -30,6 +32,7 @@ __all__ = [
     "LintSettings",
     "contact_sheet",
     "examine",
+    "judge",
     "lint_dataset",
 ]
 
@@ -44,6 +47,7 @@ def lint_dataset(
     training: TrainingSettings | None = None,
     tokenizer_dir: Path | None = None,
     cache_dir: Path | None = None,
+    models: PictureModels | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> LintReport:
@@ -51,15 +55,22 @@ def lint_dataset(
 
     `trigger` replaces the one that metadata.yaml names. With `training`, rules about buckets and cut-off captions speak of
     its numbers. `tokenizer_dir` (CLIP's `merges.txt`) lets tokens be counted. With `cache_dir`, pictures that have not
-    changed are not decoded again. `on_progress(done, total)` counts pictures.
+    changed are not decoded again. With `models` (`picture_models.find_models`) these look at the pictures too; notes say
+    which are missing. `on_progress(done, total)` counts pictures, once for decoding and once for each model.
 
     Raises:
-        Interrupted: `should_stop` said so while pictures were decoded.
+        Interrupted: `should_stop` said so while pictures were looked at.
     """
     seen, notes = examine(
         dataset, settings=settings, trigger=trigger, training=training, tokenizer_dir=tokenizer_dir,
-        cache_dir=cache_dir, on_progress=on_progress, should_stop=should_stop,
+        cache_dir=cache_dir, models=models, on_progress=on_progress, should_stop=should_stop,
     )  # fmt: skip
+    return judge(seen, notes)
+
+
+def judge(seen: Examined, notes: tuple[str, ...] = ()) -> LintReport:
+    """The report on what `examine` gave."""
+    dataset = seen.dataset
     findings = [
         _waived(Finding(rule.id, rule.severity, hit.subject, hit.problem, hit.fix or rule.fix), dataset)
         for rule in RULES
@@ -76,18 +87,38 @@ def examine(
     training: TrainingSettings | None = None,
     tokenizer_dir: Path | None = None,
     cache_dir: Path | None = None,
+    models: PictureModels | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> tuple[Examined, tuple[str, ...]]:
     """Everything that rules look at, and notes on what could not be looked at. Parameters as for `lint_dataset`."""
-    facts = examine_pictures(dataset, cache_dir=cache_dir, on_progress=on_progress, should_stop=should_stop)
+    pictures = len(dataset.items)
+    total = pictures * (1 + len(models.found if models else ()))
+    facts = examine_pictures(
+        dataset,
+        cache_dir=cache_dir,
+        on_progress=(lambda done, _: on_progress(done, total)) if on_progress else None,
+        should_stop=should_stop,
+    )
     tokens, notes = _tokens(tokenizer_dir)
+    looks: dict[str, Looks] = {}
+    if models:
+        counted = itertools.count(pictures + 1)
+
+        def on_look() -> None:
+            if on_progress:
+                on_progress(next(counted), total)
+            if should_stop and should_stop():
+                raise Interrupted("Lint was stopped.", "Run it again; it goes on where it stopped.")
+
+        looks, missing = look_at(dataset, models, cache_dir=cache_dir, on_look=on_look)
+        notes += missing
     lock, lock_problem = _lock(dataset)
     seen = Examined(
         dataset, settings or LintSettings(), facts, trigger or dataset.trigger,
         training=training or TrainingSettings(), training_known=training is not None, tokens=tokens,
         siblings=_siblings(dataset), lock=lock, lock_problem=lock_problem,
-        hashes=_hashes(dataset, cache_dir) if lock.versions else {},
+        hashes=_hashes(dataset, cache_dir) if lock.versions else {}, looks=looks,
     )  # fmt: skip
     return seen, notes
 

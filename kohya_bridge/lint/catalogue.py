@@ -12,6 +12,7 @@ from . import (
     caption_rules,
     duplicate_rules,
     file_rules,
+    model_rules,
     picture_rules,
     policy_rules,
     trigger_rules,
@@ -103,6 +104,8 @@ RULES: tuple[Rule, ...] = (
          "Use the original size, or a better original.", picture_rules.enlarged),
     Rule("W217", "bars at the edges", "The bars are learnt as part of the picture.",
          "Crop them away.", picture_rules.letterboxed),
+    Rule("W218", "words in the picture", "Watermarks, signatures and captions in the picture are learnt like a face, and come back in every picture of the LoRA.",
+         "Crop or paint them out; if they belong there, say so in the caption (text, sign, logo).", model_rules.words_in_picture),
     # --- 23x pictures beside each other -----------------------------------------------------------------------------
     Rule("W231", "same picture twice", "It counts twice in every epoch and is learnt by heart sooner.",
          "Delete one of them; for more weight use repeats.", duplicate_rules.same_picture),
@@ -110,6 +113,10 @@ RULES: tuple[Rule, ...] = (
          "Keep the better one.", duplicate_rules.nearly_the_same),
     Rule("W233", "held-out picture has a trained twin", "The held-out loss then measures memory: it falls while the LoRA overfits.",
          "Delete one of the two.", duplicate_rules.leaked),
+    Rule("W234", "same picture to a model", "Another crop or a light retouch of a picture adds nothing new: it counts nearly twice in every epoch.",
+         "Keep the better one.", model_rules.same_to_a_model),
+    Rule("I235", "unlike the others", "A picture of somebody or something else pulls the trigger towards it.",
+         "Check that it shows the character; leave it out if it does not.", model_rules.unlike_the_others),
     # --- 24x buckets (where a training is given) --------------------------------------------------------------------
     Rule("E241", "no bucket fits", "Training stops when it sorts its pictures.",
          "Crop or leave out the picture, or change the bucket settings.", bucket_rules.no_bucket),
@@ -190,6 +197,8 @@ RULES: tuple[Rule, ...] = (
          "Count again, or delete pose_split.", policy_rules.wrong_count),
     Rule("W510", "path of a machine", "Captions and notes end up in the LoRA's metadata and in the model card.",
          "Delete it.", policy_rules.path_leak),
+    Rule("W511", "picture above the rating", "The LoRA learns what its pictures show, whatever their captions say.",
+         "Look at it; remove it, raise `rating` in metadata.yaml, or waive the finding if the model is wrong.", model_rules.nudity_above_rating),
     # --- 6xx versions -----------------------------------------------------------------------------------------------
     Rule("E601", "damaged lock", "Nobody can tell whether the dataset still is what was trained.",
          "Bring back an older dataset.lock.json, or move it away.", version_rules.damaged_lock),

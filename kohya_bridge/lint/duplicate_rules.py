@@ -28,7 +28,7 @@ def same_picture(seen: Examined) -> Iterator[Hit]:
 def nearly_the_same(seen: Examined) -> Iterator[Hit]:
     """Pictures that differ by scale, compression or a mirror only."""
     told = set()
-    for first, second, mirrored in _near_pairs(seen):
+    for first, second, mirrored in near_pairs(seen):
         same = seen.facts[first].pixels and seen.facts[first].pixels == seen.facts[second].pixels
         if second not in told and not same:
             told.add(second)
@@ -43,7 +43,7 @@ def leaked(seen: Examined) -> Iterator[Hit]:
         seed=seen.training.validation_seed,
     )
     told = set()
-    for first, second, _ in _near_pairs(seen):
+    for first, second, _ in near_pairs(seen):
         if (first in held_out) != (second in held_out):
             name, twin = (first, second) if first in held_out else (second, first)
             if name not in told:
@@ -53,7 +53,7 @@ def leaked(seen: Examined) -> Iterator[Hit]:
                 )
 
 
-def _near_pairs(seen: Examined) -> list[tuple[str, str, bool]]:
+def near_pairs(seen: Examined) -> list[tuple[str, str, bool]]:
     """`(name, later name, whether mirrored)` of every pair that looks alike, in name order."""
     known = [(item.name, facts) for item, facts in seen.readable()]
     if len(known) < 2:

@@ -6,20 +6,18 @@ are not opened again.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
 
 from ..dataset import Dataset, DatasetItem
 from ..errors import BridgeError
+from ..kept_facts import KeptFacts
 from ..pictures import PictureFacts, file_pixel_digest, inspect_picture
-from ..workspace import write_atomically
 
 CACHE_VERSION = 4
 
@@ -40,24 +38,28 @@ def examine_pictures(
     Raises:
         Interrupted: `should_stop` said so.
     """
-    kept = _Kept(dataset, cache_dir)
-    facts = {item.name: known for item in dataset.items if (known := kept.get(item.file))}
+    kept = KeptFacts(dataset, cache_dir, kind="pictures", version=CACHE_VERSION)
+    facts = {
+        item.name: PictureFacts.from_json(known) for item in dataset.items if (known := kept.get(item.file))
+    }
     pending = [item for item in dataset.items if item.name not in facts]
     total = len(dataset.items)
     if on_progress:
         on_progress(len(facts), total)
-    # Pillow's decoders and hashlib release the GIL, so threads use all cores and share the results for free.
+    # Pillow's decoders release the GIL, so threads use all cores and share the results for free.
+    finished: SimpleQueue[Future[PictureFacts]] = SimpleQueue()
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="lint") as pool:
         running = {pool.submit(inspect_picture, item.file): item for item in pending}
+        for future in running:
+            future.add_done_callback(finished.put)
         try:
             while running:
-                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                for future in done:
-                    item = running.pop(future)
-                    facts[item.name] = future.result()
-                    kept.put(item.file, facts[item.name])
-                if on_progress and done:
-                    on_progress(len(facts), total)
+                if (done := _next(finished)) is not None:
+                    item = running.pop(done)
+                    facts[item.name] = done.result()
+                    kept.put(item.file, facts[item.name].to_json())
+                    if on_progress:
+                        on_progress(len(facts), total)
                 if should_stop and should_stop():
                     raise Interrupted("Lint was stopped.", "Run it again; it goes on where it stopped.")
         finally:
@@ -68,7 +70,15 @@ def examine_pictures(
     return facts
 
 
-def _tell_twins(dataset: Dataset, facts: dict[str, PictureFacts], kept: _Kept) -> None:
+def _next(finished: SimpleQueue[Future[PictureFacts]]) -> Future[PictureFacts] | None:
+    """The next finished one; None when there was none for a moment, so that somebody who wants to stop is heard."""
+    try:
+        return finished.get(timeout=0.2)
+    except Empty:
+        return None
+
+
+def _tell_twins(dataset: Dataset, facts: dict[str, PictureFacts], kept: KeptFacts) -> None:
     """Hash the pixels of those pictures that look the same as another: only these can be duplicates to the last pixel."""
     groups: dict[tuple[int, int, str], list[DatasetItem]] = defaultdict(list)
     for item in dataset.items:
@@ -77,44 +87,4 @@ def _tell_twins(dataset: Dataset, facts: dict[str, PictureFacts], kept: _Kept) -
     for item in (each for group in groups.values() if len(group) > 1 for each in group):
         if not facts[item.name].pixels:
             facts[item.name] = replace(facts[item.name], pixels=file_pixel_digest(item.file))
-            kept.put(item.file, facts[item.name])
-
-
-class _Kept:
-    """The facts of earlier runs, one JSON file for each dataset folder."""
-
-    def __init__(self, dataset: Dataset, cache_dir: Path | None):
-        key = hashlib.sha256(str(dataset.dir).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        self.file = cache_dir / "pictures" / f"{dataset.slug[:64]}-{key}.json" if cache_dir else None
-        self.old: dict[str, Any] = {}
-        self.new: dict[str, Any] = {}
-        if self.file and self.file.is_file():
-            try:
-                data = json.loads(self.file.read_bytes())
-            except ValueError:  # a cache is only a cache: a damaged one is rebuilt
-                data = {}
-            if isinstance(data, dict) and data.get("version") == CACHE_VERSION:
-                self.old = data.get("pictures", {})
-
-    def get(self, file: Path) -> PictureFacts | None:
-        known = self.old.get(file.name)
-        if not self.file or not known or known["stamp"] != _stamp(file):
-            return None
-        self.new[file.name] = known
-        return PictureFacts.from_json(known["facts"])
-
-    def put(self, file: Path, facts: PictureFacts) -> None:
-        if self.file:
-            self.new[file.name] = {"stamp": _stamp(file), "facts": facts.to_json()}
-
-    def save(self) -> None:
-        if self.file and self.new != self.old:
-            write_atomically(self.file, json.dumps({"version": CACHE_VERSION, "pictures": self.new}))
-
-
-def _stamp(file: Path) -> list[int]:
-    try:
-        stat = file.stat()
-    except OSError:
-        return []
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+            kept.put(item.file, facts[item.name].to_json())

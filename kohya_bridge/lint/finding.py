@@ -16,6 +16,7 @@ from ..clip_tokens import ClipTokens
 from ..dataset import Dataset, DatasetItem
 from ..dataset_lock import Lock
 from ..forbidding import Forbidding
+from ..picture_models import Looks
 from ..pictures import PictureFacts
 from ..settings import TrainingSettings
 
@@ -61,6 +62,14 @@ class LintSettings(Forbidding):
     """A tag in at least this share of the captions is mentioned."""
     near_caption_share: Share = 0.9
     """Captions that share this share of their words count as nearly the same."""
+    max_nudity_sfw: Share = 0.25
+    """With models: what they may say of nudity, 0 to 1, in a set rated sfw. Below 0.2 open_nsfw is sure that all is well."""
+    max_nudity_suggestive: Share = 0.8
+    """The same in a set rated suggestive. Above 0.8 open_nsfw is sure of nudity."""
+    same_likeness: Share = 0.96
+    """With models: likeness from which two pictures count as the same one."""
+    unlike_share: Share = 0.75
+    """With models: share of the typical likeness below which a picture counts as unlike the others."""
     min_distinct_tags: Annotated[int, Field(ge=0)] = 12
     """Fewer different tags over a whole set are mentioned."""
 
@@ -92,6 +101,8 @@ class Examined:
     lock_problem: str = ""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each picture file by name; only where there is a version to compare with."""
+    looks: Mapping[str, Looks] = field(default_factory=dict)
+    """What models say of each picture by name; empty where none was asked."""
 
     @property
     def items(self) -> tuple[DatasetItem, ...]:

@@ -6,6 +6,7 @@ In: a dataset and its report. Out: one RGB image. Colours: red blocks, amber war
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from PIL import Image, ImageDraw
 
@@ -20,9 +21,16 @@ GAP, HEADER, FOOTER = 14, 64, 46
 
 
 def contact_sheet(
-    dataset: Dataset, report: LintReport, *, cell: int = 220, columns: int = 6, most: int = 240
+    dataset: Dataset,
+    report: LintReport,
+    *,
+    cell: int = 220,
+    columns: int = 6,
+    most: int = 240,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Image.Image:
-    """One image with a cell of `cell` px for each picture (at most `most`), the worst first."""
+    """One image with a cell of `cell` px for each picture (at most `most`), the worst first. `on_progress(done, total)`
+    counts pictures; what it raises ends the drawing."""
     by_subject = defaultdict(list)
     for finding in report.findings:
         by_subject[finding.subject].append(finding)
@@ -40,6 +48,8 @@ def contact_sheet(
         left = GAP + index % columns * (cell + GAP)
         top = HEADER + index // columns * (cell + FOOTER + GAP)
         _cell(sheet, draw, item, by_subject[item.name], left=left, top=top, cell=cell)
+        if on_progress:
+            on_progress(index + 1, len(items))
     y = HEADER + rows * (cell + FOOTER + GAP) + 4
     for colour, line in listed:
         draw.text((GAP, y), fitted(draw, line, sheet.width - 2 * GAP, 14), colour, font=font(14))

@@ -10,6 +10,7 @@ from PIL import Image, ImageCms, ImageDraw, ImageFilter
 from kohya_bridge.dataset import read_dataset
 from kohya_bridge.dataset_lock import snapshot, take_version
 from kohya_bridge.dataset_metadata import DatasetMetadata, write_metadata
+from kohya_bridge.drawing import font
 from kohya_bridge.held_out_split import held_out_names
 from kohya_bridge.lint import LintSettings, lint_dataset
 from kohya_bridge.settings import TrainingSettings
@@ -257,6 +258,39 @@ BAD = {
     "E601": (lambda d: make_file(d, "dataset.lock.json", b"{"), "dataset.lock.json"),
     "E602": (lambda d: lock(d, "published"), "dataset.lock.json"),
     "I603": (lambda d: lock(d, "trained"), "dataset.lock.json"),
+}  # fmt: skip
+
+
+# The same for rules that need a model: one spoilt set shows them all, because asking the models takes seconds.
+def written_on(picture):
+    ImageDraw.Draw(picture).text((20, 140), "stockphotos.com", "white", font=font(34), stroke_width=4, stroke_fill="black")
+    return picture
+
+
+def skin_like(seed=251):
+    """Blurred ellipses in the colours of skin, which open_nsfw takes for nude with 67 %: nobody is to be seen."""
+    rng = np.random.default_rng(seed)
+    picture = Image.new("RGB", (320, 320), tuple(rng.integers(60, 250, 3).tolist()))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(rng.integers(2, 6)):
+        x, y = rng.uniform(60, 260, 2)
+        wide, high = rng.uniform(120, 300, 2)
+        colour = (np.array([222, 170, 145]) + rng.integers(-25, 25, 3)).clip(0, 255).tolist()
+        draw.ellipse((x - wide / 2, y - high / 2, x + wide / 2, y + high / 2), tuple(colour))
+    return picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(8, 20))))
+
+
+def other_crop(dir):
+    with Image.open(dir / "images" / "0004.png") as picture:
+        cropped = picture.crop((6, 6, SIDE - 6, SIDE - 6)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    cropped.save(dir / "images" / "0006.png")
+
+
+BAD_TO_A_MODEL = {
+    "W218": (lambda d: redraw(d, written_on), "0001.png"),
+    "W511": (lambda d: skin_like().save(d / "images/0002.png"), "0002.png"),
+    "W234": (other_crop, "0006.png"),
+    "I235": (lambda d: Image.radial_gradient("L").resize((SIDE, SIDE)).convert("RGB").save(d / "images/0005.png"), "0005.png"),
 }  # fmt: skip
 
 
