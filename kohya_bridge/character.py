@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,7 +31,15 @@ from .families import FAMILIES
 from .phrasing import phrase
 from .workspace import check_slug
 
-__all__ = ["Character", "build_character", "load_options", "prompt_style", "random_choices"]
+__all__ = [
+    "Character",
+    "build_character",
+    "character_from_prompt",
+    "load_options",
+    "prompt_style",
+    "random_choices",
+    "read_weights",
+]
 
 GENDERS = ("any", "female", "male", "neutral")
 NEWER = "newer"
@@ -70,6 +78,7 @@ def build_character(
     locked: Collection[str] = (),
     lock_seed: int = 0,
     absorbed: Collection[str] = (),
+    weights: Mapping[str, float] | None = None,
     character_id: str = "",
     dataset: str = "",
 ) -> Character:
@@ -78,16 +87,18 @@ def build_character(
     `choices` maps category to an option's name, `Random` or `none`; a category that is not in it counts as `none`.
     `order` says how `Random` walks: drawn by the seed, or one option further with every seed (for batches that show
     everything). `locked` categories draw by `lock_seed` instead, so that a face stays while poses change. `absorbed`
-    categories stay out of the caption, so that training ties them to the trigger. `family` is a key of
-    `families.FAMILIES`, or `newer` for models that read full sentences.
+    categories stay out of the caption, so that training ties them to the trigger. Both take names of categories or of
+    parts, such as `identity`. `weights` emphasise a category's words in the prompt, never in the caption. `family` is a
+    key of `families.FAMILIES`, or `newer` for models that read full sentences.
 
     Raises:
         InvalidInput: an unknown category, option, family or filter, an option above the rating, a trigger that is not
             a plain token; all of them at once.
     """
     trigger = "" if trigger == NONE else trigger.strip()
+    locked, absorbed, weights = options.named(locked), options.named(absorbed), weights or {}
     _check(options, choices, trigger, family=family, rating=rating, gender=gender, genre=genre,
-           categories=(*locked, *absorbed))  # fmt: skip
+           categories=(*locked, *absorbed), weights=weights)  # fmt: skip
     style = prompt_style(family)
     taken: dict[str, Option] = {}
     for position, category in sorted(enumerate(options), key=lambda pair: pair[1].name != "gender"):
@@ -106,7 +117,7 @@ def build_character(
         if name not in absorbed and (found := options.category(name)) and found.caption
     }
     return Character(
-        prompt=phrase(taken, trigger=trigger, style=style, free_text=free),
+        prompt=phrase(taken, trigger=trigger, style=style, free_text=free, weights=weights),
         negative_prompt=_negative(options, style, rating=rating, more=negative_text),
         caption=plain_caption(
             phrase(captioned, trigger=trigger, style=style, free_text=free, escape=False)
@@ -118,6 +129,52 @@ def build_character(
         attributes={name: option.name for name, option in taken.items()},
         dataset=check_slug(dataset) if dataset else "",
     )  # fmt: skip
+
+
+def character_from_prompt(
+    options: Options,
+    prompt: str,
+    *,
+    seed: int,
+    trigger: str = "",
+    family: str = "sd15",
+    free_text: str = "",
+    negative_text: str = "",
+    rating: str = "sfw",
+    character_id: str = "",
+    dataset: str = "",
+) -> Character:
+    """A character whose words come from somewhere else, such as another node: the trigger is put in front, wildcards are
+    resolved by the seed, and the caption says the same without sampler syntax. `attributes` stay empty.
+
+    Raises:
+        InvalidInput: as `build_character`.
+    """
+    trigger = "" if trigger == NONE else trigger.strip()
+    _check(options, {}, trigger, family=family, rating=rating, gender="any", genre="any", categories=())
+    given = _resolve_wildcards(f"{prompt}, {free_text}" if free_text.strip() else prompt, options, seed=seed, rating=rating)  # fmt: skip
+    if trigger:
+        given = _with_trigger_first(given, trigger)
+    identity = hashlib.sha256(given.encode()).hexdigest()[:8]
+    return Character(
+        prompt=given,
+        negative_prompt=_negative(options, prompt_style(family), rating=rating, more=negative_text),
+        caption=plain_caption(given),
+        trigger=trigger,
+        seed=seed,
+        character_id=check_slug(
+            character_id or trigger.strip("_") or f"character-{identity}", what="character"
+        ),
+        family=family,
+        dataset=check_slug(dataset) if dataset else "",
+    )
+
+
+def _with_trigger_first(prompt: str, trigger: str) -> str:
+    """The trigger once, in front. Where it stood within a sentence, `the character` keeps the sentence whole."""
+    tags = [tag.strip() for tag in prompt.split(",") if tag.strip() and tag.strip() != trigger]
+    inner = rf"(?<![A-Za-z0-9_]){re.escape(trigger)}(?![A-Za-z0-9_])"
+    return ", ".join((trigger, *(re.sub(inner, "the character", tag) for tag in tags)))
 
 
 def prompt_style(family: str) -> str:
@@ -137,6 +194,20 @@ def prompt_style(family: str) -> str:
     )
 
 
+def read_weights(words: Iterable[str]) -> dict[str, float]:
+    """`hair_colour=1.2` as a mapping; `:` does as well. Raises InvalidInput with every word that is something else."""
+    found, problems = {}, []
+    for word in words:
+        name, _, number = word.replace(":", "=").partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            problems.append(FieldProblem("weights", word, "it is no weight.", "Write it as hair_colour=1.2."))
+    if problems:
+        raise InvalidInput("The weights can't be read:", problems=problems)
+    return found
+
+
 def random_choices(options: Options, *, parts: Collection[str] = ()) -> dict[str, str]:
     """`Random` for every category, or for those of the named parts (`identity`, `look`, `scene`, `camera`, `finish`)."""
     return {category.name: RANDOM for category in options if not parts or category.part in parts}
@@ -144,11 +215,14 @@ def random_choices(options: Options, *, parts: Collection[str] = ()) -> dict[str
 
 def _check(
     options: Options, choices: Mapping[str, str], trigger: str, *, family: str, rating: str, gender: str, genre: str,
-    categories: Collection[str],
+    categories: Collection[str], weights: Mapping[str, float] | None = None,
 ) -> None:  # fmt: skip
     problems = []
     known = [category.name for category in options]
-    for name in dict.fromkeys((*choices, *categories)):
+    for name, weight in (weights or {}).items():
+        if not 0.1 <= weight <= 2.0:
+            problems.append(FieldProblem(f"weights.{name}", weight, "it is no usable weight.", "Use 0.1 to 2.0; 1.0 changes nothing."))  # fmt: skip
+    for name in dict.fromkeys((*choices, *categories, *(weights or {}))):
         if name not in known:
             problems.append(FieldProblem(name, choices.get(name), "there is no such category.", f"Categories: {', '.join(known)}."))  # fmt: skip
     for category in options:

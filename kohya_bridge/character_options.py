@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -128,6 +128,16 @@ class Options(Forbidding):
 
     def category(self, name: str) -> Category | None:
         return next((each for each in self.categories if each.name == name), None)
+
+    def named(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Categories by their own names or by the name of a part (`identity` names all that stay with the character); a
+        name that is neither comes back as it is."""
+        found: dict[str, None] = {}
+        for name in names:
+            part = [category.name for category in self.categories if category.part == name]
+            # `identity` is a part and a category; the part holds the category.
+            found.update(dict.fromkeys(part or [name]))
+        return tuple(found)
 
     def genres(self) -> tuple[str, ...]:
         """`any`, then every genre that some option names."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .character_options import NONE, Category, Option, Options
+from .character_options import NONE, RANDOM, Category, Option, Options
 from .dataset import Dataset
 from .errors import InvalidInput
 
@@ -91,6 +91,32 @@ def missing_choices(
                 shown[chosen.name] = shown.get(chosen.name, 0) + 1
         pictures.append(choices)
     return pictures
+
+
+def next_missing(
+    options: Options,
+    covered: Coverage,
+    *,
+    seed: int,
+    rating: str = "sfw",
+    gender: str = "any",
+    genre: str = "any",
+    fixed: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Choices for one picture that shows what is shown least. Seeds that follow one another walk through all of it, whether
+    the pictures before are in the dataset already or not. `fixed` choices stay; `Random` and `none` count as open."""
+    choices = dict(fixed or {})
+    for place, (name, shown) in enumerate(covered.counts.items()):
+        category = options.category(name)
+        if category is None or choices.get(name, NONE) not in (NONE, RANDOM):
+            continue
+        suitable = [o for o in category.options if o.suits(rating=rating, gender=gender, genre=genre)]
+        if suitable:
+            least = min(shown.get(option.name, 0) for option in suitable)
+            rare = [option for option in suitable if shown.get(option.name, 0) == least]
+            # The shift after each full pass keeps categories of equal length from walking in step.
+            choices[name] = rare[(seed + seed // len(rare) * (place + 1)) % len(rare)].name
+    return choices
 
 
 class _Caption:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..kohya_bridge.captions import append_prompt
-from ..kohya_bridge.character import GENDERS, NEWER, build_character
-from ..kohya_bridge.character_options import NONE, RANDOM, RATINGS, Category, load_options
-from ..kohya_bridge.families import FAMILIES
+from ..kohya_bridge.character import Character, build_character, character_from_prompt, read_weights
+from ..kohya_bridge.character_options import load_options
+from ..kohya_bridge.coverage import coverage, next_missing
+from ..kohya_bridge.dataset import find_dataset
 from . import host
+from .character_prompt_inputs import OFF, builder_inputs
 from .edge import plainly
+from .freshness import folder_stamp
+
+_unpolished = [0]  # counts failed polishings, so that the same inputs are tried again
 
 
 class CharacterPromptNode(io.ComfyNode):
@@ -23,98 +28,9 @@ class CharacterPromptNode(io.ComfyNode):
             node_id="WizdroidCharacterPromptBuilder",
             display_name="Character Prompt Builder",
             category="Wizdroid/Prompts",
-            description="Builds a character's prompt from choices and a seed, in the words that the model family wants.",
-            inputs=[
-                io.Combo.Input(
-                    "lora_trigger",
-                    options=list(options.triggers()),
-                    default=NONE,
-                    tooltip="The plain token that the character's LoRA learns; it stands first in the prompt. "
-                    "New ones go into lora_trigger of character_options.user.json in the workspace.",
-                ),
-                io.Combo.Input(
-                    "family",
-                    options=[*FAMILIES, NEWER],
-                    default="sd15",
-                    tooltip="How to phrase the prompt: SD 1.5 wants tags, SDXL prose, newer models full sentences.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**53,
-                    control_after_generate=True,
-                    tooltip="Decides every category that is left at Random; the same seed gives the same words.",
-                ),
-                *(_category_input(category) for category in options),
-                io.String.Input(
-                    "free_text",
-                    multiline=True,
-                    default="",
-                    tooltip="Your own words, added at the end. {red|blue} and __category__ are drawn by the seed.",
-                ),
-                io.String.Input(
-                    "negative_text",
-                    multiline=True,
-                    default="",
-                    tooltip="Added to the family's negative prompt.",
-                ),
-                io.Combo.Input(
-                    "rating",
-                    options=list(RATINGS),
-                    default="sfw",
-                    tooltip="The most permissive options that may be chosen or drawn.",
-                ),
-                io.Combo.Input(
-                    "drawn_gender",
-                    options=list(GENDERS),
-                    default="any",
-                    tooltip="Random takes only options that suit this presentation.",
-                ),
-                io.Combo.Input(
-                    "drawn_genre",
-                    options=list(options.genres()),
-                    default="any",
-                    tooltip="Random takes only options that belong to this setting, or to every one.",
-                ),
-                io.Combo.Input(
-                    "order",
-                    options=["random", "sequential"],
-                    default="random",
-                    tooltip="How Random walks: drawn by the seed, or one option further with every seed.",
-                ),
-                io.String.Input(
-                    "locked",
-                    default="",
-                    tooltip="Categories that stay while the seed changes, with commas between: hair_color, eye_color.",
-                ),
-                io.Int.Input(
-                    "lock_seed",
-                    default=0,
-                    min=0,
-                    max=2**53,
-                    tooltip="Decides the locked categories instead of the seed.",
-                ),
-                io.String.Input(
-                    "absorbed",
-                    default="",
-                    tooltip="Categories left out of the training caption, so that the LoRA ties them to the trigger.",
-                ),
-                io.Boolean.Input(
-                    "export_caption",
-                    default=False,
-                    tooltip="Adds prompt, negative prompt, trigger, seed and attributes to "
-                    "kohya/prompts/<character_id>.jsonl of the workspace; what is there already is not added again.",
-                ),
-                io.String.Input(
-                    "character_id",
-                    default="",
-                    tooltip="Name of that file. Empty: the trigger, or a name made from the identity.",
-                ),
-                io.String.Input(
-                    "dataset", default="", tooltip="Notes in the log which dataset the prompt is meant for."
-                ),
-            ],
+            description="Builds a character's prompt from choices and a seed, in the words that the model family wants. "
+            "More categories and switches: right-click, Show Advanced.",
+            inputs=builder_inputs(options),
             outputs=[
                 io.String.Output(id="prompt", display_name="prompt", tooltip="For CLIP Text Encode."),
                 io.String.Output(
@@ -130,8 +46,19 @@ class CharacterPromptNode(io.ComfyNode):
                 io.String.Output(
                     id="trigger", display_name="trigger", tooltip="The plain token, or nothing."
                 ),
+                io.String.Output(
+                    id="report",
+                    display_name="report",
+                    tooltip="What was drawn in each category, and what the dataset still lacks.",
+                ),
             ],
+            is_output_node=True,  # so that a builder alone on the canvas can be run and read
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, fill_gaps: str = OFF, polish_model: str = "", **typed: Any) -> Any:
+        lacking = folder_stamp(host.workspace().dataset_dir(fill_gaps)) if fill_gaps != OFF else ""
+        return [lacking, _unpolished[0] if polish_model.strip() else 0]
 
     @classmethod
     @plainly
@@ -152,41 +79,61 @@ class CharacterPromptNode(io.ComfyNode):
         export_caption: bool,
         character_id: str,
         dataset: str,
+        prompt_in: str | None = None,
+        fill_gaps: str = OFF,
+        weights: str = "",
+        polish_model: str = "",
         **choices: str,
     ) -> io.NodeOutput:
-        character = build_character(
-            load_options(host.workspace()),
-            choices=choices,
-            seed=seed,
-            trigger=lora_trigger,
-            family=family,
-            free_text=free_text,
-            negative_text=negative_text,
-            rating=rating,
-            gender=drawn_gender,
-            genre=drawn_genre,
-            order=order,  # type: ignore[arg-type]
-            locked=_names(locked),
-            lock_seed=lock_seed,
-            absorbed=_names(absorbed),
-            character_id=character_id.strip(),
-            dataset=dataset.strip(),
-        )
+        options = load_options(host.workspace())
+        notes = []
+        words = {
+            "seed": seed, "trigger": lora_trigger, "family": family, "free_text": free_text,
+            "negative_text": negative_text, "rating": rating, "character_id": character_id.strip(),
+            "dataset": dataset.strip(),
+        }  # fmt: skip
+        if prompt_in and prompt_in.strip():
+            character = character_from_prompt(options, prompt_in, **words)  # type: ignore[arg-type]
+        else:
+            drawn = {"rating": rating, "gender": drawn_gender, "genre": drawn_genre}
+            if fill_gaps != OFF:
+                covered = coverage(find_dataset(host.workspace(), fill_gaps), options)
+                choices = next_missing(options, covered, seed=seed, fixed=choices, **drawn)
+                notes.append(covered.text())
+            character = build_character(
+                options, choices=choices, gender=drawn_gender, genre=drawn_genre, order=order,  # type: ignore[arg-type]
+                locked=_names(locked), lock_seed=lock_seed, absorbed=_names(absorbed),
+                weights=read_weights(_names(weights)), **words,  # type: ignore[arg-type]
+            )  # fmt: skip
+        if polish_model.strip():
+            character, note = _polished(character, polish_model.strip())
+            notes.insert(0, note)
         if export_caption:
             append_prompt(host.workspace(), character)
+        report = "\n\n".join(part for part in (_attributes_text(character), *notes) if part)
+        shown = f"{character.prompt}\n\nnegative: {character.negative_prompt}"
         return io.NodeOutput(
-            character.prompt, character.negative_prompt, character.caption, character.trigger
+            character.prompt,
+            character.negative_prompt,
+            character.caption,
+            character.trigger,
+            report,
+            ui=ui.PreviewText("\n\n".join((shown, *notes))),
         )
 
 
-def _category_input(category: Category) -> Any:
-    return io.Combo.Input(
-        category.name,
-        options=list(category.names),
-        display_name=category.title,
-        default=RANDOM if category.part == "identity" else NONE,
-        tooltip=f"{category.about} Random draws by the seed, none says nothing of it.".strip(),
-    )
+def _polished(character: Character, model: str) -> tuple[Character, str]:
+    from ..kohya_bridge.ollama import Ollama
+    from ..kohya_bridge.polishing import polish
+
+    polished, note = polish(character, Ollama(model))
+    if polished is character:
+        _unpolished[0] += 1
+    return polished, note
+
+
+def _attributes_text(character: Character) -> str:
+    return "\n".join(f"{name}: {option}" for name, option in character.attributes.items())
 
 
 def _names(text: str) -> list[str]:

@@ -81,14 +81,17 @@ def _node(name: str, entry: Json, info: Json, links: list[list[Any]]) -> Json:
     for key in [key for part in ("required", "optional") for key in info["input_order"].get(part, [])]:
         kind, options = _spec(specs[key])
         given = entry["inputs"].get(key)
-        if kind in WIDGET_TYPES:
+        is_widget = kind in WIDGET_TYPES and not options.get("forceInput")
+        hidden = options.get("advanced", False)
+        if is_widget:
             values.append(options.get("default", "") if isinstance(given, list) or given is None else given)
             if options.get("control_after_generate"):
                 values.append("fixed")
                 height += WIDGET_PX
-            height += TEXT_PX if options.get("multiline") else WIDGET_PX
+            if not hidden:
+                height += TEXT_PX if options.get("multiline") else WIDGET_PX
         socket: Json = {"name": key, "type": kind, "link": None}
-        if kind in WIDGET_TYPES:
+        if is_widget:
             socket["widget"] = {"name": key}
         else:
             height += SLOT_PX

@@ -8,7 +8,14 @@ from __future__ import annotations
 import argparse
 
 from ..captions import append_prompt
-from ..character import GENDERS, Character, build_character, random_choices
+from ..character import (
+    GENDERS,
+    Character,
+    build_character,
+    character_from_prompt,
+    random_choices,
+    read_weights,
+)
 from ..character_options import RATINGS, Options, load_options
 from ..clip_tokens import ClipTokens, clip_tokens
 from ..coverage import VARIED, coverage, missing_choices
@@ -27,8 +34,10 @@ def add(verbs: Verbs) -> None:
     _add_builder(caption)
     caption.add_argument("--count", type=int, default=1, help="number of prompts, one a seed (default: 1)")
     caption.add_argument("--order", choices=("random", "sequential"), default="random", help="how Random walks from seed to seed")  # fmt: skip
-    caption.add_argument("--lock", metavar="CATEGORY", action="append", default=[], help="keep this category's draw for all seeds")  # fmt: skip
-    caption.add_argument("--absorb", metavar="CATEGORY", action="append", default=[], help="leave this category out of the caption")  # fmt: skip
+    caption.add_argument("--lock", metavar="CATEGORY", action="append", default=[], help="keep the draw of this category, or of a part such as identity, for all seeds")  # fmt: skip
+    caption.add_argument("--weight", metavar="CATEGORY=N", action="append", default=[], help="emphasise a category in the prompt, such as outfit=1.2")  # fmt: skip
+    caption.add_argument("--prompt", default="", metavar="TEXT", help="take these words, from another tool, in place of choices")  # fmt: skip
+    caption.add_argument("--absorb", metavar="CATEGORY", action="append", default=[], help="leave this category or part out of the caption")  # fmt: skip
     shown = verbs.add(
         "coverage", show_coverage, "Say what a dataset's captions show and lack, and what to make next."
     )
@@ -73,9 +82,13 @@ def build_captions(context: Context, arguments: argparse.Namespace) -> int:
     options = load_options(context.workspace)
     choices = {**random_choices(options), **_choices(arguments.choose)}
     for seed in range(arguments.seed, arguments.seed + max(1, arguments.count)):
-        character = _built(
-            options, arguments, choices, seed, order=arguments.order, locked=arguments.lock, absorbed=arguments.absorb
-        )  # fmt: skip
+        if arguments.prompt:
+            character = _from_elsewhere(options, arguments, seed)
+        else:
+            character = _built(
+                options, arguments, choices, seed, order=arguments.order, locked=arguments.lock,
+                absorbed=arguments.absorb, weights=read_weights(arguments.weight),
+            )  # fmt: skip
         _log_and_show(context, arguments, character)
     return exit_codes.DONE
 
@@ -137,6 +150,20 @@ def _built(
         character_id=arguments.character,
         dataset=arguments.dataset,
         **more,  # type: ignore[arg-type]
+    )
+
+
+def _from_elsewhere(options: Options, arguments: argparse.Namespace, seed: int) -> Character:
+    return character_from_prompt(
+        options,
+        arguments.prompt,
+        seed=seed,
+        trigger=arguments.trigger,
+        family=arguments.family,
+        free_text=arguments.text,
+        rating=arguments.rating,
+        character_id=arguments.character,
+        dataset=arguments.dataset,
     )
 
 

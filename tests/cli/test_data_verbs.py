@@ -99,6 +99,14 @@ def test_triggers_are_listed_added_renamed_and_removed(shell):
     assert shell("triggers", "zoe", "<zoe>").code == exit_codes.INVALID_INPUT
 
 
+def test_weights_and_prompts_from_elsewhere_reach_the_builder(shell):
+    row = shell("caption", "--choose", "hair_colour=auburn", "--weight", "hair_colour=1.2", "--no-export", "--json").rows[0]  # fmt: skip
+    assert "(auburn hair:1.2)" in row["prompt"] and "(auburn" not in row["caption"]
+    assert shell("caption", "--weight", "hair_colour", "--no-export").code == exit_codes.INVALID_INPUT
+    row = shell("caption", "--prompt", "rain, (hat:1.2)", "--trigger", "char_zoe", "--no-export", "--json").rows[0]  # fmt: skip
+    assert row["prompt"] == "char_zoe, rain, (hat:1.2)" and row["caption"] == "char_zoe, rain, hat"
+
+
 def test_locked_categories_and_ratings_reach_the_builder(shell):
     rows = shell("caption", "--count", "4", "--lock", "hair_colour", "--no-export", "--json").rows
     assert len({row["attributes"]["hair_colour"] for row in rows}) == 1

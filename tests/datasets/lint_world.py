@@ -263,7 +263,9 @@ BAD = {
 
 # The same for rules that need a model: one spoilt set shows them all, because asking the models takes seconds.
 def written_on(picture):
-    ImageDraw.Draw(picture).text((20, 140), "stockphotos.com", "white", font=font(34), stroke_width=4, stroke_fill="black")
+    ImageDraw.Draw(picture).text(
+        (20, 140), "stockphotos.com", "white", font=font(34), stroke_width=4, stroke_fill="black"
+    )
     return picture
 
 

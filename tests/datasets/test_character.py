@@ -6,7 +6,14 @@ import re
 import pytest
 
 from kohya_bridge.captions import append_prompt, read_prompts
-from kohya_bridge.character import build_character, load_options, prompt_style, random_choices
+from kohya_bridge.character import (
+    build_character,
+    character_from_prompt,
+    load_options,
+    prompt_style,
+    random_choices,
+    read_weights,
+)
 from kohya_bridge.character_options import PACK_OPTIONS_FILE, RATINGS, TRIGGER, user_options_file
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.workspace import Workspace
@@ -241,3 +248,68 @@ def test_the_prompt_log_gets_each_prompt_once_and_survives_a_torn_line(tmp_path)
 def test_the_shipped_file_is_stable_json_with_one_option_a_line():
     lines = PACK_OPTIONS_FILE.read_text("utf-8").splitlines()
     assert sum(line.lstrip().startswith('{"name"') and '"tag"' in line for line in lines) >= 400
+
+
+def test_a_whole_part_is_locked_or_absorbed_by_its_name():
+    pictures = [built(seed, locked=["identity"], lock_seed=3) for seed in range(8)]
+    identity = [category.name for category in OPTIONS if category.part == "identity"]
+    assert len({tuple(p.attributes.get(name) for name in identity) for p in pictures}) == 1
+    assert len({p.attributes["background"] for p in pictures}) > 3
+    assert built(1, absorbed=["identity"]) == built(1, absorbed=identity)
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("sd15", "1woman, solo, (bob cut:1.2), (auburn hair:0.8), apron"),
+        ("sdxl", "a woman, with (auburn:0.8) hair (cut in a chin-length bob:1.2), wearing a linen apron over a shirt"),
+        ("newer", "a woman, with auburn hair cut in a chin-length bob. She wears a linen apron over a shirt."),
+    ],
+)  # fmt: skip
+def test_weights_emphasise_the_prompt_as_comfyui_reads_it_and_never_the_caption(family, said):
+    choices = {"gender": "woman", "hair_style": "bob", "hair_colour": "auburn", "outfit": "apron"}
+    weights = {"hair_style": 1.2, "hair_colour": 0.8, "pose": 1.5}
+    person = build_character(OPTIONS, choices=choices, seed=0, family=family, weights=weights)
+    assert person.prompt == said
+    assert ":" not in person.caption and "(" not in person.caption
+
+
+def test_an_article_stays_in_front_of_an_emphasised_noun_and_follows_its_first_letter():
+    choices = {"gender": "woman", "age": "early twenties", "outfit": "apron"}
+    person = build_character(
+        OPTIONS, choices=choices, seed=0, family="sdxl", weights={"age": 1.1, "outfit": 1.3}
+    )
+    assert person.prompt == "a (young adult:1.1) woman, wearing a (linen apron over a shirt:1.3)"
+
+
+def test_weights_that_can_not_be_are_refused_by_name():
+    assert read_weights(["pose=1.2", "outfit:0.9"]) == {"pose": 1.2, "outfit": 0.9}
+    with pytest.raises(InvalidInput, match="pose"):
+        read_weights(["pose"])
+    with pytest.raises(InvalidInput) as caught:
+        built(weights={"pose": 9.0, "nose": 1.1})
+    assert {each.field for each in caught.value.problems} == {"weights.pose", "nose"}
+
+
+def test_brackets_and_wildcards_of_a_persons_own_option_can_not_be_read_as_syntax(tmp_path):
+    workspace = Workspace.at(tmp_path)
+    odd = {"name": "odd", "tag": "robe (blue), {a|b}, __pose__", "prose": "a robe (blue) {a|b} __pose__"}
+    write_user_options(workspace, {"options": {"outfit": [odd]}})
+    for family in ("sd15", "sdxl", "newer"):
+        person = build_character(load_options(workspace), choices={"outfit": "odd"}, seed=0, family=family)
+        assert "\\(blue\\)" in person.prompt and not re.search(r"[{}|]|__", person.prompt)
+
+
+def test_a_prompt_from_elsewhere_gets_the_trigger_first_and_once_and_a_plain_caption():
+    person = character_from_prompt(
+        OPTIONS,
+        "portrait of char_x, char_x, (red hat:1.3), {rain|snow}",
+        seed=4,
+        trigger="char_x",
+        free_text="__light__",
+    )
+    assert person.prompt.startswith("char_x, portrait of the character, (red hat:1.3), ")
+    assert person.prompt.count("char_x") == 1 and not re.search(r"[{}|]|__", person.prompt)
+    assert person.caption == person.prompt.replace("(red hat:1.3)", "red hat")
+    assert person.character_id == "char_x" and person.attributes == {} and person.negative_prompt
+    assert character_from_prompt(OPTIONS, "a, b", seed=0).prompt == "a, b"

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from kohya_bridge.character import build_character, load_options
-from kohya_bridge.coverage import coverage, missing_choices
+from kohya_bridge.coverage import coverage, missing_choices, next_missing
 from kohya_bridge.dataset import export_pictures, read_dataset
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.workspace import PACK_ROOT, Workspace
@@ -66,6 +66,30 @@ def test_generating_what_is_missing_fills_every_gap(tmp_path):
         [*rated, "calm"],
         ["calm", *rated],
     )
+
+
+def test_seeds_that_follow_one_another_show_all_that_is_missing_whether_exported_or_not(tmp_path):
+    covered = coverage(made_of(tmp_path, {"shot": "close-up"}), OPTIONS, categories=["shot"])
+    lacking = sorted(covered.lacking("shot"))
+    kept = [next_missing(OPTIONS, covered, seed=seed)["shot"] for seed in range(len(lacking))]
+    assert sorted(kept) == lacking
+
+    shown = [{"shot": "close-up"}]
+    for seed in range(len(lacking)):
+        covered = coverage(made_of(tmp_path / f"{seed}", *shown), OPTIONS, categories=["shot"])
+        if not covered.lacking("shot"):
+            break
+        shown.append(next_missing(OPTIONS, covered, seed=seed))
+        assert shown[-1]["shot"] in covered.lacking("shot")
+    assert coverage(made_of(tmp_path / "all", *shown), OPTIONS, categories=["shot"]).lacking("shot") == []
+
+
+def test_the_next_seed_leaves_what_is_fixed_and_fills_what_is_random_or_none(tmp_path):
+    covered = coverage(made_of(tmp_path, {"shot": "bust"}), OPTIONS)
+    fixed = {"pose": "walking", "light": "none", "shot": "Random", "hair_style": "bob"}
+    choices = next_missing(OPTIONS, covered, seed=2, fixed=fixed)
+    assert choices["pose"] == "walking" and choices["hair_style"] == "bob"
+    assert choices["light"] != "none" and choices["shot"] not in ("Random", "bust")
 
 
 def test_the_demo_set_shows_many_expressions():

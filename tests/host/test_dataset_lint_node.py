@@ -71,7 +71,9 @@ def test_repairs_are_listed_then_done_and_put_back_to_the_byte(comfy, lint, spoi
     history, _ = lint(spoilt, repair="list")
     assert outcome(history) == "success" and content(spoilt) == before
     listed = report_of(history)
-    assert "W204 turned.jpg: Turn the pixels" in listed and "E403" in listed and "nothing was changed" in listed
+    assert (
+        "W204 turned.jpg: Turn the pixels" in listed and "E403" in listed and "nothing was changed" in listed
+    )
 
     history, _ = lint(spoilt, repair="mend", view="native")
     mended = report_of(history)
