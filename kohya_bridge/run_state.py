@@ -192,7 +192,7 @@ class _Growing:
         self._put("validations", event, same="step")
 
     def _on_checkpoint(self, event: dict[str, Any]) -> None:
-        self._put("checkpoints", event, same="file")
+        self._put("checkpoints", event, same="step")
 
     def _on_state(self, event: dict[str, Any]) -> None:
         removed = set(event.get("removed") or ())

@@ -156,7 +156,8 @@ class Reporter:
     def checkpoint(self, written: Path, step: int, *, name: str, final: bool = False) -> Path:
         """Take over a complete LoRA file: rename it to `<name>-step<8 digits>-<hash8>.safetensors` and tell of it.
 
-        The name carries the content's hash, so a loader that caches by path can never serve old weights.
+        The name carries the content's hash, so a loader that caches by path can never serve old weights. A step that is made
+        again after a kill replaces its file: the weights are the same, but metadata with a time in it changes the hash.
         """
         digest = hashlib.sha256(written.read_bytes()).hexdigest()
         target = self.run_dir / "checkpoints" / f"{name}-step{step:08d}-{digest[:8]}.safetensors"
@@ -171,6 +172,9 @@ class Reporter:
             bytes=target.stat().st_size,
             final=final,
         )
+        for earlier in target.parent.glob(f"{name}-step{step:08d}-*.safetensors"):
+            if earlier != target:
+                earlier.unlink(missing_ok=True)
         if final:
             self.final = target, step
         return target

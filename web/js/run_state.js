@@ -202,7 +202,7 @@ const STEPS = {
   },
 
   validation: (event, growing) => growing.put("validations", event, "step"),
-  checkpoint: (event, growing) => growing.put("checkpoints", event, "file"),
+  checkpoint: (event, growing) => growing.put("checkpoints", event, "step"),
   sample: (event, growing) => growing.put("samples", event, "file"),
 
   state(event, growing) {
