@@ -217,7 +217,8 @@ def load_datasets(config_file):
             dataset.set_seed(seed)
             datasets.append(dataset)
         groups.append(DatasetGroup(datasets) if datasets else None)
-    logger.info(f"{sum(len(each.indices) for each in groups[0].datasets)} train images with repeats.")
+    images, split = sum(len(each.indices) for each in groups[0].datasets), "train"
+    logger.info(f"{images} {split} images with repeats.")
     return groups
 
 
