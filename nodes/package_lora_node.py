@@ -29,6 +29,30 @@ class PackageLoraNode(io.ComfyNode):
                 io.Int.Input(
                     "step", default=0, min=0, max=10_000_000, tooltip="The step, when `which` is step."
                 ),
+                io.String.Input(
+                    "author",
+                    default="",
+                    optional=True,
+                    tooltip="Named in the file and on the card. Empty: nobody.",
+                ),
+                io.Boolean.Input(
+                    "published",
+                    default=False,
+                    optional=True,
+                    tooltip="Freeze the dataset's version: lint tells when it changes, and the run can't be deleted.",
+                ),
+                io.Boolean.Input(
+                    "hub_folder",
+                    default=False,
+                    optional=True,
+                    tooltip="Also make a folder that is a Hugging Face model repository. Nothing is uploaded.",
+                ),
+                io.Boolean.Input(
+                    "civitai_zip",
+                    default=False,
+                    optional=True,
+                    tooltip="Also make a zip with LoRA, pictures and what to type on Civitai. Nothing is uploaded.",
+                ),
             ],
             outputs=[
                 LORA_NAME.Output(
@@ -51,14 +75,31 @@ class PackageLoraNode(io.ComfyNode):
 
     @classmethod
     @plainly
-    def execute(cls, run: RunName, which: str, step: int) -> io.NodeOutput:
+    def execute(
+        cls,
+        run: RunName,
+        which: str,
+        step: int,
+        author: str = "",
+        published: bool = False,
+        hub_folder: bool = False,
+        civitai_zip: bool = False,
+    ) -> io.NodeOutput:
         from ..kohya_bridge.package import package_lora
         from ..kohya_bridge.run_folder import RunFolder
 
         folder = RunFolder(host.workspace().run_dir(run.slug, run.run_id))
         packaged = package_lora(
-            folder, step if which == "step" else which, lora_dir=host.model_dirs("loras")[0]
+            folder,
+            step if which == "step" else which,
+            lora_dir=host.model_dirs("loras")[0],
+            author=author.strip(),
+            published=published,
+            hub_folder=hub_folder,
+            civitai_zip=civitai_zip,
+            civitai_info=civitai_zip,
         )
         _installed.setdefault((which, step), set()).add(packaged.file)
-        text = f"{packaged.name}\nmodel card: {packaged.card_file}"
+        made = [f"for others: {each}" for each in packaged.for_upload]
+        text = "\n".join([packaged.name, f"model card: {packaged.card_file}", *made])
         return io.NodeOutput(packaged.name, packaged.card_file.read_text("utf-8"), ui=ui.PreviewText(text))

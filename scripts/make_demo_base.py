@@ -1,6 +1,6 @@
 """Make a reduced base model out of a seed: what the demo and the tests train on where no real checkpoint is at hand.
 
-    python scripts/make_demo_base.py FILE [--kind demo|tiny-sd15|tiny-sdxl] [--seed 0]
+    python scripts/make_demo_base.py FILE [--kind demo|demo-sdxl|tiny-sd15|tiny-sdxl] [--seed 0]
 
 `demo` is a Stable Diffusion 1.5 that real ComfyUI detects and samples: width 320, one level, full CLIP-L, an embedded
 TAESD. It has learnt nothing, but it is no noise machine either: its autoencoder is built by hand (8x8 averages, smoothly
@@ -37,6 +37,12 @@ DEMO_UNET = UNetShape(
     in_channels=4, out_channels=4, channels=(320,), res_blocks=(1,), down_depths=((1,),), up_depths=((0, 1),),
     middle_depth=None, context_dim=768, linear_projection=False, vector_dim=None,
 )  # fmt: skip
+# The depths of Segmind Vega, the smallest SDXL that ComfyUI tells by its shape; all levels as narrow as the first.
+DEMO_SDXL_UNET = UNetShape(
+    in_channels=4, out_channels=4, channels=(320, 320, 320), res_blocks=(2, 2, 2), down_depths=((0, 0), (1, 1), (2, 2)),
+    up_depths=((2, 2, 2), (1, 1, 1), (0, 0, 0)), middle_depth=2, context_dim=2048, linear_projection=True,
+    vector_dim=2816,
+)  # fmt: skip
 TINY_SD15_UNET = UNetShape(
     in_channels=4, out_channels=4, channels=(32, 64), res_blocks=(1, 1), down_depths=((1,), (0,)),
     up_depths=((0, 0), (1, 1)), middle_depth=1, context_dim=64, linear_projection=False, vector_dim=None,
@@ -56,6 +62,17 @@ def demo_base(seed: int = 0) -> Tensors:
     return tensors | averaging_taesd()
 
 
+def demo_sdxl(seed: int = 0) -> Tensors:
+    """An SDXL that ComfyUI loads: about 900 million numbers, 1.8 GB in fp16.
+
+    ComfyUI builds both text encoders in full size whatever the file holds, so the second one is whole, but all zeros: it
+    says the same of every prompt, and the first one tells them apart.
+    """
+    tensors = random_weights(unet_shapes(DEMO_SDXL_UNET) | clip_l_shapes("sdxl"), seed)
+    silent = {name: np.zeros(shape, np.float16) for name, shape in clip_g_shapes().items()}
+    return tensors | silent | averaging_taesd()
+
+
 def tiny_sd15(seed: int = 0, *, unet: UNetShape = TINY_SD15_UNET, taesd: bool = False) -> Tensors:
     """SD 1.5's layout, far too small for ComfyUI: U-Net of width 32, CLIP of two layers, small autoencoder."""
     vae = taesd_shapes() if taesd else vae_shapes(widths=(32, 32, 32, 32), blocks=1)
@@ -70,7 +87,7 @@ def tiny_sdxl(seed: int = 0, *, unet: UNetShape = TINY_SDXL_UNET) -> Tensors:
     return random_weights(shapes, seed)
 
 
-KINDS = {"demo": demo_base, "tiny-sd15": tiny_sd15, "tiny-sdxl": tiny_sdxl}
+KINDS = {"demo": demo_base, "demo-sdxl": demo_sdxl, "tiny-sd15": tiny_sd15, "tiny-sdxl": tiny_sdxl}
 
 
 def save_base(file: Path, tensors: Tensors, *, dtype: type = np.float16) -> Path:

@@ -163,6 +163,11 @@ def _open(at: int) -> Callable[[Page, list[Rehearsal]], None]:
     return reach
 
 
+def _other_ways(page: Page, stories: list[Rehearsal]) -> None:
+    _open(0)(page, stories)
+    page.get_by_text("Other ways").click()
+
+
 def _compare(page: Page, stories: list[Rehearsal]) -> None:
     page.get_by_role("button", name="Compare", exact=True).first.click()
     for run in page.get_by_role("list", name="Runs").get_by_role("button").all():
@@ -175,7 +180,7 @@ SCENES = (
     Scene("empty", lambda workspace: [], lambda page, stories: None, height=620),
     Scene("runs", _all, lambda page, stories: None, height=680),
     Scene("training", lambda workspace: [_done(workspace), _training(workspace)][1:], _open(0), height=1330),
-    Scene("failed", lambda workspace: [_failed(workspace)], _open(0)),
+    Scene("failed", lambda workspace: [_failed(workspace)], _other_ways, height=1180),
     Scene("done", lambda workspace: [_done(workspace)], _open(0), height=1180),
     Scene("compare", lambda workspace: [_done(workspace), _training(workspace)], _compare, height=720),
 )

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from kohya_bridge.workspace import PACK_ROOT
+from scripts.footprint import shipped_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,6 +39,14 @@ def test_the_version_is_the_packages_own_and_stands_in_the_changelog():
     package = (PACK_ROOT / "kohya_bridge" / "__init__.py").read_text("utf-8")
     assert f'"{version}"' in package
     assert f"## [{version}]" in (PACK_ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_what_the_registry_hands_out_is_whole_and_small():
+    files = shipped_files()
+    named = {file.relative_to(PACK_ROOT).as_posix() for file in files}
+    assert {"__init__.py", "pyproject.toml", "character_options.json", "web/js/index.js", "LICENSE"} <= named
+    assert not [name for name in named if name.startswith(("tests/", ".ci/", "third_party/"))]
+    assert sum(file.stat().st_size for file in files) < 6_000_000
 
 
 def test_requirements_set_no_upper_bounds_and_leave_torch_to_the_host():

@@ -1,4 +1,4 @@
-"""Verbs about where a LoRA comes from and whether things are as they were: reproduce, experiments, compare, regress.
+"""Verbs about where a LoRA comes from and whether things are as they were: reproduce, experiments, regress.
 
 In: a LoRA file or card, run ids, folders of renders. Out: the same LoRA again, or the reason why not; tables and verdicts.
 """
@@ -12,7 +12,6 @@ from ..errors import NotFound
 from ..model_files import find_model
 from ..package.recipe import read_recipe
 from ..reproduce import prepare, reproduce
-from ..run_comparison import compare_runs
 from ..run_table import COLUMNS, experiment_table
 from ..tensorboard_log import write_tensorboard
 from ..validation.regression import compare_renders, difference_sheet
@@ -36,9 +35,6 @@ def add(verbs: Verbs) -> None:
     )
     log = verbs.add("experiments", show_experiments, "Show the experiment log: one row for each attempt.")
     log.add_argument("character", nargs="?", default="", help="only this character")
-    compare = verbs.add("compare", compare_two, "Say in what two runs differ, and whether their results do.")
-    compare.add_argument("old", help="run id, or its first digits")
-    compare.add_argument("new", help="run id, or its first digits")
     board = verbs.add("tensorboard", write_board, "Write a run's TensorBoard files again from its events.")
     board.add_argument("run", help="run id, or its first digits")
     regress = verbs.add(
@@ -82,19 +78,6 @@ def show_experiments(context: Context, arguments: argparse.Namespace) -> int:
         context.out.say(
             f"{table.unreadable} lines of {context.workspace.experiments_file.name} can't be read."
         )
-    return exit_codes.DONE
-
-
-def compare_two(context: Context, arguments: argparse.Namespace) -> int:
-    result = compare_runs(context.desk.run(arguments.old), context.desk.run(arguments.new))
-    for each in result.differences:
-        context.out.emit(each.__dict__)
-    context.out.emit({"verdict": result.verdict, "separable": result.separable})
-    context.out.table(
-        ("part", "field", arguments.old, arguments.new),
-        [(each.part, each.field, each.old, each.new) for each in result.differences],
-    )
-    context.out.say(result.verdict)
     return exit_codes.DONE
 
 

@@ -209,9 +209,8 @@ def package_run(context: Context, arguments: argparse.Namespace) -> int:
     context.out.say(f"Packaged step {package.step} as {package.name}")
     context.out.say(f"  LoRA  {package.file}")
     context.out.say(f"  card  {package.card_file}")
-    for made in sorted(package.folder.iterdir()):
-        if made.name == "huggingface" or made.suffix == ".zip":
-            context.out.say(f"  for others  {made}")
+    for made in package.for_upload:
+        context.out.say(f"  for others  {made}")
     for key in package.left_out:
         context.out.say(f"  left out of the metadata, which ComfyUI reads up to 1 MiB: {key}")
     return exit_codes.DONE

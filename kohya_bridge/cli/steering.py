@@ -10,7 +10,9 @@ import time
 from typing import Any
 
 from ..engines.failures import NEEDS_LESS_MEMORY, safer_settings
+from ..errors import InvalidInput
 from ..plan import TrainingPlan
+from ..run_comparison import compare_runs
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..run_summary import RunSummary
@@ -22,8 +24,10 @@ from .training import show_to_the_end
 
 
 def add(verbs: Verbs) -> None:
-    runs = verbs.add("runs", list_runs, "List every run, the newest first.")
-    runs.add_argument("slug", nargs="?", help="only runs of this character")
+    runs = verbs.add("runs", list_runs, "List every run, the newest first, or say in what two differ.")
+    runs.add_argument(
+        "words", nargs="*", metavar="SLUG | diff RUN RUN", help="only runs of this character; or two run ids"
+    )
     status = verbs.add("status", show_status, "Show a run, or what trains now and what waits.")
     status.add_argument("run", nargs="?", help="run id, or its first digits")
     watch = verbs.add("watch", watch_run, "Follow a run to its end; Ctrl-C leaves it alone.")
@@ -50,7 +54,15 @@ def add(verbs: Verbs) -> None:
 
 
 def list_runs(context: Context, arguments: argparse.Namespace) -> int:
-    rows = [row for row in context.desk.runs() if arguments.slug in (None, row.slug)]
+    words = arguments.words
+    if words[:1] == ["diff"] and len(words) == 3:
+        return _say_differences(context, *words[1:])
+    if len(words) > 1:
+        raise InvalidInput(
+            f"`runs {' '.join(words)}` is neither a character nor two runs.",
+            "Write `runs alice`, or `runs diff RUN RUN` with two run ids.",
+        )
+    rows = [row for row in context.desk.runs() if not words or row.slug == words[0]]
     for row in rows:
         context.out.emit(row.__dict__)
     if not rows:
@@ -60,6 +72,19 @@ def list_runs(context: Context, arguments: argparse.Namespace) -> int:
         ("run", "character", "status", "step", "engine", "preset", "base model", "best", "since"),
         [_row(row) for row in rows],
     )
+    return exit_codes.DONE
+
+
+def _say_differences(context: Context, old: str, new: str) -> int:
+    result = compare_runs(context.desk.run(old), context.desk.run(new))
+    for each in result.differences:
+        context.out.emit(each.__dict__)
+    context.out.emit({"verdict": result.verdict, "separable": result.separable})
+    context.out.table(
+        ("part", "field", old, new),
+        [(each.part, each.field, each.old, each.new) for each in result.differences],
+    )
+    context.out.say(result.verdict)
     return exit_codes.DONE
 
 

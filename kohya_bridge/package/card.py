@@ -146,7 +146,10 @@ def _measures(facts: PackageFacts) -> str:
     if isinstance(row.get("train_loss"), (int, float)):
         said.append(f"- The same measure on as many trained pictures: {row['train_loss']:.5f}.")
     if isinstance(row.get("psnr"), (int, float)):
-        said.append(f"- PSNR of the one-step prediction on the held-out pictures: {row['psnr']:.2f} dB.")
+        said.append(
+            f"- PSNR of the one-step prediction on the held-out pictures: {row['psnr']:.2f} dB. It is measured in the "
+            "autoencoder's latents with a peak of 2, not in pixels: compare it only with such numbers."
+        )
     return said[0] + "\n\n" + "\n".join(said[1:])
 
 

@@ -47,6 +47,15 @@ class LoraPackage:
     left_out: tuple[str, ...] = ()
     """Metadata that had to be left out to keep the header below ComfyUI's limit."""
 
+    @property
+    def for_upload(self) -> tuple[Path, ...]:
+        """What was made to be given away: the folder for Hugging Face, the zip for Civitai."""
+        return tuple(
+            each
+            for each in sorted(self.folder.iterdir())
+            if each.name == "huggingface" or each.suffix == ".zip"
+        )
+
     def to_json(self) -> dict[str, object]:
         """For the experiment log: no paths."""
         return {

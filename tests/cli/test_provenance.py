@@ -96,9 +96,11 @@ def test_everything_for_an_upload_is_made_on_request_and_the_dataset_frozen(shel
 
 def test_two_runs_are_compared_and_the_log_is_shown(shell):
     old, new = trained(shell), trained(shell, "--set", "seed=7")
-    answer = shell("compare", old[:6], new)
+    answer = shell("runs", "diff", old[:6], new)
     assert answer.code == exit_codes.DONE
     assert "settings.seed" in answer.out
+    assert shell("runs", "diff", old).code == exit_codes.INVALID_INPUT
+    assert shell("runs", "--json", "alice").rows and not shell("runs", "bob", "--json").rows
     table = shell("experiments")
     assert old in table.out and new in table.out
     assert [row["run"] for row in shell("experiments", "alice", "--json").rows] == [old, new]

@@ -1,15 +1,13 @@
 """ComfyUI takes the pack in: quickly, whole, and without a word of complaint."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
+from scripts.footprint import import_cost
 from scripts.host.comfy_host import PACK_NAME
-from scripts.host.comfy_install import ROOT, find_comfyui
+from scripts.host.comfy_install import ROOT
 
 pytestmark = pytest.mark.host
 
@@ -98,26 +96,6 @@ def test_importing_the_pack_takes_less_than_150_ms_and_loads_no_training_library
         if costs[-1]["seconds"] < 0.15:
             return
     assert min(cost["seconds"] for cost in costs) < 0.15, costs
-
-
-def import_cost():
-    """What `scripts/host/import_cost.py` measures in an interpreter that has loaded ComfyUI and nothing of ours."""
-    install = find_comfyui()
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    answer = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "scripts" / "host" / "import_cost.py",
-            install.dir,
-            str(install.torchvision_dir or ""),
-            ROOT,
-        ],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(answer.stdout.splitlines()[-1])
 
 
 def _categories():

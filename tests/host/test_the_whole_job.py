@@ -2,13 +2,14 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from scripts.host.comfy_client import outcome
-from tests.host.canvas import JOB_STEPS, changed, example, id_of, newest_run, plain_render
+from tests.host.canvas import JOB_STEPS, changed, example, id_of, newest_run, plain_render, said
 
 pytestmark = pytest.mark.host
 
@@ -72,6 +73,17 @@ def test_the_lora_stands_in_comfyuis_list_and_its_card_beside_it(comfy, job):
     assert job.lora_name in comfy.client.get("models/loras")
     file = comfy.loras_dir / job.lora_name
     assert file.with_name(f"{file.stem}.model-card.md").is_file()
+
+
+def test_nothing_that_is_given_away_names_a_folder_of_this_machine(comfy, job):
+    beside = (comfy.loras_dir / job.lora_name).parent
+    given = [
+        file for folder in (beside, job.run.dir / "package") for file in folder.rglob("*") if file.is_file()
+    ]
+    assert len(given) >= 5
+    for file in given:
+        data = file.read_bytes()
+        assert str(comfy.base_dir).encode() not in data and str(Path.home()).encode() + b"/" not in data, file
 
 
 def test_not_one_key_of_the_lora_was_left_unloaded(job):
@@ -171,6 +183,20 @@ def test_every_other_example_workflow_runs_on_the_finished_run(comfy, job, name)
     history = comfy.client.run(prompt)
     assert outcome(history) == "success", comfy.log_tail(60)
     assert "lora key not loaded" not in comfy.log()[already:]
+
+
+def test_the_package_node_makes_on_request_what_others_need(comfy, job):
+    prompt = example("use_with_the_stock_loader")
+    changed(prompt, "WizdroidTrainingRun", run_name=f"wren/{job.run.run_id}")
+    changed(prompt, "WizdroidPackageLora", author="The Atelier", hub_folder=True, civitai_zip=True)
+    changed(prompt, "EmptyLatentImage", width=64, height=64)
+    changed(prompt, "KSampler", steps=2)
+    history = comfy.client.run(prompt)
+    assert outcome(history) == "success", comfy.log_tail(60)
+    name, *made = said(history, prompt, "WizdroidPackageLora").splitlines()
+    assert comfy.client.get("view_metadata/loras", filename=name)["modelspec.author"] == "The Atelier"
+    assert sorted(Path(line).suffix or Path(line).name for line in made[1:]) == [".zip", "huggingface"]
+    assert (job.run.dir / "package" / Path(name).stem / "huggingface" / "README.md").is_file()
 
 
 def test_a_replaced_package_is_read_anew_although_its_name_is_the_same(comfy, job):
