@@ -69,6 +69,7 @@ def test_a_run_is_started_watched_stopped_tried_resumed_and_kept_through_a_crash
     expect(panel.get_by_role("button", name="Try this checkpoint")).to_have_count(
         len(the_run(comfy).state().checkpoints)
     )
+    page.close()
     use_in_the_newest_frontend(comfy, new_page)
 
 
