@@ -55,9 +55,10 @@ bench:  ## Seconds per step, split up; beside sd-scripts where that is set up
 kohya:  ## Set up the sd-scripts engine: submodule and .venv-kohya
 	@scripts/setup_kohya.sh
 
-screenshots:  ## Take the pictures of docs/ in the real frontend
+screenshots:  ## Take the pictures of docs/ in the real frontend, and draw those of the example workflows
 	@scripts/install.sh pack optim host test
 	@$(PY) -m scripts.screenshots
+	@$(PY) -m scripts.draw_thumbnails
 
 lint:  ## ruff and mypy
 	@scripts/install.sh pack test

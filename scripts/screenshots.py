@@ -165,7 +165,7 @@ def _open(at: int) -> Callable[[Page, list[Rehearsal]], None]:
 
 def _other_ways(page: Page, stories: list[Rehearsal]) -> None:
     _open(0)(page, stories)
-    page.get_by_text("Other ways").click()
+    page.get_by_role("region", name="Outcome").get_by_text("Other ways").click()
 
 
 def _compare(page: Page, stories: list[Rehearsal]) -> None:

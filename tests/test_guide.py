@@ -7,6 +7,7 @@ import shlex
 
 import pytest
 import yaml
+from PIL import Image
 
 from kohya_bridge.__main__ import make_parser
 from kohya_bridge.cli import exit_codes
@@ -40,7 +41,14 @@ def shell(tmp_path):
     make_dataset(shell.workspace, "alice")
     write_base_model(tmp_path / "models" / "checkpoints" / BASE)
     (tmp_path / "models" / "loras").mkdir(parents=True)
+    pictures_with_captions(tmp_path / "pictures")
     return shell
+
+
+def pictures_with_captions(folder):
+    folder.mkdir()
+    Image.radial_gradient("L").resize((768, 768)).convert("RGB").rotate(90).save(folder / "0001.png")
+    (folder / "0001.txt").write_text("char_alice, from behind, blue coat", encoding="utf-8")
 
 
 @pytest.mark.parametrize("file", [GUIDES[0], GUIDES[3]], ids=name_of)
@@ -49,6 +57,7 @@ def test_every_command_of_a_guide_runs_in_the_order_of_its_text(file, shell):
     assert len(commands) >= 4
     for command in commands:
         words = command.replace("model.safetensors", BASE).replace("--wait", QUICK)
+        words = words.replace("PICTURES", str(shell.root / "pictures"))
         run_dirs = list(shell.workspace.runs_dir.glob("alice/*"))
         if "RUN" in command:
             words = words.replace("RUN", run_dirs[0].name)
@@ -60,6 +69,9 @@ def test_every_command_of_a_guide_runs_in_the_order_of_its_text(file, shell):
         answer = shell(*rest)
         well = {exit_codes.DONE, exit_codes.NOT_WELL} if rest[0] == "doctor" else {exit_codes.DONE}
         assert answer.code in well, f"{command}: {answer.err}"
+        if rest[0] == "import":  # the next paragraph: licence and approval
+            metadata = shell.workspace.dataset_dir("alice") / "metadata.yaml"
+            metadata.write_text(shown_metadata(), encoding="utf-8")
 
 
 @pytest.mark.parametrize("file", [*GUIDES, PACK_ROOT / "CHANGELOG.md"], ids=name_of)
@@ -108,6 +120,10 @@ def test_what_a_large_header_leaves_out_is_documented_in_its_order():
 def test_the_metadata_that_the_guide_shows_is_accepted_by_the_gate(tmp_path):
     from kohya_bridge.package.release import read_release
 
+    (tmp_path / "metadata.yaml").write_text(shown_metadata())
+    assert read_release(tmp_path).licence.identifier == yaml.safe_load(shown_metadata())["licence"]
+
+
+def shown_metadata():
     (shown,) = re.findall(r"```yaml\n(.*?)```", GUIDES[0].read_text("utf-8"), re.DOTALL)
-    (tmp_path / "metadata.yaml").write_text(shown)
-    assert read_release(tmp_path).licence.identifier == yaml.safe_load(shown)["licence"]
+    return shown

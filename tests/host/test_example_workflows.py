@@ -1,8 +1,10 @@
 """Each example workflow has two forms, and ComfyUI's own page makes the one out of the other."""
 
+import io
 import json
 
 import pytest
+from PIL import Image
 
 from scripts.lay_out_workflows import lay_out
 from tests.host.canvas import API_DIR, example
@@ -37,6 +39,10 @@ def test_no_two_nodes_of_the_canvas_overlap(name):
 def test_the_examples_stand_in_browse_templates(comfy):
     listed = comfy.client.get("workflow_templates")
     assert sorted(listed["wizdroid-lora-training"]) == NAMES
+    for name in NAMES:
+        thumbnail = comfy.client.get_bytes(f"api/workflow_templates/wizdroid-lora-training/{name}.jpg")
+        with Image.open(io.BytesIO(thumbnail)) as picture:
+            assert picture.size == (768, 432)
 
 
 @pytest.mark.browser
