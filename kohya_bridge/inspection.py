@@ -54,8 +54,9 @@ class Inspection:
         return "\n".join(lines)
 
     def text(self) -> str:
-        """Repairs and report as plain text."""
-        return "\n\n".join(part for part in (self.repairs_text(), self.report.text()) if part)
+        """The verdict, what was mended, and the findings, as plain text."""
+        verdict, _, findings = self.report.text().partition("\n")
+        return "\n\n".join(part for part in (verdict, self.repairs_text(), findings.strip("\n")) if part)
 
     def table(self) -> str:
         """The trainer's view as a Markdown table; empty without an engine."""

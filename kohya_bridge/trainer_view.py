@@ -114,7 +114,7 @@ def view_rows(views: tuple[TrainerView, ...]) -> list[list[str]]:
             view.turned,
             view.transparency,
             "" if view.tokens is None else str(view.tokens),
-            view.read,
+            view.read or "(empty)",
             view.lost,
         ]
         for view in views

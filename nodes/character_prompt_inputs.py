@@ -14,7 +14,7 @@ from ..kohya_bridge.families import FAMILIES
 from . import host
 
 OFF = "off"
-# What a person who makes pictures of one character turns most; the rest shows up with "Show Advanced".
+# What a person who makes pictures of one character turns most; the rest shows up with "Show all inputs".
 IN_SIGHT = ("identity", "gender", "age", "hair_style", "hair_colour", "eyes", *VARIED, "style")
 
 

@@ -29,7 +29,7 @@ class CharacterPromptNode(io.ComfyNode):
             display_name="Character Prompt Builder",
             category="Wizdroid/Prompts",
             description="Builds a character's prompt from choices and a seed, in the words that the model family wants. "
-            "More categories and switches: right-click, Show Advanced.",
+            "More categories and switches appear with Show all inputs.",
             inputs=builder_inputs(options),
             outputs=[
                 io.String.Output(id="prompt", display_name="prompt", tooltip="For CLIP Text Encode."),

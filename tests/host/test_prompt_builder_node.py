@@ -84,3 +84,34 @@ def test_without_ollama_the_plain_prompt_is_used_and_the_report_says_so(build):
     plain = build(seed=7)
     said = build(seed=7, polish_model="llama3.2")
     assert said["prompt"] == plain["prompt"] and "was not polished: No Ollama answers" in said["report"]
+
+
+@pytest.mark.browser
+def test_the_page_shows_the_few_inputs_the_rest_on_demand_and_the_prompt_as_plain_text(comfy, new_page):
+    page = new_page(viewport={"width": 1400, "height": 1000})
+    page.goto(comfy.url)
+    page.wait_for_function("window.app?.graph && window.app.extensionManager")
+    page.evaluate(
+        """() => {
+            const node = window.LiteGraph.createNode('WizdroidCharacterPromptBuilder');
+            window.app.graph.add(node);
+            window.builder = node;
+            node.widgets.find((each) => each.name === 'free_text').value = '<b>bold</b>';
+        }"""
+    )
+    shown = "() => window.builder.widgets.filter((each) => window.builder.isWidgetVisible(each)).map((each) => each.name)"
+    few = page.evaluate(shown)
+    assert {"lora_trigger", "seed", "pose", "light", "locked", "fill_gaps"} <= set(few) and len(few) < 30
+    small = page.evaluate("window.builder.size[1]")
+    press = "window.builder.widgets.find((each) => each.label === 'Show all inputs').callback()"
+    page.evaluate(press)
+    assert {"lens", "weights", "polish_model"} <= set(page.evaluate(shown))
+    assert page.evaluate("window.builder.size[1]") > small + 300
+
+    page.evaluate("window.app.queuePrompt(0, 1)")
+    told = page.get_by_label("What Character Prompt Builder told")
+    told.wait_for(timeout=20_000)
+    page.wait_for_function("window.builder.widgets.find((each) => each.name === 'told')?.value")
+    assert "<b>bold</b>" in told.input_value() and "negative: " in told.input_value()
+    sent = page.evaluate("window.app.graphToPrompt().then((each) => Object.values(each.output)[0].inputs)")
+    assert "told" not in sent and "more" not in sent

@@ -4,6 +4,7 @@
 import { createActions } from "./actions.js";
 import { createHost, TAB_ID } from "./host.js";
 import { commands, MENU, nodeMenuItems, SETTINGS } from "./menus.js";
+import { giveFace } from "./node_face.js";
 import { createPanel } from "./panel.js";
 import { RunStore } from "./run_store.js";
 
@@ -75,6 +76,7 @@ host.app.registerExtension({
   /** A node remembers what its last execution told, so that its menu knows its run. @param {any} type */
   beforeRegisterNodeDef(type) {
     if (!type.comfyClass?.startsWith("Wizdroid")) return;
+    giveFace(type);
     const before = type.prototype.onExecuted;
     type.prototype.onExecuted = function (/** @type {any} */ output) {
       before?.apply(this, arguments);

@@ -1,0 +1,84 @@
+// @ts-check
+/**
+ * What our nodes show on themselves: the text that they told when they ran, and their rarer inputs only on demand.
+ *
+ * In: a node's type, as ComfyUI registers it. Out: nothing; its nodes get a read-only text and a button. Text of other
+ * people's datasets is only ever set as a value, never as markup.
+ */
+
+const TOLD = "told";
+const MORE = "Show all inputs";
+const FEWER = "Show fewer inputs";
+const TEXT_HEIGHT = 120;
+const MARGIN = 10; // of a widget on the canvas
+
+/** @param {any} type a node's class in ComfyUI's page */
+export function giveFace(type) {
+  const created = type.prototype.onNodeCreated;
+  type.prototype.onNodeCreated = function () {
+    created?.apply(this, arguments);
+    foldRareInputs(this);
+  };
+  const executed = type.prototype.onExecuted;
+  type.prototype.onExecuted = function (/** @type {any} */ output) {
+    executed?.apply(this, arguments);
+    if (output?.text?.length) showText(this, output.text.join("\n"));
+  };
+}
+
+/**
+ * Hide what the node's definition calls advanced, and offer it by a button. ComfyUI's own menu entry "Show Advanced" does
+ * the same; before its Nodes 2.0 the definition alone hides nothing. @param {any} node
+ */
+export function foldRareInputs(node) {
+  const rare = (node.widgets ?? []).filter((/** @type {any} */ each) => each.options?.advanced);
+  if (!rare.length || !node.toggleAdvanced) return;
+  for (const widget of rare) fold(widget, node);
+  const button = node.addWidget("button", "more", "", () => {
+    node.toggleAdvanced();
+    button.label = node.showAdvanced ? FEWER : MORE;
+    if (!node.showAdvanced) node.setSize([node.size[0], node.computeSize()[1]]);
+  });
+  button.label = MORE;
+  keepOutOfWorkflow(button);
+  button.options.canvasOnly = true; // Nodes 2.0 has a button of its own
+  node.setSize([node.size[0], node.computeSize()[1]]);
+}
+
+/** No room for a widget that is not shown: the canvas leaves a gap for it otherwise. @param {any} widget @param {any} node */
+function fold(widget, node) {
+  const own = widget.computeSize;
+  widget.advanced = true;
+  Object.defineProperty(widget, "computeSize", {
+    configurable: true,
+    get: () => (node.showAdvanced ? own : () => [0, -4]), // 4 is the canvas's own gap between two widgets
+  });
+}
+
+/** @param {any} node @param {string} text */
+export function showText(node, text) {
+  let widget = node.widgets?.find((/** @type {any} */ each) => each.name === TOLD);
+  if (!widget) {
+    const area = document.createElement("textarea");
+    area.readOnly = true;
+    area.className = "comfy-multiline-input";
+    area.style.minHeight = `${TEXT_HEIGHT - 2 * MARGIN}px`; // Nodes 2.0 asks the element alone
+    area.setAttribute("aria-label", `What ${node.title} told`);
+    widget = node.addDOMWidget(TOLD, TOLD, area, {
+      serialize: false,
+      getMinHeight: () => TEXT_HEIGHT,
+      getValue: () => area.value,
+      setValue: (/** @type {string} */ value) => (area.value = value),
+    });
+    keepOutOfWorkflow(widget);
+  }
+  widget.value = text;
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+}
+
+/** Neither saved with the workflow nor sent with the prompt. @param {any} widget */
+function keepOutOfWorkflow(widget) {
+  widget.serialize = false;
+  widget.options = { ...widget.options, serialize: false };
+}
