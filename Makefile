@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 RUN_OF = $(or $(RUN),$$(scripts/newest_run.sh $(or $(CHARACTER),$(error Name a CHARACTER or a RUN))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve train-lora validate package regression nightly test test-full bench kohya screenshots lint clean
+.PHONY: help demo serve train-lora validate package regression nightly test test-full bench bench-lint kohya screenshots lint clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -51,6 +51,10 @@ test-full:  ## Full-size SD 1.5 and SDXL shapes with random weights: memory and 
 bench:  ## Seconds per step, split up; beside sd-scripts where that is set up
 	@scripts/install.sh pack optim
 	@$(PY) -m scripts.bench
+
+bench-lint:  ## How fast lint is on 1,000 pictures, and how much of that is decoding them
+	@scripts/install.sh pack
+	@$(PY) -m scripts.bench_lint $(LINT)
 
 kohya:  ## Set up the sd-scripts engine: submodule and .venv-kohya
 	@scripts/setup_kohya.sh

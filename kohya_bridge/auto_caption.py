@@ -17,11 +17,13 @@ from .captions import CaptionRow, locked, plain_caption, write_captions
 from .dataset import Dataset, existing_rows, read_dataset
 from .dataset_folder import CAPTIONS_NAME, DatasetItem
 from .engines.contract import python_module_command
-from .errors import NotFound
+from .errors import InvalidInput, NotFound
 from .line_children import answers
 from .ollama import Ollama
 from .pictures import DECODER_FAILURES, as_trained
+from .workspace import Workspace
 
+FOLDER_NAME, OLLAMA = "captioners", "ollama"
 QUESTION = (
     "Describe this picture as a comma-separated list of short English tags: pose, expression, clothing, framing, light, "
     "background. No sentences, no names, no comments."
@@ -123,6 +125,27 @@ class LocalModelCaptioner:
             for item, answer in zip(items, said, strict=False):
                 if "caption" in answer:
                     yield item, answer["caption"]
+
+
+def local_captioners(workspace: Workspace) -> list[str]:
+    """Names of the model folders in the workspace's `captioners/`."""
+    folder = workspace.root / FOLDER_NAME
+    return sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+
+
+def captioner_named(workspace: Workspace, name: str, *, ollama_model: str = "") -> Captioner:
+    """`ollama` with a model of its own, or a folder of the workspace's `captioners/`. Raises InvalidInput, NotFound."""
+    if name == OLLAMA:
+        if not ollama_model.strip():
+            raise InvalidInput(
+                "No model is named for Ollama.", "Name a vision model that it has, such as llava."
+            )
+        return OllamaCaptioner(Ollama(ollama_model.strip()))
+    if name not in local_captioners(workspace):
+        raise NotFound(
+            f"There is no captioner {name!r}.", f"Put its folder into {FOLDER_NAME}/ of the workspace."
+        )
+    return LocalModelCaptioner(workspace.root / FOLDER_NAME / name)
 
 
 def _write(dataset: Dataset, made: dict[str, str]) -> list[str]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..kohya_bridge.auto_caption import OLLAMA, local_captioners
 from ..kohya_bridge.captions import CaptionRow
 from ..kohya_bridge.dataset import Dataset, DatasetMetadata, export_pictures, read_dataset
-from ..kohya_bridge.errors import InvalidInput
+from ..kohya_bridge.errors import BridgeError, InvalidInput
 from ..kohya_bridge.workspace import PACK_ROOT, check_slug
 from . import host
 from .edge import plainly
@@ -18,6 +19,8 @@ from .sockets import DATASET, DatasetName
 
 NO_FOLDER = "(the wired images)"
 SHIPPED, INPUT = "shipped/", "input/"
+NOBODY = "nobody"
+_unanswered = [0]  # counts captioners that failed, so that the same inputs are tried again
 
 
 class CaptionExportNode(io.ComfyNode):
@@ -77,6 +80,20 @@ class CaptionExportNode(io.ComfyNode):
                     default=False,
                     tooltip="Whether a LoRA of these pictures may be given to others. Packaging asks for it.",
                 ),
+                io.Combo.Input(
+                    "captioner",
+                    options=[NOBODY, OLLAMA, *local_captioners(host.workspace())],
+                    default=NOBODY,
+                    optional=True,
+                    tooltip="Who describes pictures that come without a caption: a vision model of a local Ollama, or a "
+                    "folder in the workspace's captioners/ (BLIP, or a WD14 tagger). Captions that are there stay.",
+                ),
+                io.String.Input(
+                    "ollama_model",
+                    default="llava",
+                    optional=True,
+                    tooltip="With ollama: a vision model that it has.",
+                ),
             ],
             outputs=[
                 DATASET.Output(id="dataset", display_name="dataset", tooltip="For Dataset Lint."),
@@ -88,12 +105,12 @@ class CaptionExportNode(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, dataset_name: str = "", folder: str = NO_FOLDER, **typed: Any) -> Any:
+    def fingerprint_inputs(
+        cls, dataset_name: str = "", folder: str = NO_FOLDER, captioner: str = NOBODY, **typed: Any
+    ) -> Any:
         target = host.workspace().dataset_dir(dataset_name)
-        return [
-            exported.fingerprint(target),
-            folder_stamp(source_folder(folder)) if folder != NO_FOLDER else "",
-        ]
+        source = folder_stamp(source_folder(folder)) if folder != NO_FOLDER else ""
+        return [exported.fingerprint(target), source, _unanswered[0] if captioner != NOBODY else 0]
 
     @classmethod
     @plainly
@@ -109,6 +126,8 @@ class CaptionExportNode(io.ComfyNode):
         rating: str,
         release_approved: bool,
         images: Any = None,
+        captioner: str = NOBODY,
+        ollama_model: str = "",
     ) -> io.NodeOutput:
         slug = check_slug(dataset_name.strip())
         typed = {
@@ -118,12 +137,17 @@ class CaptionExportNode(io.ComfyNode):
             "rating": rating,
             "release_approved": release_approved,
         }
+        described = captioner != NOBODY
         if folder != NO_FOLDER:
-            dataset = _export_folder(slug, read_dataset(source_folder(folder)), mode, typed)
+            dataset = _export_folder(slug, read_dataset(source_folder(folder)), mode, typed, described)
         else:
-            dataset = _export_images(slug, images, captions, mode, typed)
+            dataset = _export_images(slug, images, captions, mode, typed, described)
         exported.note(dataset.dir)
-        report = describe(dataset)
+        note = ""
+        if described:
+            dataset, note = _described(dataset, captioner, ollama_model)
+            exported.note(dataset.dir)
+        report = "\n".join(part for part in (describe(dataset), note) if part)
         return io.NodeOutput(DatasetName(slug), report, ui=ui.PreviewText(report))
 
 
@@ -156,7 +180,9 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(each for each in parent.iterdir() if each.is_dir() and not each.name.startswith("."))
 
 
-def _export_images(slug: str, images: Any, captions: str, mode: str, typed: dict[str, Any]) -> Dataset:
+def _export_images(
+    slug: str, images: Any, captions: str, mode: str, typed: dict[str, Any], described: bool
+) -> Dataset:
     from .rendering import to_picture
 
     if images is None:
@@ -165,7 +191,12 @@ def _export_images(slug: str, images: Any, captions: str, mode: str, typed: dict
         )
     lines = [line.strip() for line in captions.splitlines() if line.strip()] or [""]
     rows = [
-        CaptionRow("", with_trigger(line, typed["lora_tag"]), trigger=typed["lora_tag"], source="builder")
+        CaptionRow(
+            "",
+            with_trigger(line, typed["lora_tag"], leave_empty=described),
+            trigger=typed["lora_tag"],
+            source="builder" if line or not described else "",
+        )
         for line in lines
     ]
     pictures = [to_picture(each) for each in images]
@@ -174,7 +205,7 @@ def _export_images(slug: str, images: Any, captions: str, mode: str, typed: dict
     )  # type: ignore[arg-type]
 
 
-def _export_folder(slug: str, found: Dataset, mode: str, typed: dict[str, Any]) -> Dataset:
+def _export_folder(slug: str, found: Dataset, mode: str, typed: dict[str, Any], described: bool) -> Dataset:
     """A folder's pictures and captions; what is not typed on the node comes from the folder's own `metadata.yaml`."""
     from PIL import Image
 
@@ -183,15 +214,45 @@ def _export_folder(slug: str, found: Dataset, mode: str, typed: dict[str, Any]) 
     pictures = [Image.open(item.file) for item in found.items]
     rows = [
         CaptionRow(
-            "", with_trigger(item.caption, metadata.lora_tag), trigger=metadata.lora_tag, source="import"
+            "",
+            with_trigger(item.caption, metadata.lora_tag, leave_empty=described),
+            trigger=metadata.lora_tag,
+            source="import",
         )
         for item in found.items
     ]
     return export_pictures(host.workspace(), slug, pictures, rows, mode=mode, metadata=metadata)  # type: ignore[arg-type]
 
 
-def with_trigger(caption: str, trigger: str) -> str:
-    """`caption` with the trigger in front, unless it is in it already."""
+def _described(dataset: Dataset, captioner: str, ollama_model: str) -> tuple[Dataset, str]:
+    """The dataset with its gaps described, and a sentence on it: also when nobody answers, because the export stands."""
+    from ..kohya_bridge.auto_caption import caption_missing, captioner_named
+
+    missing = sum(not item.caption.strip() for item in dataset.items)
+    progress = host.NodeProgress(max(1, missing))
+    stopped = False
+
+    def should_stop() -> bool:
+        nonlocal stopped
+        stopped = stopped or host.take_interruption()
+        return stopped
+
+    try:
+        model = captioner_named(host.workspace(), captioner, ollama_model=ollama_model)
+        done = caption_missing(dataset, model, on_progress=progress.set, should_stop=should_stop)
+    except BridgeError as error:
+        _unanswered[0] += 1
+        return dataset, f"{missing} pictures were not described: {error.problem} {error.fix}"
+    if stopped:
+        host.end_as_interrupted()
+    notes = [f"{len(done.written)} described by {model.name}; read them before you train.", *done.notes]
+    return done.dataset, "\n".join(notes) if missing else ""
+
+
+def with_trigger(caption: str, trigger: str, *, leave_empty: bool = False) -> str:
+    """`caption` with the trigger in front, unless it is in it already; `leave_empty` leaves an empty one to a captioner."""
+    if leave_empty and not caption.strip():
+        return ""
     if not trigger or trigger in caption.replace(",", " ").split():
         return caption
     return f"{trigger}, {caption}" if caption else trigger

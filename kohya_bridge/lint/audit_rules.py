@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from .finding import Examined, Hit
 
+ROWS_AT_ONCE = 512
 SYNONYMS = (
     ("smile", "smiling"), ("laughing", "laugh"), ("glasses", "eyeglasses", "spectacles"),
     ("close-up", "closeup", "close up"), ("grey hair", "gray hair"), ("t-shirt", "tshirt", "tee"),
@@ -76,15 +79,27 @@ def same_caption(seen: Examined) -> Iterator[Hit]:
 
 def nearly_same_caption(seen: Examined) -> Iterator[Hit]:
     """Two long captions that differ in a word or two."""
-    known = [
-        (item.name, frozenset(re.findall(r"[a-z0-9']+", item.caption.lower()))) for item in seen.captioned()
-    ]
-    for index, (name, words) in enumerate(known):
-        for other, others in known[:index]:
-            shared = len(words & others) / max(1, len(words | others))
-            if words != others and shared >= seen.settings.near_caption_share:
-                yield Hit(name, f"Its caption shares {shared:.0%} of its words with that of {other}.")
-                break
+    names = [item.name for item in seen.captioned()]
+    words = [frozenset(re.findall(r"[a-z0-9']+", item.caption.lower())) for item in seen.captioned()]
+    held = _held(words)
+    sizes = held.sum(axis=1)
+    for at in range(0, len(names), ROWS_AT_ONCE):
+        shared = held[at : at + ROWS_AT_ONCE] @ held.T
+        alike = shared / np.maximum(1, sizes[at : at + ROWS_AT_ONCE, None] + sizes[None, :] - shared)
+        for row, shares in enumerate(alike, start=at):
+            close = np.flatnonzero(shares[:row] >= seen.settings.near_caption_share)
+            other = next((index for index in close if words[index] != words[row]), None)
+            if other is not None:
+                yield Hit(names[row], f"Its caption shares {shares[other]:.0%} of its words with that of {names[other]}.")  # fmt: skip
+
+
+def _held(sets: Sequence[frozenset[str]]) -> np.ndarray:
+    """Which caption holds which word, (captions, words), 0 or 1: overlaps of all pairs are then one product."""
+    columns = {word: column for column, word in enumerate(sorted(frozenset().union(*sets)))}
+    held = np.zeros((len(sets), max(1, len(columns))), np.float32)
+    for row, words in enumerate(sets):
+        held[row, [columns[word] for word in words]] = 1
+    return held
 
 
 def few_words(seen: Examined) -> Iterator[Hit]:

@@ -5,11 +5,13 @@ One function each; `catalogue.py` lists them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..dataset_folder import LOCK_NAME
 from ..dataset_lock import Difference, Version, difference, version_of
 from .finding import Examined, Hit
+
+SHOWN_NAMES = 3
 
 
 def damaged_lock(seen: Examined) -> Iterator[Hit]:
@@ -42,11 +44,16 @@ def _declared(seen: Examined) -> set[str]:
 
 def _counted(what: Difference) -> str:
     parts = [
-        f"{len(names)} {word}"
+        f"{len(names)} {word} ({_some(names)})"
         for names, word in (
             (what.added, "added"), (what.removed, "removed"), (what.changed, "changed"),
-            (what.recaptioned, "with another caption"), (what.renamed, "renamed"),
+            (what.recaptioned, "with another caption"), ([new for _, new in what.renamed], "renamed"),
         )
         if names
     ]  # fmt: skip
     return "Pictures: " + (", ".join(parts) or "unreadable ones")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few; `diff` lists them all."""
+    return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")

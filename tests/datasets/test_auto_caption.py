@@ -4,17 +4,24 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
 
-from kohya_bridge.auto_caption import LocalModelCaptioner, OllamaCaptioner, caption_missing
+from kohya_bridge.auto_caption import (
+    LocalModelCaptioner,
+    OllamaCaptioner,
+    caption_missing,
+    captioner_named,
+    local_captioners,
+)
 from kohya_bridge.character import build_character, load_options
 from kohya_bridge.dataset import read_dataset
 from kohya_bridge.errors import InvalidInput, NotFound, Unavailable
 from kohya_bridge.ollama import Ollama
 from kohya_bridge.polishing import polish
+from kohya_bridge.workspace import Workspace
 
 from .lint_world import linted, recaption, uncaption
+from .small_tagger import make_tagger
 
 
 class OllamaDouble(BaseHTTPRequestHandler):
@@ -137,36 +144,24 @@ def test_a_local_blip_folder_describes_pictures(dataset_dir, tmp_path):
 
 
 def test_a_local_tagger_names_the_tags_above_its_threshold(dataset_dir, tmp_path):
-    onnx = pytest.importorskip(
-        "onnx", reason="needs the packages onnx and onnxruntime to make and run a tagger"
-    )
-    pytest.importorskip("onnxruntime", reason="needs the package onnxruntime to run a tagger")
-    from onnx import TensorProto, helper, numpy_helper
-
-    weights = numpy_helper.from_array(np.array([[0.0, 9.0, -9.0, 9.0]] * 3, np.float32) / 255, "weights")
-    graph = helper.make_graph(
-        [
-            helper.make_node("Transpose", ["picture"], ["chw"], perm=[0, 3, 1, 2]),
-            helper.make_node("GlobalAveragePool", ["chw"], ["pooled"]),
-            helper.make_node("Flatten", ["pooled"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
-            helper.make_node("Sigmoid", ["logits"], ["scores"]),
-        ],
-        "tagger",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 64, 64, 3])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 4])],
-        [weights],
-    )
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
-        tmp_path / "model.onnx",
-    )
-    table = "tag_id,name,category,count\n1,general,9,1\n2,red_hat,0,1\n3,never,0,1\n4,outdoors,0,1\n"
-    (tmp_path / "selected_tags.csv").write_text(table, encoding="utf-8")
+    make_tagger(tmp_path)
     uncaption(dataset_dir)
     done = caption_missing(read_dataset(dataset_dir), LocalModelCaptioner(tmp_path))
     tags = done.dataset.items[0].caption.split(", ")
     assert tags[0] == "char_x" and sorted(tags[1:]) == ["outdoors", "red hat"]
+
+
+def test_captioners_are_named_by_their_folders_in_the_workspace(tmp_path):
+    workspace = Workspace.at(tmp_path)
+    assert local_captioners(workspace) == []
+    make_tagger(tmp_path / "captioners" / "mine")
+    assert local_captioners(workspace) == ["mine"]
+    assert captioner_named(workspace, "mine").name == "local:mine"
+    assert captioner_named(workspace, "ollama", ollama_model="llava").name == "ollama:llava"
+    with pytest.raises(NotFound):
+        captioner_named(workspace, "../mine")
+    with pytest.raises(InvalidInput):
+        captioner_named(workspace, "ollama")
 
 
 def test_a_folder_without_a_model_is_a_clear_problem(dataset_dir, tmp_path):

@@ -86,4 +86,26 @@ def test_a_training_is_noted_once_and_lint_tells_what_has_changed_since(dataset)
     dataset.items[0].file.unlink()
     report = lint_dataset(read_dataset(dataset.dir))
     (found,) = [each for each in report.findings if each.rule == "I603"]
-    assert found.problem == "Pictures: 1 removed since 0123456789ab was trained."
+    name = dataset.items[0].name
+    assert found.problem == f"Pictures: 1 removed ({name}) since 0123456789ab was trained."
+
+
+def test_a_release_freezes_the_set_and_lint_names_what_was_added_changed_and_captioned_anew(dataset):
+    take_version(dataset, snapshot(dataset, reason="published", name="alice-v1"))
+    assert "E602" not in {finding.rule for finding in lint_dataset(read_dataset(dataset.dir)).findings}
+    first, second = dataset.items[0], dataset.items[1]
+    Image.new("RGB", (9, 9), "blue").save(first.file)
+    Image.new("RGB", (9, 9), "green").save(dataset.images_dir / "new.png")
+    rows = [
+        CaptionRow(item.name, item.caption + (", a hat" if item is second else "")) for item in dataset.items
+    ]
+    write_captions(dataset.dir / "captions.jsonl", rows)
+    report = lint_dataset(read_dataset(dataset.dir))
+    (found,) = [each for each in report.findings if each.rule == "E602"]
+    assert found.problem == (
+        f"Pictures: 1 added (new.png), 1 changed ({first.name}), 1 with another caption ({second.name}) "
+        "since alice-v1 was published."
+    )
+    assert report.blocks
+    take_version(read_dataset(dataset.dir), snapshot(read_dataset(dataset.dir), reason="marked", name="v2"))
+    assert "E602" not in {finding.rule for finding in lint_dataset(read_dataset(dataset.dir)).findings}

@@ -8,6 +8,7 @@ from PIL import Image
 
 from scripts.host.comfy_client import outcome
 from tests.datasets.lint_world import varied_picture
+from tests.datasets.small_tagger import make_tagger
 from tests.host.canvas import SHIPPED, changed, small_dataset
 
 pytestmark = pytest.mark.host
@@ -150,3 +151,28 @@ def test_pictures_from_a_folder_are_exported_upright(comfy):
     (file,) = (comfy.workspace_dir / "kohya" / "datasets" / "phone" / "images").glob("*.png")
     with Image.open(file) as picture:
         assert picture.size == (60, 90)
+
+
+@pytest.fixture
+def tagger(comfy):
+    """A WD14 tagger in the workspace's captioners/: it says `red hat` and `outdoors` of any picture that is not black."""
+    return make_tagger(comfy.workspace_dir / "captioners" / "small-tagger")
+
+
+def test_pictures_without_a_caption_are_described_where_they_are_exported_and_others_stay(comfy, tagger):
+    source = comfy.base_dir / "input" / "bare"
+    small_dataset(source)
+    rows = [json.loads(line) for line in (source / "captions.jsonl").read_text("utf-8").splitlines()]
+    curated = rows[1]["prompt"]
+    rows[0]["prompt"] = ""
+    (source / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    typed = {"captions": "", "mode": "append", "trigger": "", "licence": "", "source": "", "rating": "sfw",
+             "release_approved": False, "dataset_name": "bare", "folder": "input/bare"}  # fmt: skip
+    for captioner, said in (("ollama", "not described: No Ollama answers"), ("small-tagger", "1 described by local:small-tagger")):  # fmt: skip
+        prompt = {"1": {"class_type": "WizdroidCaptionExport", "inputs": {**typed, "captioner": captioner}}}
+        history = comfy.client.run(prompt)
+        assert outcome(history) == "success" and said in history["outputs"]["1"]["text"][0]
+    lines = (comfy.workspace_dir / "kohya" / "datasets" / "bare" / "captions.jsonl").read_text("utf-8")
+    rows = [json.loads(line) for line in lines.splitlines()]
+    assert (rows[0]["prompt"], rows[0]["source"]) == ("char_wren, outdoors, red hat", "auto")
+    assert rows[1]["prompt"] == curated
