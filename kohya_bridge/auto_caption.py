@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .captioner_names import OLLAMA, captioners_dir, local_captioners
 from .captions import CaptionRow, locked, plain_caption, write_captions
 from .dataset import Dataset, existing_rows, read_dataset
 from .dataset_folder import CAPTIONS_NAME, DatasetItem
@@ -23,7 +24,6 @@ from .ollama import Ollama
 from .pictures import DECODER_FAILURES, as_trained
 from .workspace import Workspace
 
-FOLDER_NAME, OLLAMA = "captioners", "ollama"
 QUESTION = (
     "Describe this picture as a comma-separated list of short English tags: pose, expression, clothing, framing, light, "
     "background. No sentences, no names, no comments."
@@ -127,12 +127,6 @@ class LocalModelCaptioner:
                     yield item, answer["caption"]
 
 
-def local_captioners(workspace: Workspace) -> list[str]:
-    """Names of the model folders in the workspace's `captioners/`."""
-    folder = workspace.root / FOLDER_NAME
-    return sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
-
-
 def captioner_named(workspace: Workspace, name: str, *, ollama_model: str = "") -> Captioner:
     """`ollama` with a model of its own, or a folder of the workspace's `captioners/`. Raises InvalidInput, NotFound."""
     if name == OLLAMA:
@@ -143,9 +137,9 @@ def captioner_named(workspace: Workspace, name: str, *, ollama_model: str = "") 
         return OllamaCaptioner(Ollama(ollama_model.strip()))
     if name not in local_captioners(workspace):
         raise NotFound(
-            f"There is no captioner {name!r}.", f"Put its folder into {FOLDER_NAME}/ of the workspace."
+            f"There is no captioner {name!r}.", "Put its folder into captioners/ of the workspace."
         )
-    return LocalModelCaptioner(workspace.root / FOLDER_NAME / name)
+    return LocalModelCaptioner(captioners_dir(workspace) / name)
 
 
 def _write(dataset: Dataset, made: dict[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..kohya_bridge.auto_caption import OLLAMA, local_captioners
+from ..kohya_bridge.captioner_names import OLLAMA, local_captioners
 from ..kohya_bridge.captions import CaptionRow
 from ..kohya_bridge.dataset import Dataset, DatasetMetadata, export_pictures, read_dataset
 from ..kohya_bridge.errors import BridgeError, InvalidInput

@@ -11,8 +11,8 @@ from kohya_bridge.auto_caption import (
     OllamaCaptioner,
     caption_missing,
     captioner_named,
-    local_captioners,
 )
+from kohya_bridge.captioner_names import local_captioners
 from kohya_bridge.character import build_character, load_options
 from kohya_bridge.dataset import read_dataset
 from kohya_bridge.errors import InvalidInput, NotFound, Unavailable
