@@ -127,7 +127,7 @@ class CaptionExportNode(io.ComfyNode):
         release_approved: bool,
         images: Any = None,
         captioner: str = NOBODY,
-        ollama_model: str = "",
+        ollama_model: str = "llava",
     ) -> io.NodeOutput:
         slug = check_slug(dataset_name.strip())
         typed = {
@@ -242,7 +242,7 @@ def _described(dataset: Dataset, captioner: str, ollama_model: str) -> tuple[Dat
         done = caption_missing(dataset, model, on_progress=progress.set, should_stop=should_stop)
     except BridgeError as error:
         _unanswered[0] += 1
-        return dataset, f"{missing} pictures were not described: {error.problem} {error.fix}"
+        return dataset, f"{missing} not described: {error.problem} {error.fix}"
     if stopped:
         host.end_as_interrupted()
     notes = [f"{len(done.written)} described by {model.name}; read them before you train.", *done.notes]
