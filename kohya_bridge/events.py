@@ -27,7 +27,7 @@ EVENT_KINDS: dict[str, str] = {
     "`seconds_per_step`, `eta_s`, `vram_gib`.",
     "validation": "Held-out measure at fixed noise and timesteps: `step`, `loss`, `loss_low`, `loss_high` (95 % interval "
     "over items), `psnr` (dB, one-step x0), `train_loss` (same measure on as many training items), `items`, `cells` (losses of "
-    "each item and timestep, where the engine tells them).",
+    "each item and timestep, where the engine tells them), `measured_on` (digest of what it was measured on).",
     "checkpoint": "A LoRA file is complete on disk: `step`, `file` (relative to the run folder), `sha256`, `bytes`, `final`.",
     "state": "A full resume state is complete on disk: `step`, `dir` (relative), `removed` (older states deleted).",
     "sample": "A picture was rendered: `step`, `file` (relative), `prompt`, `seed`.",

@@ -1,7 +1,8 @@
 """Two runs beside each other: what went in differently, what came out differently, and whether that can be told from chance.
 
 In: two run folders. Out: differences by field, and a verdict on the held-out losses. Losses are compared picture by picture
-at the same noise and timestep, which only runs on the same data and base model share; otherwise the verdict says why not.
+at the same noise and timestep, which only runs with the same held-out pictures and base model share; otherwise the verdict
+says why not. What was trained may differ: whether that matters is the question.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .package import packages_of
-from .plan import plan_differences
+from .plan import TrainingPlan, plan_differences
 from .run_folder import RunFolder
 from .run_state import RunState
 from .selection import mean_interval
@@ -73,16 +74,14 @@ def run_result(run: RunFolder) -> dict[str, Any]:
 
 def _verdict(old: RunFolder, new: RunFolder) -> tuple[bool | None, str]:
     one, other = old.plan(), new.plan()
+    before, after = _best_validation(old.state()), _best_validation(new.state())
     for what, mine, its in (
-        ("datasets", one.dataset.digest, other.dataset.digest),
+        *_measured_on(one, before, other, after),
         ("base models", one.base_model.sha256, other.base_model.sha256),
-        ("validation seeds", one.settings.validation_seed, other.settings.validation_seed),
-        ("validation splits", one.settings.validation_split, other.settings.validation_split),
         ("engines", one.engine, other.engine),
     ):
         if mine != its:
             return None, f"The held-out losses can't be compared: the {what} differ."
-    before, after = _best_validation(old.state()), _best_validation(new.state())
     here, there = before.get("cells"), after.get("cells")
     if not here or not there or len(here) != len(there):
         return None, "The held-out losses can't be compared: a run has no measurements by picture."
@@ -95,6 +94,19 @@ def _verdict(old: RunFolder, new: RunFolder) -> tuple[bool | None, str]:
     if low <= 0 <= high:
         return False, f"Not separable: {numbers}."
     return True, f"Run {(new if mean < 0 else old).run_id} is better on held-out pictures: {numbers}."
+
+
+def _measured_on(
+    one: TrainingPlan, before: dict[str, Any], other: TrainingPlan, after: dict[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """What must be equal for two measurements to be of the same thing. An engine that doesn't tell leaves the whole data."""
+    if before.get("measured_on") and after.get("measured_on"):
+        return [("held-out pictures or their captions", before["measured_on"], after["measured_on"])]
+    return [
+        ("datasets", one.dataset.digest, other.dataset.digest),
+        ("validation seeds", one.settings.validation_seed, other.settings.validation_seed),
+        ("validation splits", one.settings.validation_split, other.settings.validation_split),
+    ]
 
 
 def _by_picture(gains: list[float], pictures: int) -> list[float]:

@@ -21,6 +21,8 @@ QUIET_INK = (96, 96, 96)
 GAP_FILL = (228, 228, 228)
 MOST_PIXELS = 64_000_000
 SMALLEST_FONT_PX, LARGEST_FONT_PX = 15, 30
+MOST_LINES = 26
+"""A label may have so many; a prompt that fills CLIP's window needs twenty beside a small picture."""
 ELLIPSIS = "…"
 
 Box = tuple[int, int, int, int]
@@ -118,15 +120,15 @@ def layout_grid(
     if any(row_texts):
         most = max(14 * font_px, cell[0] // 2)
         gutter = min(most, max(_widest_line(each, font) for each in row_texts)) + margin
-    wrapped_columns = [_wrap(each, font, cell_width, lines=4) for each in column_texts]
+    wrapped_columns = [_wrap(each, font, cell_width, lines=MOST_LINES) for each in column_texts]
     column_band = line_px * max(map(len, wrapped_columns)) + (margin if any(column_texts) else 0)
-    cell_height = max(cell[1], line_px * 5 if any(row_texts) else line_px)
-    wrapped_rows = [_wrap(each, font, gutter - margin, lines=cell_height // line_px) for each in row_texts]
+    wrapped_rows = [_wrap(each, font, gutter - margin, lines=MOST_LINES) for each in row_texts]
+    cell_height = max(cell[1], line_px * max(1, *map(len, wrapped_rows)))
 
     width = margin + gutter + column_count * (cell_width + margin)
     if title or footer:
         width = max(width, 24 * font_px)
-    title_lines = _wrap(title, font, width - 2 * margin, lines=4)
+    title_lines = _wrap(title, font, width - 2 * margin, lines=MOST_LINES)
     footer_lines = _wrap(footer, font, width - 2 * margin, lines=4)
     top = margin + (line_px * len(title_lines) + margin if title_lines else 0)
     first_cell_y = top + column_band

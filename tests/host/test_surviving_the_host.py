@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kohya_bridge.unattended import read
 from scripts.host.comfy_client import outcome
 from tests.host.canvas import id_of, only_training, said, whole_job
 from tests.host.test_training_in_the_background import held_history, runs, wait_for
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.host
 
 def test_a_run_outlives_a_killed_comfyui_and_what_it_held_back_runs_in_the_next_one(own_comfy):
     own_comfy.start()
-    prompt = whole_job(dataset="survivor", mode="background", steps=60)
+    prompt = whole_job(dataset="survivor", mode="background", steps=60, validate_checkpoints=True)
     history = own_comfy.client.run(prompt)
     assert outcome(history) == "success", own_comfy.log_tail(60)
     (run,) = runs(own_comfy, "survivor")
@@ -31,6 +32,10 @@ def test_a_run_outlives_a_killed_comfyui_and_what_it_held_back_runs_in_the_next_
     assert run.identity().pid == trainer
     assert outcome(held) == "success", own_comfy.log_tail(60)
     assert said(held, prompt, "WizdroidPackageLora").startswith("survivor/")
+    steps = [row["step"] for row in state.checkpoints]
+    wait_for(lambda: len(read(run).over) == len(steps), what="checkpoints that nobody saw got their grids")
+    grids = own_comfy.workspace_dir / "validations" / "survivor" / run.run_id
+    assert len(steps) > 1 and all(list(grids.glob(f"grid-step{step:08d}-*.png")) for step in steps)
 
 
 def test_cancel_stops_softly_and_queueing_again_resumes(comfy):

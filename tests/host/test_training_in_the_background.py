@@ -27,9 +27,12 @@ def wait_for(condition, *, timeout_s=240, poll_s=0.1, what=""):
 
 
 def held_history(comfy, known):
-    """The history of a finished prompt that none of `known` is."""
+    """The history of a finished prompt that packages a LoRA and is none of `known`."""
     history = comfy.client.get("history")
-    return next((entry for name, entry in history.items() if name not in known), None)
+    packages = lambda entry: any(
+        node["class_type"] == "WizdroidPackageLora" for node in entry["prompt"][2].values()
+    )
+    return next((entry for name, entry in history.items() if name not in known and packages(entry)), None)
 
 
 def test_the_queue_is_free_while_a_run_trains_and_what_was_held_back_runs_by_itself(comfy):

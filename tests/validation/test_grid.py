@@ -112,8 +112,18 @@ def test_every_label_leaves_ink_inside_its_own_box_and_none_outside():
     assert not ink.any()
 
 
+@pytest.mark.parametrize("cell", [(64, 64), (384, 64), (128, 192)])
+def test_a_prompt_that_fills_the_window_of_clip_is_shown_whole(cell):
+    """75 tokens are some 300 characters, wherever the prompt stands."""
+    prompt = f"{LONG}, {LONG}, {LONG}"[:300].strip()
+    for place in ({"rows": [prompt]}, {"columns": [prompt]}, {"title": prompt}):
+        layout = layout_grid((1, 1), cell, **place)
+        assert " ".join(layout.texts[0].lines) == prompt
+        check_geometry(layout, cell)
+
+
 def test_the_seed_under_a_long_prompt_survives_when_the_prompt_is_cut():
-    layout = layout_grid((1, 1), (64, 64), rows=[f"{LONG}\nseed 12345"])
+    layout = layout_grid((1, 1), (64, 64), rows=[f"{LONG * 8}\nseed 12345"])
     lines = layout.texts[0].lines
     assert lines[-1] == "seed 12345"
     assert lines[-2].endswith("…")

@@ -11,9 +11,11 @@ Shapes: B the timesteps measured at once, C latent channels, H and W latent heig
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,8 @@ class Measure:
     train_loss: float | None
     items: int
     cells: tuple[float, ...]
+    measured_on: str
+    """Digest of pictures, captions, sizes and noise: measurements with the same one differ by the model alone."""
 
     def event(self) -> dict[str, Any]:
         """The fields of a `validation` event."""
@@ -81,7 +85,13 @@ class HeldOut:
             train_loss=None if trained is None else float(np.mean(trained)),
             items=len(self.items),
             cells=tuple(cells),
+            measured_on=self.measured_on,
         )
+
+    @cached_property
+    def measured_on(self) -> str:
+        items = [(each.sha256, each.caption, each.placement.bucket) for each in self.items]
+        return hashlib.sha256(repr((items, self.seed, TIMESTEPS)).encode()).hexdigest()[:16]
 
     def _cells(self, items: Sequence[Item]) -> tuple[list[float], list[float]]:
         """Losses, and errors of the implied clean latents, of every item at every timestep, item by item."""

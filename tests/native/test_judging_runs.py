@@ -1,0 +1,115 @@
+"""Real trainings from seeds are judged as they should be: overfitting is stopped, progress is not, chance is not an effect.
+
+Minutes of training, so only `make test-full` runs this; `docs/measurements.md` has the figures.
+"""
+
+import random
+
+import pytest
+
+from kohya_bridge.engines.child import EXIT_COMPLETED
+from kohya_bridge.held_out_split import held_out_names
+from kohya_bridge.run_comparison import compare_runs
+from tests.native.taught_base import COLOURS, make_characters, make_taught_base
+from tests.native_world import World, finish
+
+pytestmark = pytest.mark.full
+SPLIT = 0.25
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A folder for everything, with the taught base in it."""
+    root = tmp_path_factory.mktemp("judging")
+    make_taught_base(root / "base")
+    return root
+
+
+def train(room, dataset, name, **settings):
+    """A finished run, with its measurements printed."""
+    world = World(room, room / "base", dataset, room / "cache")
+    usual = {
+        "train_batch_size": 3,
+        "save_every_n_steps": 25,
+        "validate_every_n_steps": 25,
+        "early_stop_patience": 4,
+        "validation_split": SPLIT,
+    }
+    run = world.run(world.plan(**{**usual, **settings}), name=name)
+    assert finish(run, timeout_s=280) == EXIT_COMPLETED, run.log_tail()
+    state = run.state()
+    rows = ", ".join(
+        f"{row['step']}: {row['loss']:.4f} ({row['train_loss']:.4f})" for row in state.validations
+    )
+    print(f"\n{name}: ended at step {state.step} of {state.total}; held-out (trained) loss {rows}")
+    print(f"{name}: best step {state.best['step']}. {state.best['reason']}")
+    return run
+
+
+def losses(run):
+    return {row["step"]: row["loss"] for row in run.state().validations}
+
+
+def early_stops(run):
+    return [row for row in run.state().notices if row["code"] == "early_stop"]
+
+
+def test_a_run_that_overfits_is_stopped_and_an_earlier_checkpoint_is_chosen(room):
+    """Three pictures, rank 64: held-out loss falls a little, then rises while that of the trained ones falls on."""
+    few = make_characters(room / "few", ["red"] * 6, seed=3)
+    run = train(
+        room,
+        few,
+        "overfits",
+        max_train_steps=600,
+        network_dim=64,
+        network_alpha=64.0,
+        unet_lr=2e-3,
+        validation_split=0.5,
+    )
+    state, measured = run.state(), losses(run)
+    assert state.step < 600
+    (notice,) = early_stops(run)
+    assert "early_stop_patience is 4" in notice["problem"]
+    assert measured[state.best["step"]] < measured[state.step]
+    assert next(row for row in state.checkpoints if row["final"])["step"] == state.step
+    assert (run.dir / "best.safetensors").resolve().name == state.best["file"].rpartition("/")[2]
+
+
+def test_a_healthy_run_is_not_stopped_early(room):
+    many = make_characters(room / "many", ["red"] * 48, seed=3)
+    run = train(room, many, "healthy", max_train_steps=400, network_dim=8, network_alpha=8.0, unet_lr=1e-3)
+    measured = losses(run)
+    assert run.state().step == 400
+    assert early_stops(run) == []
+    assert measured[run.state().best["step"]] < 0.95 * measured[0]
+
+
+def test_another_seed_is_not_separable_and_shuffled_captions_are(room):
+    colours = [list(COLOURS)[number % 3] for number in range(48)]
+    names = [f"{number:04d}.png" for number in range(48)]
+    apart = held_out_names(names, share=SPLIT, seed=1234)
+    trained = [number for number, name in enumerate(names) if name not in apart]
+    shuffled = list(colours)
+    for number, other in zip(trained, random.Random(5).sample(trained, len(trained)), strict=True):
+        shuffled[number] = colours[other]
+    right = make_characters(room / "right", colours, seed=4)
+    broken = make_characters(room / "broken", colours, seed=4, captions=shuffled)
+    settings = {
+        "max_train_steps": 300,
+        "network_dim": 16,
+        "network_alpha": 16.0,
+        "unet_lr": 1e-3,
+        "lr_scheduler": "cosine",
+        "save_every_n_steps": 100,
+        "validate_every_n_steps": 100,
+        "early_stop_patience": 0,
+    }
+    one = train(room, right, "seed 42", seed=42, **settings)
+    two = train(room, right, "seed 43", seed=43, **settings)
+    wrong = train(room, broken, "shuffled captions", seed=42, **settings)
+    same, other = compare_runs(one, two), compare_runs(one, wrong)
+    print(f"another seed: {same.verdict}\nshuffled captions: {other.verdict}")
+    assert same.separable is False
+    assert other.separable is True
+    assert f"Run {one.run_id} is better" in other.verdict
