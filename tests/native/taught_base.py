@@ -1,7 +1,8 @@
 """A base model that can draw something already, so that training on it generalises at first and overfits later.
 
 The random base of the other tests has everything to learn; whatever a LoRA learns on it helps on every picture. This one was
-taught smooth patterns in all colours, as a real base knows pictures; characters are patterns around a colour of their own.
+taught smooth patterns, as a real base knows pictures: in all colours, and around three of them, with captions that tell which.
+Its text encoder is random, so a colour has many words: one alone would be lost among 77 tokens.
 """
 
 import json
@@ -12,8 +13,16 @@ from PIL import Image
 
 from tests.native_world import make_base, tokenizer_dir
 
-TAUGHT_PICTURES, STEPS, BATCH, RATE = 256, 200, 16, 2e-3
+TAUGHT_PICTURES, STEPS, BATCH, RATE = 256, 300, 16, 2e-3
 COLOURS = {"red": (200, 60, 70), "green": (60, 170, 80), "blue": (60, 80, 200)}
+WORDS = {
+    "red": "ruby crimson scarlet cherry rose blood brick wine rust coral tomato berry fire sunset maroon apple pepper "
+    "lava copper salmon",
+    "green": "leaf moss grass forest lime mint olive fern jade pine clover frog pear basil sage emerald meadow ivy "
+    "cactus reed",
+    "blue": "sky ocean navy azure cobalt sapphire denim ice lake river rain indigo sea cornflower steel midnight whale "
+    "dusk peacock frost",
+}
 
 
 def pattern(seed, colour=None) -> Image.Image:
@@ -26,16 +35,14 @@ def pattern(seed, colour=None) -> Image.Image:
     return small.resize((64, 64), Image.Resampling.BICUBIC)
 
 
-def make_characters(
-    folder: Path, colours: list[str], *, seed: int, captions: list[str] | None = None
-) -> Path:
-    """A dataset with one picture for each of `colours`, captioned by them unless told otherwise."""
+def make_characters(folder: Path, colours: list[str], captions: list[str], *, seed: int) -> Path:
+    """A dataset with one picture for each of `colours`."""
     (folder / "images").mkdir(parents=True)
     rows = []
-    for number, (colour, said) in enumerate(zip(colours, captions or colours, strict=True)):
+    for number, (colour, said) in enumerate(zip(colours, captions, strict=True)):
         name = f"{number:04d}.png"
         pattern([seed, number], COLOURS[colour]).save(folder / "images" / name)
-        rows.append({"file_name": name, "prompt": f"char_dot, {said} pattern"})
+        rows.append({"file_name": name, "prompt": f"char_dot, {said}"})
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "captions.jsonl").write_text(lines, encoding="utf-8")
     return folder
@@ -49,20 +56,28 @@ def make_taught_base(folder: Path) -> Path:
     from kohya_bridge.engines.native.models import load_base
 
     make_base(folder)
-    pixels = np.stack([np.asarray(pattern([7, number])) for number in range(TAUGHT_PICTURES)])
+    kinds = [None, *COLOURS]
+    pixels = np.stack(
+        [
+            np.asarray(pattern([7, number], COLOURS.get(kinds[number % len(kinds)])))
+            for number in range(TAUGHT_PICTURES)
+        ]
+    )
     pixels_BCHW = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     _scale_latents(folder, pixels_BCHW)
     base = load_base(folder, tokenizer_dir=tokenizer_dir())
     schedule = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
     with torch.no_grad():
         latents_BCHW = base.vae.encode(pixels_BCHW)
-        hidden_BTD = base.text.encode(base.text.tokenize(["a pattern"], 75), 1).hidden.expand(BATCH, -1, -1)
+        captions = [WORDS.get(kind, "a pattern") for kind in kinds]
+        hidden_KTD = base.text.encode(base.text.tokenize(captions, 75), 1).hidden
     unet = base.unet.requires_grad_(True).train()
     optimiser = torch.optim.AdamW(unet.parameters(), lr=RATE)
     torch.manual_seed(0)
     for step in range(STEPS):
         optimiser.param_groups[0]["lr"] = RATE / 2 * (1 + np.cos(np.pi * step / STEPS))
-        clean_BCHW = latents_BCHW[torch.randint(0, TAUGHT_PICTURES, (BATCH,))]
+        chosen_B = torch.randint(0, TAUGHT_PICTURES, (BATCH,))
+        clean_BCHW, hidden_BTD = latents_BCHW[chosen_B], hidden_KTD[chosen_B % len(kinds)]
         noise_BCHW, timesteps_B = torch.randn_like(clean_BCHW), torch.randint(0, 1000, (BATCH,))
         noisy_BCHW = schedule.add_noise(clean_BCHW, noise_BCHW, timesteps_B)
         said_BCHW = unet(noisy_BCHW, timesteps_B, encoder_hidden_states=hidden_BTD, return_dict=False)[0]

@@ -10,7 +10,7 @@ import pytest
 from kohya_bridge.engines.child import EXIT_COMPLETED
 from kohya_bridge.held_out_split import held_out_names
 from kohya_bridge.run_comparison import compare_runs
-from tests.native.taught_base import COLOURS, make_characters, make_taught_base
+from tests.native.taught_base import COLOURS, WORDS, make_characters, make_taught_base
 from tests.native_world import World, finish
 
 pytestmark = pytest.mark.full
@@ -56,7 +56,7 @@ def early_stops(run):
 
 def test_a_run_that_overfits_is_stopped_and_an_earlier_checkpoint_is_chosen(room):
     """Three pictures, rank 64: held-out loss falls a little, then rises while that of the trained ones falls on."""
-    few = make_characters(room / "few", ["red"] * 6, seed=3)
+    few = make_characters(room / "few", ["red"] * 6, ["pattern"] * 6, seed=3)
     run = train(
         room,
         few,
@@ -77,7 +77,7 @@ def test_a_run_that_overfits_is_stopped_and_an_earlier_checkpoint_is_chosen(room
 
 
 def test_a_healthy_run_is_not_stopped_early(room):
-    many = make_characters(room / "many", ["red"] * 48, seed=3)
+    many = make_characters(room / "many", ["red"] * 48, ["pattern"] * 48, seed=3)
     run = train(room, many, "healthy", max_train_steps=400, network_dim=8, network_alpha=8.0, unet_lr=1e-3)
     measured = losses(run)
     assert run.state().step == 400
@@ -86,15 +86,16 @@ def test_a_healthy_run_is_not_stopped_early(room):
 
 
 def test_another_seed_is_not_separable_and_shuffled_captions_are(room):
-    colours = [list(COLOURS)[number % 3] for number in range(48)]
-    names = [f"{number:04d}.png" for number in range(48)]
+    colours = [list(COLOURS)[number % 3] for number in range(96)]
+    captions = [WORDS[colour] for colour in colours]
+    names = [f"{number:04d}.png" for number in range(96)]
     apart = held_out_names(names, share=SPLIT, seed=1234)
     trained = [number for number, name in enumerate(names) if name not in apart]
-    shuffled = list(colours)
+    shuffled = list(captions)
     for number, other in zip(trained, random.Random(5).sample(trained, len(trained)), strict=True):
-        shuffled[number] = colours[other]
-    right = make_characters(room / "right", colours, seed=4)
-    broken = make_characters(room / "broken", colours, seed=4, captions=shuffled)
+        shuffled[number] = captions[other]
+    right = make_characters(room / "right", colours, captions, seed=4)
+    broken = make_characters(room / "broken", colours, shuffled, seed=4)
     settings = {
         "max_train_steps": 300,
         "network_dim": 16,
