@@ -100,6 +100,8 @@ def what_it_does(state: RunState) -> str:
     """What a run does at this moment, in a line."""
     if state.status == "queued":
         return f"in line for the GPU, position {state.queue_position}" if state.queue_position else "starting"
+    if state.status == "lent":
+        return f"step {state.step} of {state.total}, its GPU is lent to a prompt"
     if state.phase_done is not None:
         return f"{state.phase}, {state.phase_done} of {state.phase_total}"
     if state.status != "training" or state.loss_ema is None:
