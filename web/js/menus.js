@@ -79,22 +79,27 @@ export function commands(store, calls, host) {
     {
       id: "Wizdroid.Training.Open",
       label: "Wizdroid: Open the training panel",
+      menubarLabel: "Open the training panel",
       icon: "pi pi-chart-line",
       function: () => host.openPanel(),
     },
     ...VERBS.map((each) => ({
       id: `Wizdroid.Training.${each.id}`,
       label: `Wizdroid: ${each.label}`,
+      menubarLabel: each.label, // there it stands under Wizdroid already
       icon: "pi pi-chart-line",
       function: onMeantRun(each.id),
     })),
   ];
 }
 
+/** In ComfyUI's own menu: as many as fit into a small window. @type {readonly import("./steering.js").ActionId[]} */
+const IN_MENU = ["stop", "pause", "unpause", "resume", "try", "package", "again"];
+
 export const MENU = Object.freeze([
   {
     path: ["Extensions", "Wizdroid"],
-    commands: ["Wizdroid.Training.Open", ...VERBS.map((each) => `Wizdroid.Training.${each.id}`)],
+    commands: ["Wizdroid.Training.Open", ...IN_MENU.map((id) => `Wizdroid.Training.${id}`)],
   },
 ]);
 
