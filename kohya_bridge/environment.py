@@ -88,7 +88,8 @@ def gpus() -> list[dict[str, str]]:
 
 
 def _first_line(command: list[str]) -> str | None:
-    return (_output(command).splitlines() or [None])[0]
+    lines = _output(command).splitlines()
+    return lines[0] if lines else None
 
 
 def _output(command: list[str]) -> str:

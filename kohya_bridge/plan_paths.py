@@ -52,9 +52,10 @@ def _base_file(run: RunFolder, plan: TrainingPlan, places: Places) -> Path:
         folder = family(plan.base_model.family).base_folder
         file = find_model(plan.base_model.name, places.base_model_dirs(folder), what="checkpoint")
     except NotFound:
-        file = _former_base_file(run)
-        if file is None:
+        former = _former_base_file(run)
+        if former is None:
             raise
+        file = former
     if model_sha256(file, cache_dir=places.workspace.cache_dir) != plan.base_model.sha256:
         raise Conflict(
             f"The checkpoint {plan.base_model.name!r} is not the one that this run began with.",

@@ -117,6 +117,7 @@ def python_module_command(
     }
     if isolated is None:
         isolated = interpreter is None and bool(sys.flags.isolated)
+    start: tuple[str, ...]
     if isolated:
         start = ("-u", "-X", "utf8", "-c", _ISOLATED_START, str(PACK_ROOT), module)
     else:
