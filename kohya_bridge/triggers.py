@@ -6,6 +6,7 @@ it is written; and what is known of a token: how many CLIP tokens it costs and w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,6 +70,22 @@ def add_trigger(workspace: Workspace, archetype: str, trigger: str) -> Options:
     if owner:
         raise Conflict(f"The trigger {trigger!r} belongs to {owner!r}.", "Choose another token.")
     return _edit(workspace, lambda user: {**user, archetype: trigger})
+
+
+def ensure_trigger(workspace: Workspace, trigger: str) -> Options:
+    """Have a trigger in the map, under an archetype named after it; nothing is done where it stands there already.
+
+    Raises:
+        InvalidInput: no plain token.
+    """
+    _check(trigger)
+    options = load_options(workspace)
+    if trigger in options.lora_trigger.values():
+        return options
+    short = trigger.removeprefix("char_") or trigger
+    numbered = (f"{short} {number}" for number in itertools.count(2))
+    archetype = next(name for name in (short, trigger, *itertools.islice(numbered, len(options.lora_trigger))) if name not in options.lora_trigger)  # fmt: skip
+    return add_trigger(workspace, archetype, trigger)
 
 
 def rename_trigger(workspace: Workspace, archetype: str, trigger: str) -> Options:

@@ -169,6 +169,13 @@ def _further_inputs() -> list[Any]:
             tooltip="A prompt from any other node takes the place of the choices; trigger, wildcards, caption and log "
             "work as ever.",
         ),
+        io.String.Input(
+            "own_trigger",
+            default="",
+            optional=True,
+            tooltip="A trigger of your own, such as char_zoe, in place of lora_trigger. It is added to your options, and the "
+            "report says what it costs and who uses it.",
+        ),
         io.Combo.Input(
             "fill_gaps",
             options=[OFF, *list_datasets(host.workspace())],

@@ -80,15 +80,16 @@ class CharacterPromptNode(io.ComfyNode):
         character_id: str,
         dataset: str,
         prompt_in: str | None = None,
+        own_trigger: str = "",
         fill_gaps: str = OFF,
         weights: str = "",
         polish_model: str = "",
         **choices: str,
     ) -> io.NodeOutput:
+        trigger, notes = _own_trigger(own_trigger.strip()) if own_trigger.strip() else (lora_trigger, [])
         options = load_options(host.workspace())
-        notes = []
         words = {
-            "seed": seed, "trigger": lora_trigger, "family": family, "free_text": free_text,
+            "seed": seed, "trigger": trigger, "family": family, "free_text": free_text,
             "negative_text": negative_text, "rating": rating, "character_id": character_id.strip(),
             "dataset": dataset.strip(),
         }  # fmt: skip
@@ -120,6 +121,19 @@ class CharacterPromptNode(io.ComfyNode):
             report,
             ui=ui.PreviewText("\n\n".join((shown, *notes))),
         )
+
+
+def _own_trigger(trigger: str) -> tuple[str, list[str]]:
+    """The trigger, which stands in the person's own options from now on, and what there is to say about it."""
+    from ..kohya_bridge.clip_tokens import clip_tokens
+    from ..kohya_bridge.triggers import describe_trigger, ensure_trigger
+
+    ensure_trigger(host.workspace(), trigger)
+    folder = host.tokenizer_dir()
+    facts = describe_trigger(host.workspace(), trigger, tokens=clip_tokens(folder) if folder else None)
+    cost = f"The trigger {trigger} is {facts.tokens} tokens long." if facts.tokens else ""
+    used = f"Datasets with it: {', '.join(facts.datasets)}." if facts.datasets else "No dataset has it yet."
+    return trigger, [" ".join(part for part in (cost, used, *facts.advice) if part)]
 
 
 def _polished(character: Character, model: str) -> tuple[Character, str]:

@@ -8,13 +8,29 @@ from kohya_bridge.character_options import PACK_OPTIONS_FILE, load_options, user
 from kohya_bridge.clip_tokens import clip_tokens
 from kohya_bridge.dataset_metadata import DatasetMetadata, write_metadata
 from kohya_bridge.errors import Conflict, InvalidInput, NotFound
-from kohya_bridge.triggers import add_trigger, describe_trigger, remove_trigger, rename_trigger
+from kohya_bridge.triggers import (
+    add_trigger,
+    describe_trigger,
+    ensure_trigger,
+    remove_trigger,
+    rename_trigger,
+)
 from kohya_bridge.workspace import Workspace
 
 
 @pytest.fixture
 def workspace(tmp_path):
     return Workspace.at(tmp_path)
+
+
+def test_a_trigger_is_added_under_its_own_name_once_and_never_takes_anothers(workspace):
+    for _ in range(2):
+        assert ensure_trigger(workspace, "char_zoe").lora_trigger["zoe"] == "char_zoe"
+    assert ensure_trigger(workspace, "char_wren") == load_options(workspace)
+    named = ensure_trigger(workspace, "wren").lora_trigger
+    assert named["wren"] == "char_wren" and named["wren 2"] == "wren"
+    with pytest.raises(InvalidInput):
+        ensure_trigger(workspace, "<zoe>")
 
 
 def test_an_added_trigger_is_offered_and_the_packs_file_stays_as_it_is(workspace):

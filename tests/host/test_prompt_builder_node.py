@@ -71,6 +71,14 @@ def test_another_nodes_prompt_takes_the_place_of_the_choices_and_is_logged(comfy
     assert row["prompt"] == said["prompt"] and row["trigger"] == "char_alice"
 
 
+def test_a_trigger_of_ones_own_is_used_kept_and_described(comfy, build):
+    said = build(own_trigger="char_zoe", lora_trigger="char_wren")
+    assert said["trigger"] == "char_zoe" and said["prompt"].startswith("char_zoe, ")
+    assert re.search(r"The trigger char_zoe is \d tokens long. No dataset has it yet.", said["report"])
+    info = comfy.client.get("object_info/WizdroidCharacterPromptBuilder")["WizdroidCharacterPromptBuilder"]
+    assert "char_zoe" in str(info["input"]["required"]["lora_trigger"])
+
+
 def test_weights_and_ratings_reach_the_prompt(build):
     said = build(hair_colour="auburn", weights="hair_colour=1.2", locked="", family="sd15")
     assert (
