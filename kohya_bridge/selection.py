@@ -82,7 +82,7 @@ def why_stop(
     if not rows:
         return None
     psnr = rows[-1].get("psnr")
-    if target_psnr and rows[-1]["step"] and _finite(psnr) and psnr >= target_psnr:
+    if target_psnr and rows[-1]["step"] and psnr is not None and _finite(psnr) and psnr >= target_psnr:
         return f"The held-out PSNR reached {psnr:.2f} dB; the target is {target_psnr:g} dB."
     best = rows[0]
     for row in rows[1:]:
