@@ -1,7 +1,8 @@
-"""The real sd-scripts trained from the canvas of a real ComfyUI, on a Stable Diffusion 1.5 of full size.
+"""The real sd-scripts trained from the canvas of a real ComfyUI, on Stable Diffusion 1.5 and SDXL of full size.
 
-Needs what CI has not: sd-scripts with its interpreter, and a base model in sd-scripts' own layout, 2 GB
-(`tests/doubles/full_sd15.py FILE` makes one of random weights in a minute; KOHYA_FULL_SD15 names it).
+Needs what CI has not: sd-scripts with its interpreter, and base models in sd-scripts' own layout, 2 and 7 GB: KOHYA_FULL_SD15
+(`tests/doubles/full_sd15.py FILE` makes one of random weights in a minute) and KOHYA_FULL_SDXL (`python -m scripts.bench
+--layout sdxl --folder DIR` leaves one).
 """
 
 import os
@@ -19,23 +20,30 @@ from tests.kohya_bench import find_checkout_or_skip
 
 pytestmark = [pytest.mark.host, pytest.mark.sdscripts, pytest.mark.full, pytest.mark.timeout(3600)]
 
-BASE = "sd15_full.safetensors"
+BASE = "full_size.safetensors"
 SMALL = """
 min_bucket_reso: 64
 bucket_no_upscale: false
-mixed_precision: "no"
 save_every_n_steps: 4
 validate_every_n_steps: 4
-kohya: {loss_type: huber}
 """
+FAMILIES = {
+    "SD15": 'mixed_precision: "no"\nkohya: {loss_type: huber}\n',
+    "SDXL": "mixed_precision: bf16\nnetwork_train_unet_only: true\ncache_text_encoder_outputs: true\nkohya: {full_bf16: true}\n",
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
 
 
 @pytest.fixture
-def comfy(tmp_path):
+def comfy(tmp_path, family):
     find_checkout_or_skip()
-    base = os.environ.get("KOHYA_FULL_SD15")
+    base = os.environ.get(f"KOHYA_FULL_{family}")
     if not base:
-        pytest.skip("KOHYA_FULL_SD15 names no full-size base model")
+        pytest.skip(f"KOHYA_FULL_{family} names no full-size base model")
     host = ComfyHost(tmp_path / "comfy")
     host.prepare()
     try:
@@ -58,10 +66,12 @@ def settings_node(comfy, more):
     return {"class_type": "WizdroidTrainingSettings", "inputs": {**defaults, "more": more}}
 
 
-def test_kohya_train_in_background_makes_a_lora_that_comfyui_loads_without_a_single_unloaded_key(comfy):
+def test_kohya_train_in_background_makes_a_lora_that_comfyui_loads_without_a_single_unloaded_key(
+    comfy, family
+):
     prompt = whole_job(mode="background", engine="kohya", preset="careful", steps=8, base_model=BASE)
     changed(prompt, "CheckpointLoaderSimple", ckpt_name=BASE)
-    prompt["90"] = settings_node(comfy, SMALL)
+    prompt["90"] = settings_node(comfy, SMALL + FAMILIES[family])
     changed(prompt, "WizdroidKohyaTrain", settings=["90", 0])
     known = {comfy.client.queue(prompt)}
     history = comfy.client.wait(next(iter(known)))
