@@ -1,7 +1,7 @@
 """A base model that can draw something already, so that training on it generalises at first and overfits later.
 
 The random base of the other tests has everything to learn; whatever a LoRA learns on it helps on every picture. This one was
-taught smooth patterns, as a real base knows pictures: in all colours, and around three of them, with captions that tell which.
+taught smooth patterns, as a real base knows pictures: in any colours, or also around three of them, with captions that tell which.
 Its text encoder is random, so a colour has many words: one alone would be lost among 77 tokens.
 """
 
@@ -15,6 +15,7 @@ from tests.native_world import make_base, tokenizer_dir
 
 TAUGHT_PICTURES, STEPS, BATCH, RATE = 256, 300, 16, 2e-3
 COLOURS = {"red": (200, 60, 70), "green": (60, 170, 80), "blue": (60, 80, 200)}
+"""What a character's pictures vary around."""
 WORDS = {
     "red": "ruby crimson scarlet cherry rose blood brick wine rust coral tomato berry fire sunset maroon apple pepper "
     "lava copper salmon",
@@ -48,15 +49,18 @@ def make_characters(folder: Path, colours: list[str], captions: list[str], *, se
     return folder
 
 
-def make_taught_base(folder: Path) -> Path:
-    """The tests' diffusers folder, with latents of unit variance and a U-Net that was trained from a seed."""
+def make_taught_base(folder: Path, *, knows_colours: bool) -> Path:
+    """The tests' diffusers folder, with latents of unit variance and a U-Net that was trained from a seed.
+
+    `knows_colours`: three quarters of what it was taught are patterns around a colour, captioned so; else all are in any colours.
+    """
     import torch
     from diffusers import DDPMScheduler
 
     from kohya_bridge.engines.native.models import load_base
 
     make_base(folder)
-    kinds = [None, *COLOURS]
+    kinds = [None, *WORDS] if knows_colours else [None]
     pixels = np.stack(
         [
             np.asarray(pattern([7, number], COLOURS.get(kinds[number % len(kinds)])))

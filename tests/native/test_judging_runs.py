@@ -10,30 +10,37 @@ import pytest
 from kohya_bridge.engines.child import EXIT_COMPLETED
 from kohya_bridge.held_out_split import held_out_names
 from kohya_bridge.run_comparison import compare_runs
-from tests.native.taught_base import COLOURS, WORDS, make_characters, make_taught_base
+from tests.native.taught_base import WORDS, make_characters, make_taught_base
 from tests.native_world import World, finish
 
 pytestmark = pytest.mark.full
-SPLIT = 0.25
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
-    """A folder for everything, with the taught base in it."""
-    root = tmp_path_factory.mktemp("judging")
-    make_taught_base(root / "base")
-    return root
+    """A folder for everything."""
+    return tmp_path_factory.mktemp("judging")
 
 
-def train(room, dataset, name, **settings):
+@pytest.fixture(scope="module")
+def plain_base(room):
+    return make_taught_base(room / "plain_base", knows_colours=False)
+
+
+@pytest.fixture(scope="module")
+def colour_base(room):
+    return make_taught_base(room / "colour_base", knows_colours=True)
+
+
+def train(room, base, dataset, name, **settings):
     """A finished run, with its measurements printed."""
-    world = World(room, room / "base", dataset, room / "cache")
+    world = World(room, base, dataset, room / f"cache of {base.name}")
     usual = {
         "train_batch_size": 3,
         "save_every_n_steps": 25,
         "validate_every_n_steps": 25,
         "early_stop_patience": 4,
-        "validation_split": SPLIT,
+        "validation_split": 0.25,
     }
     run = world.run(world.plan(**{**usual, **settings}), name=name)
     assert finish(run, timeout_s=280) == EXIT_COMPLETED, run.log_tail()
@@ -54,11 +61,12 @@ def early_stops(run):
     return [row for row in run.state().notices if row["code"] == "early_stop"]
 
 
-def test_a_run_that_overfits_is_stopped_and_an_earlier_checkpoint_is_chosen(room):
+def test_a_run_that_overfits_is_stopped_and_an_earlier_checkpoint_is_chosen(room, plain_base):
     """Three pictures, rank 64: held-out loss falls a little, then rises while that of the trained ones falls on."""
     few = make_characters(room / "few", ["red"] * 6, ["pattern"] * 6, seed=3)
     run = train(
         room,
+        plain_base,
         few,
         "overfits",
         max_train_steps=600,
@@ -76,20 +84,23 @@ def test_a_run_that_overfits_is_stopped_and_an_earlier_checkpoint_is_chosen(room
     assert (run.dir / "best.safetensors").resolve().name == state.best["file"].rpartition("/")[2]
 
 
-def test_a_healthy_run_is_not_stopped_early(room):
+def test_a_healthy_run_is_not_stopped_early(room, plain_base):
     many = make_characters(room / "many", ["red"] * 48, ["pattern"] * 48, seed=3)
-    run = train(room, many, "healthy", max_train_steps=400, network_dim=8, network_alpha=8.0, unet_lr=1e-3)
+    run = train(
+        room, plain_base, many, "healthy", max_train_steps=400, network_dim=8, network_alpha=8.0, unet_lr=1e-3
+    )
     measured = losses(run)
     assert run.state().step == 400
     assert early_stops(run) == []
-    assert measured[run.state().best["step"]] < 0.95 * measured[0]
+    assert measured[run.state().best["step"]] < measured[0]
 
 
-def test_another_seed_is_not_separable_and_shuffled_captions_are(room):
-    colours = [list(COLOURS)[number % 3] for number in range(96)]
+def test_another_seed_is_not_separable_and_shuffled_captions_are(room, colour_base):
+    """96 held-out pictures: a caption tells little that a noisy picture does not show, so a few would not do."""
+    colours = [list(WORDS)[number % 3] for number in range(192)]
     captions = [WORDS[colour] for colour in colours]
-    names = [f"{number:04d}.png" for number in range(96)]
-    apart = held_out_names(names, share=SPLIT, seed=1234)
+    names = [f"{number:04d}.png" for number in range(192)]
+    apart = held_out_names(names, share=0.5, seed=1234)
     trained = [number for number, name in enumerate(names) if name not in apart]
     shuffled = list(captions)
     for number, other in zip(trained, random.Random(5).sample(trained, len(trained)), strict=True):
@@ -101,14 +112,15 @@ def test_another_seed_is_not_separable_and_shuffled_captions_are(room):
         "network_dim": 16,
         "network_alpha": 16.0,
         "unet_lr": 1e-3,
+        "validation_split": 0.5,
         "lr_scheduler": "cosine",
         "save_every_n_steps": 100,
         "validate_every_n_steps": 100,
         "early_stop_patience": 0,
     }
-    one = train(room, right, "seed 42", seed=42, **settings)
-    two = train(room, right, "seed 43", seed=43, **settings)
-    wrong = train(room, broken, "shuffled captions", seed=42, **settings)
+    one = train(room, colour_base, right, "seed 42", seed=42, **settings)
+    two = train(room, colour_base, right, "seed 43", seed=43, **settings)
+    wrong = train(room, colour_base, broken, "shuffled captions", seed=42, **settings)
     same, other = compare_runs(one, two), compare_runs(one, wrong)
     print(f"another seed: {same.verdict}\nshuffled captions: {other.verdict}")
     assert same.separable is False
