@@ -18,7 +18,7 @@ from .host.comfy_install import ROOT
 API_DIR = ROOT / "example_workflows" / "api"
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 WIDTH_PX, COLUMN_GAP_PX, ROW_GAP_PX = 340, 80, 70
-TITLE_PX, SLOT_PX, WIDGET_PX, TEXT_PX, PICTURE_PX = 30, 20, 24, 110, 260
+TITLE_PX, SLOT_PX, WIDGET_PX, TEXT_PX, PICTURE_PX, TOLD_PX = 30, 20, 24, 110, 260, 150
 
 Json = dict[str, Any]
 
@@ -104,7 +104,7 @@ def _node(name: str, entry: Json, info: Json, links: list[list[Any]]) -> Json:
         for slot, (label, kind) in enumerate(zip(info["output_name"], info["output"], strict=True))
     ]
     if info["output_node"]:
-        height += PICTURE_PX
+        height += PICTURE_PX if not info["output"] or "IMAGE" in info["output"] else TOLD_PX
     return {
         "id": int(name),
         "type": entry["class_type"],
