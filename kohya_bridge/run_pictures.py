@@ -56,7 +56,8 @@ def list_pictures(workspace: Workspace, run: RunFolder, samples: Iterable[dict[s
             caption = str(row.get("prompt") or "")
             found.append(Picture(_flat("sample", file, run.dir), "sample", file, row.get("step"), caption))
     grids_dir = workspace.validation_dir(run.slug, run.run_id)
-    for file in sorted(grids_dir.rglob("*")) if grids_dir.is_dir() else ():
+    # Not what lies deeper: the single cells of those grids, hundreds of them.
+    for file in sorted(grids_dir.glob("*")) if grids_dir.is_dir() else ():
         if _is_picture(file, grids_dir):
             found.append(Picture(_flat("grid", file, grids_dir), "grid", file, _step_in(file.name)))
     return found

@@ -69,6 +69,7 @@ def test_every_checkpoint_has_its_labelled_grid_and_one_sheet_shows_them_all(com
     assert (folder / "overview.png").is_file()
     names = [each["name"] for each in pictures(comfy, run)]
     assert len([name for name in names if name.startswith("grid-grid-step")]) >= len(steps)
+    assert "grid-overview.png" in names and not [name for name in names if "cells" in name]
 
 
 def pictures(comfy, run):

@@ -92,12 +92,14 @@ function flatName(file) {
 
 /** @param {import("../run_store.js").Picture} picture */
 function label(picture) {
+  if (picture.name === "grid-overview.png") return "All checkpoints";
   const step = picture.step === null ? "" : ` ${count(picture.step)}`;
   return picture.kind === "grid" ? `Grid${step}` : picture.step === null ? "Sample" : `Step${step}`;
 }
 
 /** @param {import("../run_store.js").Picture} picture */
 function told(picture) {
+  if (picture.name === "grid-overview.png") return "All checkpoints that have a grid";
   const step = picture.step === null ? "" : ` at step ${picture.step}`;
   return `${picture.kind === "grid" ? "Validation grid" : "Sample"}${step}${picture.caption ? `: ${picture.caption}` : ""}`;
 }
