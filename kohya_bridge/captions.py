@@ -22,7 +22,7 @@ from .errors import Conflict, InvalidInput, StorageError
 from .workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
-    from .character import Character
+    from .building.character import Character
 
 LOCK_TIMEOUT_S = 20.0
 MAX_LINE_BYTES = 256 << 10

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from .captions import CaptionRow, locked, parse_captions, plain_caption, write_captions
-from .dataset_folder import (
+from .datasets.dataset_folder import (
     CAPTIONS_NAME,
     IMAGES_NAME,
     Dataset,
@@ -27,9 +27,9 @@ from .dataset_folder import (
     ReadingProblem,
     read_dataset,
 )
-from .dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
+from .datasets.dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
+from .datasets.pictures import pixel_digest, upright
 from .errors import InvalidInput, NotFound, StorageError
-from .pictures import pixel_digest, upright
 from .workspace import Workspace, file_sha256
 
 if TYPE_CHECKING:

@@ -14,29 +14,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import supervisor
-from .comfy_folders import default_tokenizer_dir
-from .dataset_lock import note_training
-from .disk_need import LEAST_FREE_BYTES
+from .datasets.dataset_lock import note_training
 from .engines.contract import Engine, MachinePaths
 from .engines.registry import load_engines
 from .errors import Conflict, Unavailable
 from .events import read_events_from
-from .held_prompt import HeldPrompt, keep
-from .lending import let_lend
-from .places import Places
+from .models.comfy_folders import default_tokenizer_dir
+from .models.places import LEAST_FREE_BYTES, Places
 from .plan import TrainingPlan, TrainingRequest, plan_differences
-from .plan_paths import paths_of, refuse_changed_dataset
-from .preflight import Check, check_request, refuse_obstacles
 from .run_folder import RunFolder
-from .run_list import RunList
 from .run_state import RunState, fold
-from .run_summary import RunSummary, summarise
-from .settling import completion_problems, revoke_completion
-from .slot import Slot
+from .runs.held_prompt import HeldPrompt, keep
+from .runs.plan_paths import paths_of, refuse_changed_dataset
+from .runs.run_list import RunList
+from .runs.run_summary import RunSummary, summarise
+from .runs.unattended import Unattended
+from .runs.unattended import keep as validate_unattended
+from .steering.lending import let_lend
+from .steering.preflight import Check, check_request, refuse_obstacles
+from .steering.settling import completion_problems, revoke_completion
+from .steering.slot import Slot
+from .steering.watch import OnEvent, Watcher
 from .stop_ladder import AT_ONCE, SOFT, Rung
-from .unattended import Unattended
-from .unattended import keep as validate_unattended
-from .watch import OnEvent, Watcher
 from .workspace import Workspace, write_atomically
 
 SETTLING_S = 30.0

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .comfy_folders import default_tokenizer_dir
+from .engines.environment import git_commit, gpus, package_version
 from .engines.kohya.doctor import examine as examine_sd_scripts
-from .environment import git_commit, gpus, package_version
-from .model_files import list_models
+from .models.comfy_folders import default_tokenizer_dir
+from .models.model_files import list_models
 from .workspace import PACK_ROOT, Workspace
 
 NEEDED = (

@@ -153,7 +153,7 @@ def main(run_dir: Path, *, adopt: bool) -> int:
     if failure:
         return 1
     code = keeper.wait()
-    from .slot import Slot  # only now: pydantic and the rest weigh more than this whole process
+    from .steering.slot import Slot  # only now: pydantic and the rest weigh more than this whole process
 
     Slot.of_run(run_dir, patience_s=FOREVER).close_attempt(run_dir, exit_code=code)
     return 0

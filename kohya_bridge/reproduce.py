@@ -16,8 +16,8 @@ from .desk import Desk
 from .errors import Conflict, NotFound, Refused
 from .package.recipe import Ingredients, Recipe, compare_tensors, find_ingredients
 from .plan import plan_differences
-from .preflight import Check
 from .run_folder import RunFolder
+from .steering.preflight import Check
 from .workspace import Workspace
 
 FOLDER_NAME = "reproductions"

@@ -7,9 +7,9 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..kohya_bridge.captioner_names import OLLAMA, local_captioners
 from ..kohya_bridge.captions import CaptionRow
 from ..kohya_bridge.dataset import Dataset, DatasetMetadata, export_pictures, read_dataset
+from ..kohya_bridge.datasets.captioner_names import OLLAMA, local_captioners
 from ..kohya_bridge.errors import BridgeError, InvalidInput
 from ..kohya_bridge.workspace import PACK_ROOT, check_slug
 from . import host
@@ -226,7 +226,7 @@ def _export_folder(slug: str, found: Dataset, mode: str, typed: dict[str, Any], 
 
 def _described(dataset: Dataset, captioner: str, ollama_model: str) -> tuple[Dataset, str]:
     """The dataset with its gaps described, and a sentence on it: also when nobody answers, because the export stands."""
-    from ..kohya_bridge.auto_caption import caption_missing, captioner_named
+    from ..kohya_bridge.datasets.auto_caption import caption_missing, captioner_named
 
     missing = sum(not item.caption.strip() for item in dataset.items)
     progress = host.NodeProgress(max(1, missing))

@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..kohya_bridge.character import GENDERS, NEWER
-from ..kohya_bridge.character_options import NONE, RANDOM, RATINGS, Category, Options
-from ..kohya_bridge.coverage import VARIED
+from ..kohya_bridge.building.character import GENDERS, NEWER
+from ..kohya_bridge.building.character_options import NONE, RANDOM, RATINGS, Category, Options
+from ..kohya_bridge.building.coverage import VARIED
 from ..kohya_bridge.dataset import list_datasets
 from ..kohya_bridge.families import FAMILIES
 from . import host

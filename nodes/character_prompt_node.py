@@ -7,10 +7,10 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..kohya_bridge.building.character import Character, build_character, character_from_prompt, read_weights
+from ..kohya_bridge.building.character_options import load_options
+from ..kohya_bridge.building.coverage import coverage, next_missing
 from ..kohya_bridge.captions import append_prompt
-from ..kohya_bridge.character import Character, build_character, character_from_prompt, read_weights
-from ..kohya_bridge.character_options import load_options
-from ..kohya_bridge.coverage import coverage, next_missing
 from ..kohya_bridge.dataset import find_dataset
 from . import host
 from .character_prompt_inputs import OFF, builder_inputs
@@ -125,8 +125,8 @@ class CharacterPromptNode(io.ComfyNode):
 
 def _own_trigger(trigger: str) -> tuple[str, list[str]]:
     """The trigger, which stands in the person's own options from now on, and what there is to say about it."""
-    from ..kohya_bridge.clip_tokens import clip_tokens
-    from ..kohya_bridge.triggers import describe_trigger, ensure_trigger
+    from ..kohya_bridge.building.triggers import describe_trigger, ensure_trigger
+    from ..kohya_bridge.datasets.clip_tokens import clip_tokens
 
     ensure_trigger(host.workspace(), trigger)
     folder = host.tokenizer_dir()
@@ -137,8 +137,8 @@ def _own_trigger(trigger: str) -> tuple[str, list[str]]:
 
 
 def _polished(character: Character, model: str) -> tuple[Character, str]:
-    from ..kohya_bridge.ollama import Ollama
-    from ..kohya_bridge.polishing import polish
+    from ..kohya_bridge.building.polishing import polish
+    from ..kohya_bridge.datasets.ollama import Ollama
 
     polished, note = polish(character, Ollama(model))
     if polished is character:

@@ -137,9 +137,9 @@ class DatasetLintNode(io.ComfyNode):
         models: bool = False,
         settings: ChosenSettings | None = None,
     ) -> io.NodeOutput:
-        from ..kohya_bridge.inspection import as_colour, inspect_dataset, training_at
         from ..kohya_bridge.lint import Interrupted, LintSettings
-        from ..kohya_bridge.picture_models import find_models
+        from ..kohya_bridge.lint.inspection import as_colour, inspect_dataset, training_at
+        from ..kohya_bridge.lint.picture_models import find_models
 
         if dataset_name == WIRED and dataset is None:
             raise InvalidInput("Dataset Lint has no dataset.", "Wire one into it, or choose its name.")
@@ -173,8 +173,8 @@ class DatasetLintNode(io.ComfyNode):
 
 def _drawn(seen: Any, view: str, progress: _Stages) -> tuple[Any, Any]:
     """Contact sheet and trainer's view as IMAGE batches; the view is None where it was not asked for."""
+    from ..kohya_bridge.datasets.trainer_sheet import trainer_sheet
     from ..kohya_bridge.lint import contact_sheet
-    from ..kohya_bridge.trainer_sheet import trainer_sheet
     from .rendering import to_image
 
     sheet = to_image([contact_sheet(seen.dataset, seen.report, on_progress=progress.of(1))])

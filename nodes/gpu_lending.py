@@ -19,7 +19,7 @@ from ..kohya_bridge.errors import BridgeError
 from . import host
 
 if TYPE_CHECKING:
-    from ..kohya_bridge.lending import Lender
+    from ..kohya_bridge.steering.lending import Lender
 
 DOOR_S = 30.0
 """The longest that a prompt waits for the trainer to reach the end of its step (a measurement or a save takes longer than one)."""

@@ -10,12 +10,12 @@ from comfy_api.latest import io, ui
 
 from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.forbidding import parse
-from ..kohya_bridge.held_prompt import HeldPrompt, waiting_part
 from ..kohya_bridge.plan import TrainingPlan, TrainingRequest
 from ..kohya_bridge.presets import PRESETS
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
-from ..kohya_bridge.unattended import Unattended, grid_part, grids_on, usual_grid
+from ..kohya_bridge.runs.held_prompt import HeldPrompt, waiting_part
+from ..kohya_bridge.runs.unattended import Unattended, grid_part, grids_on, usual_grid
 from . import host, unattended_validation
 from .edge import plainly
 from .gpu_lending import lender

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from ..kohya_bridge.errors import InvalidInput, NotFound, Unavailable
-from ..kohya_bridge.retry import choices_of, request_of, suggestions
 from ..kohya_bridge.run_folder import RunFolder
-from ..kohya_bridge.run_list import RunList
-from ..kohya_bridge.run_pictures import (
+from ..kohya_bridge.runs.retry import choices_of, request_of, suggestions
+from ..kohya_bridge.runs.run_list import RunList
+from ..kohya_bridge.runs.run_pictures import (
     PICTURE_TYPES,
     THUMBNAIL_SIZES,
     dataset_picture,
     find_picture,
 )
-from ..kohya_bridge.run_pictures import thumbnail as make_thumbnail
-from ..kohya_bridge.run_view import RunViews
-from ..kohya_bridge.thinning import MOST_ROWS
+from ..kohya_bridge.runs.run_pictures import thumbnail as make_thumbnail
+from ..kohya_bridge.runs.run_view import RunViews
+from ..kohya_bridge.runs.thinning import MOST_ROWS
 from ..kohya_bridge.workspace import Workspace, check_run_id
 
 MOST_EVENTS = 2_000

@@ -9,8 +9,8 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..kohya_bridge import held_prompt
 from ..kohya_bridge.run_folder import RunFolder
+from ..kohya_bridge.runs import held_prompt
 from ..kohya_bridge.workspace import Workspace
 from . import gpu_lending, host, unattended_validation
 from .routes import LIVE_EVENT
@@ -56,7 +56,7 @@ async def begin() -> None:
 
 
 def _begin() -> None:
-    from ..kohya_bridge.lending import Lender
+    from ..kohya_bridge.steering.lending import Lender
 
     desk().reconcile()
     desk().start_watching(on_event)

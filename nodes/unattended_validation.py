@@ -13,9 +13,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from ..kohya_bridge import unattended
 from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.run_folder import RunFolder
+from ..kohya_bridge.runs import unattended
 from . import host
 
 PICTURES_EVENT = "wizdroid.training.pictures"

@@ -6,8 +6,8 @@ ComfyUI and sd-scripts expect them. No weights; see `make_demo_base.py` for thos
 
 from __future__ import annotations
 
-from kohya_bridge.base_models import CLIP_G_PREFIX, CLIP_L_PREFIXES, UNET_PREFIX, VAE_PREFIX
-from kohya_bridge.unet_shape import UNetShape
+from kohya_bridge.models.base_models import CLIP_G_PREFIX, CLIP_L_PREFIXES, UNET_PREFIX, VAE_PREFIX
+from kohya_bridge.models.unet_shape import UNetShape
 
 Shapes = dict[str, tuple[int, ...]]
 VOCABULARY = 49408

@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kohya_bridge.comfy_folders import default_tokenizer_dir
 from kohya_bridge.engines.contract import MachinePaths, write_child_file
 from kohya_bridge.engines.native.engine import NativeEngine
+from kohya_bridge.models.comfy_folders import default_tokenizer_dir
 from kohya_bridge.plan import TrainingPlan
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.workspace import PACK_ROOT

@@ -20,8 +20,8 @@ from safetensors.numpy import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kohya_bridge.base_models import UNET_PREFIX, VAE_PREFIX
-from kohya_bridge.unet_shape import UNetShape
+from kohya_bridge.models.base_models import UNET_PREFIX, VAE_PREFIX
+from kohya_bridge.models.unet_shape import UNetShape
 from scripts.base_layouts import (
     Shapes,
     clip_g_shapes,

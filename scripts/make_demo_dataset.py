@@ -22,8 +22,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from kohya_bridge.building.character import build_character, load_options  # noqa: E402
 from kohya_bridge.captions import CaptionRow  # noqa: E402
-from kohya_bridge.character import build_character, load_options  # noqa: E402
 from kohya_bridge.dataset import DatasetMetadata, export_pictures  # noqa: E402
 from kohya_bridge.workspace import Workspace  # noqa: E402
 

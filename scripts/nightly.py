@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kohya_bridge.character_options import load_options
+from kohya_bridge.building.character_options import load_options
 from kohya_bridge.dataset import find_dataset, list_datasets
 from kohya_bridge.errors import BridgeError
 from kohya_bridge.families import FAMILIES

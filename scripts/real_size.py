@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kohya_bridge.safetensors_header import BYTES_PER_NUMBER
+from kohya_bridge.models.safetensors_header import BYTES_PER_NUMBER
 from scripts.base_layouts import (
     SD15_UNET,
     SDXL_UNET,

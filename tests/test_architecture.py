@@ -32,13 +32,9 @@ VOCABULARY = {
 # The top of the core: everything may be used from here, and nothing below may use it.
 ORCHESTRATION = {
     "supervisor",
-    "reproduce",
     "keeper",
-    "slot",
-    "settling",
-    "watch",
-    "lending",
-    "preflight",
+    "steering",
+    "reproduce",
     "desk",
     "doctor",
     "cli",
@@ -52,7 +48,7 @@ CHILD_SIDE = (
     "engines.failures",
     "engines.kohya.runner",
     "selection",
-    "lora_check",
+    "models.lora_check",
 )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from kohya_bridge.base_models import inspect_base_model
 from kohya_bridge.errors import BridgeError, InvalidInput, NotFound
-from kohya_bridge.safetensors_header import read_header, read_tensor
-from kohya_bridge.unet_shape import UNetShape, read_unet_shape
+from kohya_bridge.models.base_models import inspect_base_model
+from kohya_bridge.models.safetensors_header import read_header, read_tensor
+from kohya_bridge.models.unet_shape import UNetShape, read_unet_shape
 from scripts.base_layouts import SD15_UNET, SDXL_UNET, unet_shapes
 from scripts.make_demo_base import DEMO_UNET, TINY_SD15_UNET, TINY_SDXL_UNET
 
@@ -227,6 +227,6 @@ def test_the_refiner_is_recognised(tmp_path):
 
 
 def test_inspecting_needs_no_torch():
-    code = "import sys, kohya_bridge.base_models, kohya_bridge.lora_facts, kohya_bridge.lora_metadata; print('torch' in sys.modules)"
+    code = "import sys, kohya_bridge.models.base_models, kohya_bridge.models.lora_facts, kohya_bridge.models.lora_metadata; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=".")
     assert answer.stdout.strip() == "False"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kohya_bridge.held_out_split import held_out_names, probe_names
+from kohya_bridge.datasets.held_out_split import held_out_names, probe_names
 
 NAMES = [f"{number:04d}.png" for number in range(20)]
 

@@ -1,7 +1,7 @@
 """What waits for a run is cut out of its canvas whole, and queued once."""
 
-from kohya_bridge.held_prompt import HeldPrompt, claim, keep, waiting_part
 from kohya_bridge.run_folder import RunFolder
+from kohya_bridge.runs.held_prompt import HeldPrompt, claim, keep, waiting_part
 
 OPEN_RUN = {"class_type": "OpenRun", "inputs": {"run": "alice/0123456789ab"}}
 CANVAS = {

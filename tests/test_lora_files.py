@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save, save_file
 
 from kohya_bridge.engines.native.lora_file import read_lora, save_lora
 from kohya_bridge.errors import InvalidInput, NotFound
-from kohya_bridge.lora_check import BLOCK_BYTES
-from kohya_bridge.lora_facts import check_lora, read_lora_facts
-from kohya_bridge.lora_metadata import TrainingFacts, training_metadata
+from kohya_bridge.models.lora_check import BLOCK_BYTES
+from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
+from kohya_bridge.models.lora_metadata import TrainingFacts, training_metadata
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingRequest, make_plan
 
 FACTS = TrainingFacts(

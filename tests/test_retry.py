@@ -3,7 +3,7 @@
 import pytest
 
 from kohya_bridge.plan import make_settings
-from kohya_bridge.retry import MAKERS, choices_of, request_of, suggestions
+from kohya_bridge.runs.retry import MAKERS, choices_of, request_of, suggestions
 from kohya_bridge.workspace import PACK_ROOT
 from tests.rehearsed_runs import rehearsed_plan
 

@@ -7,9 +7,9 @@ import pytest
 
 from kohya_bridge.events import EventLog
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingRequest, make_plan
-from kohya_bridge.run_comparison import compare_runs
 from kohya_bridge.run_folder import RunFolder
-from kohya_bridge.run_table import COLUMNS, experiment_table
+from kohya_bridge.runs.run_comparison import compare_runs
+from kohya_bridge.runs.run_table import COLUMNS, experiment_table
 from kohya_bridge.workspace import Workspace
 
 

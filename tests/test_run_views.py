@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from kohya_bridge.errors import InvalidInput, NotFound, StorageError
-from kohya_bridge.run_list import RunList
-from kohya_bridge.run_pictures import find_picture, list_pictures, thumbnail
 from kohya_bridge.run_state import fold
-from kohya_bridge.run_view import RunViews
+from kohya_bridge.runs.run_list import RunList
+from kohya_bridge.runs.run_pictures import find_picture, list_pictures, thumbnail
+from kohya_bridge.runs.run_view import RunViews
 from kohya_bridge.workspace import Workspace
 from tests.rehearsed_runs import rehearse, rehearsed_plan
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from kohya_bridge import wandb_log
+from kohya_bridge.engines import wandb_log
 from kohya_bridge.engines.child import Reporter
+from kohya_bridge.engines.tensorboard_log import TensorboardLog, scalars_of, write_tensorboard
 from kohya_bridge.events import EventLog, read_events
-from kohya_bridge.tensorboard_log import TensorboardLog, scalars_of, write_tensorboard
 
 
 def accumulated(folder):

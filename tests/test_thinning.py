@@ -2,7 +2,7 @@
 
 import random
 
-from kohya_bridge.thinning import bucket_width, thin
+from kohya_bridge.runs.thinning import bucket_width, thin
 
 
 def series(steps, first=1):

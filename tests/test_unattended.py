@@ -1,7 +1,7 @@
 """The grids of a canvas are captured with what feeds them, and every checkpoint gets its prompt once."""
 
 from kohya_bridge.run_folder import RunFolder
-from kohya_bridge.unattended import close, grid_part, grids_on, keep, next_checkpoint, read, usual_grid
+from kohya_bridge.runs.unattended import close, grid_part, grids_on, keep, next_checkpoint, read, usual_grid
 
 OPEN_RUN = {"class_type": "OpenRun", "inputs": {"run_name": "alice/0123456789ab"}}
 CANVAS = {

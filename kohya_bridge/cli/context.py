@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..comfy_folders import ComfyFolders, find_comfy_folders
+from ..models.comfy_folders import ComfyFolders, find_comfy_folders
 from ..workspace import Workspace
 from .output import Output
 

@@ -10,19 +10,19 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ..auto_caption import Captioner, LocalModelCaptioner, OllamaCaptioner, caption_missing
 from ..dataset import DatasetMetadata, find_dataset, list_datasets
-from ..dataset_lock import Version, difference, read_lock, snapshot, take_version
-from ..dataset_transfer import EXPORT_FORMATS, export_dataset, import_folder
+from ..datasets.auto_caption import Captioner, LocalModelCaptioner, OllamaCaptioner, caption_missing
+from ..datasets.dataset_lock import Version, difference, read_lock, snapshot, take_version
+from ..datasets.dataset_transfer import EXPORT_FORMATS, export_dataset, import_folder
+from ..datasets.ollama import Ollama
+from ..datasets.trainer_sheet import trainer_sheet
+from ..datasets.trainer_view import COLUMNS, bucket_summary, view_rows
 from ..errors import NotFound
-from ..inspection import Inspection, Repairing, as_colour, inspect_dataset, training_at
 from ..lint import contact_sheet
+from ..lint.inspection import Inspection, Repairing, as_colour, inspect_dataset, training_at
 from ..lint.page import report_page
-from ..ollama import Ollama
-from ..picture_models import find_models
+from ..lint.picture_models import find_models
 from ..settings import TrainingSettings
-from ..trainer_sheet import trainer_sheet
-from ..trainer_view import COLUMNS, bucket_summary, view_rows
 from ..workspace import write_atomically
 from . import exit_codes
 from .context import Context

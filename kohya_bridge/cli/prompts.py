@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..captions import append_prompt
-from ..character import (
+from ..building.character import (
     GENDERS,
     Character,
     build_character,
@@ -16,14 +15,15 @@ from ..character import (
     random_choices,
     read_weights,
 )
-from ..character_options import RATINGS, Options, load_options
-from ..clip_tokens import ClipTokens, clip_tokens
-from ..coverage import VARIED, coverage, missing_choices
+from ..building.character_options import RATINGS, Options, load_options
+from ..building.coverage import VARIED, coverage, missing_choices
+from ..building.polishing import polish
+from ..building.triggers import add_trigger, describe_trigger, remove_trigger, rename_trigger
+from ..captions import append_prompt
 from ..dataset import find_dataset
+from ..datasets.clip_tokens import ClipTokens, clip_tokens
+from ..datasets.ollama import Ollama
 from ..errors import InvalidInput, NotFound
-from ..ollama import Ollama
-from ..polishing import polish
-from ..triggers import add_trigger, describe_trigger, remove_trigger, rename_trigger
 from . import exit_codes
 from .context import Context
 from .parsing import Verbs

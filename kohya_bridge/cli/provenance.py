@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..engines.tensorboard_log import write_tensorboard
 from ..errors import NotFound
-from ..model_files import find_model
+from ..models.model_files import find_model
 from ..package.recipe import read_recipe
 from ..reproduce import prepare, reproduce
-from ..run_table import COLUMNS, experiment_table
-from ..tensorboard_log import write_tensorboard
+from ..runs.run_table import COLUMNS, experiment_table
 from ..validation.regression import compare_renders, difference_sheet
 from . import exit_codes
 from .context import Context

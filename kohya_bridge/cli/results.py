@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InvalidInput
-from ..lora_check import lora_problems
+from ..models.lora_check import lora_problems
 from ..package import package_lora
-from ..plan_paths import paths_of
 from ..run_folder import RunFolder
 from ..run_state import RunState
+from ..runs.plan_paths import paths_of
 from ..selection import choose_best
 from ..validation.asked_grid import USUAL_COLUMNS
 from ..validation.manifest import Sampling

@@ -12,10 +12,10 @@ from typing import Any
 from ..engines.failures import NEEDS_LESS_MEMORY, safer_settings
 from ..errors import InvalidInput
 from ..plan import TrainingPlan
-from ..run_comparison import compare_runs
 from ..run_folder import RunFolder
 from ..run_state import RunState
-from ..run_summary import RunSummary
+from ..runs.run_comparison import compare_runs
+from ..runs.run_summary import RunSummary
 from . import exit_codes
 from .context import Context
 from .following import describe

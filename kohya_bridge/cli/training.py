@@ -14,8 +14,8 @@ import yaml
 from ..errors import InvalidInput, NotFound
 from ..forbidding import parse, read_yaml
 from ..plan import TrainingRequest
-from ..preflight import Check
 from ..run_folder import RunFolder
+from ..steering.preflight import Check
 from ..workspace import PACK_ROOT
 from . import exit_codes
 from .context import Context

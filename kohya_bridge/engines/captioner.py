@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..pictures import DECODER_FAILURES, as_trained
+from ..datasets.pictures import DECODER_FAILURES, as_trained
 
 WD14_THRESHOLD = 0.35  # SmilingWolf's taggers: the F1 optimum on their validation set, see their model cards
 Describe = Callable[[Image.Image], str]

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ..events import EventLog, read_events
-from ..lora_check import lora_problems
+from ..models.lora_check import lora_problems
 from ..run_state import fold
-from ..trackers import Trackers
 from .holding import Loan, hold_still, reason_to_hold
+from .trackers import Trackers
 
 EMA_DECAY = 0.98  # about the last 50 steps; a single diffusion loss is mostly the luck of its timestep
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..pictures import DECODER_FAILURES, as_trained
+from ..datasets.pictures import DECODER_FAILURES, as_trained
 
 LONGEST_EDGE_PX = 1024
 LEAST_SCORE, LEAST_LETTERS = 0.8, 3

@@ -10,17 +10,17 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-from ..clip_tokens import ClipTokens, clip_tokens
 from ..dataset import Dataset
-from ..dataset_lock import Lock, read_lock
-from ..dataset_metadata import METADATA_NAME, read_metadata
+from ..datasets.clip_tokens import ClipTokens, clip_tokens
+from ..datasets.dataset_lock import Lock, read_lock
+from ..datasets.dataset_metadata import METADATA_NAME, read_metadata
 from ..errors import BridgeError
-from ..picture_models import Looks, PictureModels, look_at
 from ..settings import TrainingSettings
 from ..workspace import file_sha256
 from .catalogue import RULES
 from .examine import Interrupted, examine_pictures
 from .finding import Examined, Finding, LintSettings
+from .picture_models import Looks, PictureModels, look_at
 from .report import LintReport
 from .sheet import contact_sheet
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from ..buckets import Placement, place
+from ..datasets.buckets import Placement, place
 from ..errors import InvalidInput
 from .finding import Examined, Hit
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..held_out_split import held_out_names
+from ..datasets.held_out_split import held_out_names
 from .finding import Examined, Hit
 
 

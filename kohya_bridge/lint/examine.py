@@ -15,9 +15,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from ..dataset import Dataset, DatasetItem
+from ..datasets.pictures import PictureFacts, file_pixel_digest, inspect_picture
 from ..errors import BridgeError
-from ..kept_facts import KeptFacts
-from ..pictures import PictureFacts, file_pixel_digest, inspect_picture
+from .kept_facts import KeptFacts
 
 CACHE_VERSION = 4
 

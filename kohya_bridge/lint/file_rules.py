@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from ..dataset_folder import CAPTIONS_NAME, IMAGES_NAME, MASKS_NAME, SIDECAR_SUFFIXES
-from ..pictures import SUFFIX_OF
+from ..datasets.dataset_folder import CAPTIONS_NAME, IMAGES_NAME, MASKS_NAME, SIDECAR_SUFFIXES
+from ..datasets.pictures import SUFFIX_OF
 from ..workspace import RESERVED_ON_WINDOWS
 from .finding import Examined, Hit
 

@@ -12,13 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..clip_tokens import ClipTokens
 from ..dataset import Dataset, DatasetItem
-from ..dataset_lock import Lock
+from ..datasets.clip_tokens import ClipTokens
+from ..datasets.dataset_lock import Lock
+from ..datasets.pictures import PictureFacts
 from ..forbidding import Forbidding
-from ..picture_models import Looks
-from ..pictures import PictureFacts
 from ..settings import TrainingSettings
+from .picture_models import Looks
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: dict[str, Severity] = {"E": "error", "W": "warning", "I": "info"}

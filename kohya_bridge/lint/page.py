@@ -14,8 +14,8 @@ from html import escape
 from PIL import Image
 
 from ..dataset import Dataset, DatasetItem
-from ..pictures import DECODER_FAILURES, as_trained
-from ..trainer_view import COLUMNS, TrainerView, view_rows
+from ..datasets.pictures import DECODER_FAILURES, as_trained
+from ..datasets.trainer_view import COLUMNS, TrainerView, view_rows
 from .catalogue import rule
 from .finding import Finding
 from .report import LintReport, one_line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from statistics import median
 
-from ..pictures import PictureFacts
+from ..datasets.pictures import PictureFacts
 from .finding import Examined, Hit
 
 _REASONS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..dataset_metadata import METADATA_NAME
-from ..licences import find_licence, nearest_identifier
+from ..datasets.dataset_metadata import METADATA_NAME
+from ..datasets.licences import find_licence, nearest_identifier
 from .finding import Examined, Hit
 from .words import words_above
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from PIL import Image, ImageDraw
 
 from ..dataset import Dataset, DatasetItem
+from ..datasets.pictures import DECODER_FAILURES, as_trained
 from ..drawing import CARD, CLEAN, ERROR, INFO, INK, PAPER, SOFT, WARNING, fitted, font
-from ..pictures import DECODER_FAILURES, as_trained
 from .finding import Finding
 from .report import LintReport
 

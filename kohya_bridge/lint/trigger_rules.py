@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..character_options import TRIGGER
+from ..building.character_options import TRIGGER
 from .finding import Examined, Hit
 
 MAX_TRIGGER_TOKENS = 5

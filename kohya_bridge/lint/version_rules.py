@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..dataset_folder import LOCK_NAME
-from ..dataset_lock import Difference, Version, difference, version_of
+from ..datasets.dataset_folder import LOCK_NAME
+from ..datasets.dataset_lock import Difference, Version, difference, version_of
 from .finding import Examined, Hit
 
 SHOWN_NAMES = 3

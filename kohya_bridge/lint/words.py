@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ..character_options import RATINGS
+from ..building.character_options import RATINGS
 
 SUGGESTIVE = (
     "bikini", "bra", "bralette", "brassiere", "buttocks", "cameltoe", "cleavage", "downblouse", "erotic", "fetish",

@@ -12,13 +12,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ..datasets.held_out_split import held_out_names
 from ..errors import Conflict, InvalidInput, Refused
 from ..families import Family, family
-from ..held_out_split import held_out_names
-from ..lora_facts import check_lora
+from ..models.lora_facts import check_lora
+from ..models.safetensors_header import SafetensorsHeader, read_header
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
-from ..safetensors_header import SafetensorsHeader, read_header
 from ..validation.manifest import MANIFEST_NAME, CellRecord, Manifest, read_manifest, strength_advice
 from ..validation.strength import StrengthAdvice
 from ..workspace import Workspace, file_sha256

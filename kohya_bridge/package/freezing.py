@@ -7,7 +7,7 @@ when pictures or captions drift from it.
 from __future__ import annotations
 
 from ..dataset import dataset_digest, read_dataset
-from ..dataset_lock import snapshot, take_version
+from ..datasets.dataset_lock import snapshot, take_version
 from ..errors import Refused
 from ..plan import TrainingPlan
 from ..workspace import Workspace

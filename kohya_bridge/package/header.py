@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Conflict, InvalidInput, StorageError
-from ..safetensors_header import SafetensorsHeader, read_header
+from ..models.safetensors_header import SafetensorsHeader, read_header
 from ..workspace import file_sha256
 
 MAX_HEADER_BYTES = (1 << 20) - 1

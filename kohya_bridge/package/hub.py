@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
+from ..datasets.licences import LICENCES
 from ..errors import InvalidInput, StorageError
 from ..forbidding import parse_yaml
-from ..licences import LICENCES
 from ..validation.manifest import CellRecord
 from ..workspace import write_atomically
 from .card import model_card

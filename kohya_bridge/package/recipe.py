@@ -15,9 +15,9 @@ from pathlib import Path
 from ..dataset import dataset_digest, read_dataset
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused
 from ..forbidding import parse, parse_yaml
-from ..model_files import find_model, model_sha256
+from ..models.model_files import find_model, model_sha256
+from ..models.safetensors_header import SafetensorsHeader, read_header
 from ..plan import TrainingPlan, TrainingRequest
-from ..safetensors_header import SafetensorsHeader, read_header
 from ..workspace import Workspace
 from .card import PATHS_TAKEN_OUT
 from .header import tensor_sha256

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataset_metadata import METADATA_NAME, DatasetMetadata, read_metadata
+from ..datasets.dataset_metadata import METADATA_NAME, DatasetMetadata, read_metadata
+from ..datasets.licences import Licence, find_licence, nearest_identifier
 from ..errors import NotFound, Refused
-from ..licences import Licence, find_licence, nearest_identifier
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from ..dataset import dataset_digest, read_dataset
+from ..datasets.held_out_split import held_out_names
 from ..errors import NotFound
-from ..held_out_split import held_out_names
 from ..plan import TrainingPlan
 from ..workspace import Workspace
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from kohya_bridge.dataset_metadata import write_metadata
+from kohya_bridge.datasets.dataset_metadata import write_metadata
 
 from .lint_world import COUNT, GOOD, MOODS, PLACES, varied_picture, write_rows
 

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image, ImageCms, ImageDraw, ImageFilter
 
 from kohya_bridge.dataset import read_dataset
-from kohya_bridge.dataset_lock import snapshot, take_version
-from kohya_bridge.dataset_metadata import DatasetMetadata, write_metadata
+from kohya_bridge.datasets.dataset_lock import snapshot, take_version
+from kohya_bridge.datasets.dataset_metadata import DatasetMetadata, write_metadata
+from kohya_bridge.datasets.held_out_split import held_out_names
 from kohya_bridge.drawing import font
-from kohya_bridge.held_out_split import held_out_names
 from kohya_bridge.lint import LintSettings, lint_dataset
 from kohya_bridge.settings import TrainingSettings
 

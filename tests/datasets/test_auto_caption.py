@@ -6,18 +6,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from kohya_bridge.auto_caption import (
+from kohya_bridge.building.character import build_character, load_options
+from kohya_bridge.building.polishing import polish
+from kohya_bridge.dataset import read_dataset
+from kohya_bridge.datasets.auto_caption import (
     LocalModelCaptioner,
     OllamaCaptioner,
     caption_missing,
     captioner_named,
 )
-from kohya_bridge.captioner_names import local_captioners
-from kohya_bridge.character import build_character, load_options
-from kohya_bridge.dataset import read_dataset
+from kohya_bridge.datasets.captioner_names import local_captioners
+from kohya_bridge.datasets.ollama import Ollama
 from kohya_bridge.errors import InvalidInput, NotFound, Unavailable
-from kohya_bridge.ollama import Ollama
-from kohya_bridge.polishing import polish
 from kohya_bridge.workspace import Workspace
 
 from .lint_world import linted, recaption, uncaption

@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from kohya_bridge.captions import append_prompt, read_prompts
-from kohya_bridge.character import (
+from kohya_bridge.building.character import (
     build_character,
     character_from_prompt,
     load_options,
@@ -14,7 +13,8 @@ from kohya_bridge.character import (
     random_choices,
     read_weights,
 )
-from kohya_bridge.character_options import PACK_OPTIONS_FILE, RATINGS, TRIGGER, user_options_file
+from kohya_bridge.building.character_options import PACK_OPTIONS_FILE, RATINGS, TRIGGER, user_options_file
+from kohya_bridge.captions import append_prompt, read_prompts
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.workspace import Workspace
 

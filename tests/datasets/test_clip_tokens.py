@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kohya_bridge.clip_tokens import clip_tokens
+from kohya_bridge.datasets.clip_tokens import clip_tokens
 from kohya_bridge.errors import NotFound
 
 TEXTS = ["char_wren, it's a 3d render!!! don't, café 1234, ½ ²x", "a'sb can't WE'RE", "日本語 テスト, emoji 😀 ok", "",

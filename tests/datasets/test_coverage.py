@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from kohya_bridge.character import build_character, load_options
-from kohya_bridge.coverage import coverage, missing_choices, next_missing
+from kohya_bridge.building.character import build_character, load_options
+from kohya_bridge.building.coverage import coverage, missing_choices, next_missing
 from kohya_bridge.dataset import export_pictures, read_dataset
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.workspace import PACK_ROOT, Workspace

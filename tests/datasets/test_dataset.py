@@ -16,7 +16,7 @@ from kohya_bridge.dataset import (
     list_datasets,
     read_dataset,
 )
-from kohya_bridge.dataset_metadata import read_metadata, write_metadata
+from kohya_bridge.datasets.dataset_metadata import read_metadata, write_metadata
 from kohya_bridge.errors import InvalidInput, NotFound
 from kohya_bridge.workspace import Workspace
 

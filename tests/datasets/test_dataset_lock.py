@@ -7,7 +7,7 @@ from PIL import Image
 
 from kohya_bridge.captions import CaptionRow, read_captions, write_captions
 from kohya_bridge.dataset import dataset_digest, export_pictures, find_dataset, read_dataset
-from kohya_bridge.dataset_lock import (
+from kohya_bridge.datasets.dataset_lock import (
     KEPT_VERSIONS,
     difference,
     note_training,

@@ -8,7 +8,7 @@ from PIL import Image
 
 from kohya_bridge.captions import CaptionRow
 from kohya_bridge.dataset import DatasetMetadata, export_pictures, find_dataset
-from kohya_bridge.dataset_transfer import EXPORT_FORMATS, export_dataset, import_folder
+from kohya_bridge.datasets.dataset_transfer import EXPORT_FORMATS, export_dataset, import_folder
 from kohya_bridge.errors import Conflict, InvalidInput, NotFound
 from kohya_bridge.workspace import Workspace
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from kohya_bridge.dataset import read_dataset
-from kohya_bridge.dataset_metadata import write_metadata
-from kohya_bridge.dataset_transfer import import_folder
+from kohya_bridge.datasets.dataset_metadata import write_metadata
+from kohya_bridge.datasets.dataset_transfer import import_folder
+from kohya_bridge.datasets.pictures import inspect_picture
 from kohya_bridge.lint import contact_sheet, lint_dataset
 from kohya_bridge.lint.page import report_page
-from kohya_bridge.pictures import inspect_picture
-from kohya_bridge.repair import plan_repairs
+from kohya_bridge.lint.repair import plan_repairs
 from kohya_bridge.workspace import Workspace
 
 from .lint_world import GOOD, varied_picture, write_rows

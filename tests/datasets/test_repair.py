@@ -7,8 +7,8 @@ from PIL import Image
 
 from kohya_bridge.dataset import read_dataset
 from kohya_bridge.errors import Conflict, NotFound
-from kohya_bridge.repair import plan_repairs, repair_dataset, repairs_done, undo_repairs
-from kohya_bridge.repair_rules import mended_caption, mended_trigger
+from kohya_bridge.lint.repair import plan_repairs, repair_dataset, repairs_done, undo_repairs
+from kohya_bridge.lint.repair_rules import mended_caption, mended_trigger
 
 from .lint_world import BAD, linted, see_through, sidecar, varied_picture, write_rows
 

@@ -3,15 +3,15 @@
 import numpy as np
 from PIL import Image
 
-from kohya_bridge.clip_tokens import clip_tokens
 from kohya_bridge.dataset import read_dataset
+from kohya_bridge.datasets.clip_tokens import clip_tokens
+from kohya_bridge.datasets.trainer_sheet import trainer_sheet
+from kohya_bridge.datasets.trainer_view import bucket_summary, trained_pixels, view_dataset, view_rows
 from kohya_bridge.drawing import ERROR
 from kohya_bridge.engines.native.data import load_pixels, read_items
 from kohya_bridge.lint import examine, lint_dataset
 from kohya_bridge.lint.page import report_page
 from kohya_bridge.settings import TrainingSettings
-from kohya_bridge.trainer_sheet import trainer_sheet
-from kohya_bridge.trainer_view import bucket_summary, trained_pixels, view_dataset, view_rows
 
 from .lint_world import BAD, recaption, see_through, varied_picture
 

@@ -4,17 +4,17 @@ import json
 
 import pytest
 
-from kohya_bridge.character_options import PACK_OPTIONS_FILE, load_options, user_options_file
-from kohya_bridge.clip_tokens import clip_tokens
-from kohya_bridge.dataset_metadata import DatasetMetadata, write_metadata
-from kohya_bridge.errors import Conflict, InvalidInput, NotFound
-from kohya_bridge.triggers import (
+from kohya_bridge.building.character_options import PACK_OPTIONS_FILE, load_options, user_options_file
+from kohya_bridge.building.triggers import (
     add_trigger,
     describe_trigger,
     ensure_trigger,
     remove_trigger,
     rename_trigger,
 )
+from kohya_bridge.datasets.clip_tokens import clip_tokens
+from kohya_bridge.datasets.dataset_metadata import DatasetMetadata, write_metadata
+from kohya_bridge.errors import Conflict, InvalidInput, NotFound
 from kohya_bridge.workspace import Workspace
 
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from kohya_bridge.lending import Lender, lends_gpu, let_lend
-from kohya_bridge.slot import Slot
+from kohya_bridge.steering.lending import Lender, lends_gpu, let_lend
+from kohya_bridge.steering.slot import Slot
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
 

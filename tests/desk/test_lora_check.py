@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from kohya_bridge.lora_check import lora_problems
+from kohya_bridge.models.lora_check import lora_problems
 
 KEY = "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"
 

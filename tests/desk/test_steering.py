@@ -12,7 +12,7 @@ from kohya_bridge import supervisor
 from kohya_bridge.engines.contract import Problem
 from kohya_bridge.errors import Conflict, NotFound, Refused
 from kohya_bridge.events import EventLog
-from kohya_bridge.held_prompt import HeldPrompt
+from kohya_bridge.runs.held_prompt import HeldPrompt
 from tests.desk.conftest import make_dataset, request
 from tests.doubles.quick_engine import QuickEngine
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from kohya_bridge.watch import POLL_S
+from kohya_bridge.steering.watch import POLL_S
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
 

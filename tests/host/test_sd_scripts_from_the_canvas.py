@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kohya_bridge.lora_facts import check_lora
+from kohya_bridge.models.lora_facts import check_lora
 from scripts.host.comfy_client import outcome
 from scripts.host.comfy_host import ComfyHost
 from tests.host.canvas import changed, newest_run, said, small_dataset, whole_job

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kohya_bridge.unattended import read
+from kohya_bridge.runs.unattended import read
 from scripts.host.comfy_client import outcome
 from tests.host.canvas import id_of, only_training, said, whole_job
 from tests.host.test_training_in_the_background import held_history, runs, wait_for

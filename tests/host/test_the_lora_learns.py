@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kohya_bridge.dataset import read_dataset
-from kohya_bridge.held_out_split import held_out_names, probe_names
+from kohya_bridge.datasets.held_out_split import held_out_names, probe_names
 from scripts.host.comfy_install import ROOT, find_comfyui
 from tests.host.canvas import BASE_MODEL
 

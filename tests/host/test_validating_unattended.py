@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from kohya_bridge.unattended import read
+from kohya_bridge.runs.unattended import read
 from kohya_bridge.validation.manifest import MANIFEST_NAME, read_manifest
 from scripts.host.comfy_client import outcome
 from tests.host.canvas import changed, id_of, plain_render, whole_job

@@ -8,10 +8,10 @@ from safetensors.numpy import save_file
 
 from kohya_bridge.engines.kohya.engine import KohyaEngine
 from kohya_bridge.families import FAMILIES
-from kohya_bridge.foreign_bases import foreign_family
-from kohya_bridge.places import Places
+from kohya_bridge.models.foreign_bases import foreign_family
+from kohya_bridge.models.places import Places
 from kohya_bridge.plan import TrainingRequest
-from kohya_bridge.preflight import check_request
+from kohya_bridge.steering.preflight import check_request
 from kohya_bridge.workspace import Workspace
 
 NAMES = {

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from kohya_bridge.comfy_folders import default_tokenizer_dir
 from kohya_bridge.engines.failures import diagnose
-from kohya_bridge.lora_facts import check_lora, read_lora_facts
-from kohya_bridge.safetensors_header import read_header, read_tensor
+from kohya_bridge.models.comfy_folders import default_tokenizer_dir
+from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
+from kohya_bridge.models.safetensors_header import read_header, read_tensor
 from tests.kohya_bench import Bench, at_step, find_checkout_or_skip, make_dataset, wait_for
 
 pytestmark = [pytest.mark.sdscripts, pytest.mark.timeout(1800)]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kohya_bridge.engines.failures import diagnose
-from kohya_bridge.lora_facts import check_lora, read_lora_facts
-from kohya_bridge.safetensors_header import read_header, read_tensor
+from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
+from kohya_bridge.models.safetensors_header import read_header, read_tensor
 from tests.kohya_bench import at_step, wait_for
 
 NOTHING_HALF_WRITTEN = (".partial-*", "*.tmp", ".*.tmp")

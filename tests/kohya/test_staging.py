@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kohya_bridge.datasets.held_out_split import held_out_names
 from kohya_bridge.engines.kohya.render import Places
 from kohya_bridge.engines.kohya.staging import Picture, stage
 from kohya_bridge.errors import StorageError
-from kohya_bridge.held_out_split import held_out_names
 
 
 @pytest.fixture

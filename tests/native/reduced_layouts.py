@@ -1,6 +1,6 @@
 """Small U-Nets of the layouts that distilled and reduced models have, for tests against diffusers and ComfyUI."""
 
-from kohya_bridge.unet_shape import UNetShape
+from kohya_bridge.models.unet_shape import UNetShape
 from scripts.make_demo_base import DEMO_UNET, TINY_SD15_UNET
 
 REDUCED = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kohya_bridge.buckets import place, predefined_buckets
+from kohya_bridge.datasets.buckets import place, predefined_buckets
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.settings import TrainingSettings
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kohya_bridge.caption_variation import vary_caption
+from kohya_bridge.datasets.caption_variation import vary_caption
 from kohya_bridge.engines.child import EXIT_NO_DATA, ChildFailure
 from kohya_bridge.engines.native.data import Picker, load_pixels, read_items, split_items
 from kohya_bridge.engines.native.randomness import Purpose, stream

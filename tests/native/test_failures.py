@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from kohya_bridge.engines.child import EXIT_DISK_FULL, EXIT_NO_DATA, EXIT_NOT_FINITE
-from kohya_bridge.lora_facts import check_lora
+from kohya_bridge.models.lora_facts import check_lora
 from tests.native_world import finish, make_dataset
 
 

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
+from kohya_bridge.datasets.held_out_split import held_out_names
 from kohya_bridge.engines.child import EXIT_COMPLETED
-from kohya_bridge.held_out_split import held_out_names
-from kohya_bridge.run_comparison import compare_runs
+from kohya_bridge.runs.run_comparison import compare_runs
 from tests.native.taught_base import WORDS, make_characters, make_taught_base
 from tests.native_world import World, finish
 

@@ -11,8 +11,8 @@ from kohya_bridge.engines.native.lora_file import read_lora, save_lora
 from kohya_bridge.engines.native.models import Base, scheduler_config
 from kohya_bridge.engines.native.unet import build_unet
 from kohya_bridge.errors import InvalidInput
+from kohya_bridge.models.unet_shape import UNetShape
 from kohya_bridge.settings import TrainingSettings
-from kohya_bridge.unet_shape import UNetShape
 from scripts.base_layouts import SD15_UNET, SDXL_UNET
 from tests.bases import inputs_for, load_tiny
 
@@ -39,7 +39,7 @@ def base(request):
 
 def full_size(shape: UNetShape, family: str) -> Base:
     """A full-size U-Net that owns no memory: enough to name its layers."""
-    from kohya_bridge.base_models import BaseModel
+    from kohya_bridge.models.base_models import BaseModel
 
     facts = BaseModel(None, family, "epsilon", False, shape)
     unet = build_unet(shape, family)

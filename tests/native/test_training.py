@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from kohya_bridge.engines.child import EXIT_COMPLETED
-from kohya_bridge.lora_facts import check_lora
+from kohya_bridge.models.lora_facts import check_lora
 from tests.native_world import World, events, finish, make_dataset, start, start_cold, wait_for_step
 
 

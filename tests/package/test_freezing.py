@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from kohya_bridge.dataset import dataset_digest, export_pictures
-from kohya_bridge.dataset_lock import read_lock
+from kohya_bridge.datasets.dataset_lock import read_lock
 from kohya_bridge.errors import Refused
 from kohya_bridge.package import package_lora
 

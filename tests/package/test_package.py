@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 
 from kohya_bridge.errors import Conflict, NotFound, Refused
 from kohya_bridge.events import EventLog
+from kohya_bridge.models.safetensors_header import read_header
 from kohya_bridge.package.package import package_lora, packages_of
 from kohya_bridge.package.scrub import machine_names
-from kohya_bridge.safetensors_header import read_header
 from kohya_bridge.workspace import file_sha256
 
 from .conftest import LORA_METADATA, lora_tensors, write_checkpoint

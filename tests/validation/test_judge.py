@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from kohya_bridge.dataset import dataset_digest, export_pictures
-from kohya_bridge.held_out_split import held_out_names
+from kohya_bridge.datasets.held_out_split import held_out_names
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingRequest, make_plan
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.validation.cells import Checkpoint, Prompt, plan_cells

@@ -245,7 +245,7 @@ def _disk(workspace_dir: Path) -> Finding:
 
 
 def _base_model(file: Path) -> Finding:
-    from ...base_models import inspect_base_model
+    from ...models.base_models import inspect_base_model
 
     try:
         facts = inspect_base_model(file)

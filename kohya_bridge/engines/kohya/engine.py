@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...dataset_folder import read_dataset
+from ...datasets.dataset_folder import read_dataset
 from ...errors import BridgeError, Unavailable
 from ...families import family
-from ...foreign_bases import foreign_family
+from ...models.foreign_bases import foreign_family
 from ...plan import TrainingPlan
 from ...run_folder import RunFolder
 from ..contract import Command, MachinePaths, Problem, python_module_command, write_child_file

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...lora_check import lora_problems
+from ...models.lora_check import lora_problems
 from ..child import EXIT_NOT_FINITE, ChildFailure
 from . import ranks
 from .attempt import Attempt

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InvalidInput, NotFound
-from ...lora_facts import read_lora_facts
+from ...models.lora_facts import read_lora_facts
 from .carrying import Imported, carry
 
 MAX_BYTES = 4 << 20

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...families import ModelFile, family
-from ...family_files import candidates, model_folders
-from ...model_files import list_models
+from ...models.family_files import candidates, model_folders
+from ...models.model_files import list_models
 from ...plan import TrainingPlan
 from ..contract import MachinePaths, Problem
 

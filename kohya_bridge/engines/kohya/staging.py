@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...datasets.held_out_split import held_out_names, probe_names
 from ...errors import StorageError
-from ...held_out_split import held_out_names, probe_names
 from ...plan import TrainingPlan
 from ...workspace import write_atomically
 from .render import CAPTION_EXTENSION, Places, render_dataset, render_options, to_toml

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...buckets import Placement
+from ...datasets.buckets import Placement
 from ...families import Family
 from ...settings import TrainingSettings
 from .data import Item, Pick, Picker, load_pixels

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from ...lora_facts import check_lora
-from ...lora_metadata import training_metadata
+from ...models.lora_facts import check_lora
+from ...models.lora_metadata import training_metadata
 from ...run_folder import RunFolder
 from ...selection import Choice, choose_best, why_stop
 from ...workspace import write_atomically

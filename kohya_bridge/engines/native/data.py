@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...buckets import Placement, Size, place
-from ...caption_variation import vary_caption
 from ...dataset import read_dataset
+from ...datasets.buckets import Placement, Size, place
+from ...datasets.caption_variation import vary_caption
+from ...datasets.held_out_split import held_out_names, probe_names
+from ...datasets.pictures import DECODER_FAILURES, EXIF_ORIENTATION, FORMATS, as_trained
 from ...errors import InvalidInput
-from ...held_out_split import held_out_names, probe_names
-from ...pictures import DECODER_FAILURES, EXIF_ORIENTATION, FORMATS, as_trained
 from ...settings import TrainingSettings
 from ..child import EXIT_NO_DATA, ChildFailure
 from .randomness import Purpose, stream

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ...environment import PACKAGES, git_commit, gpus, package_version
 from ...workspace import PACK_ROOT, write_atomically
+from ..environment import PACKAGES, git_commit, gpus, package_version
 
 
 def write_environment(file: Path, *, device: torch.device) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ...caption_variation import captions_vary
+from ...datasets.caption_variation import captions_vary
 from ...families import family
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings

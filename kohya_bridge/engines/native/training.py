@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ...lora_metadata import TrainingFacts
+from ...models.lora_metadata import TrainingFacts
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..off_device import OffDevice, empty_cache

@@ -15,7 +15,7 @@ import torch
 
 from ...errors import InvalidInput
 from ...families import family as family_of
-from ...lora_facts import ALPHA, DOWN, UP
+from ...models.lora_facts import ALPHA, DOWN, UP
 from .ldm_keys import translate, unet_modules
 from .lora_file import read_lora
 from .models import Base

@@ -1,0 +1,1 @@
+"""What happens to pictures and captions: reading, versions, repair, transfer, and what a trainer sees of them."""

@@ -1,0 +1,257 @@
+"""Mending what lint finds, as far as that needs no judgement; every repair is listed first and can be undone.
+
+In: a dataset. Out: the list of repairs, or the mended dataset. Whatever is changed or removed is first copied to
+`originals/<stamp>/` in the dataset, with a list of what was done; `undo_repairs` puts it back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from ..captions import CaptionRow, locked, parse_captions, plain_caption, write_captions
+from ..datasets.dataset_folder import CAPTIONS_NAME, IMAGES_NAME, ORIGINALS_NAME, Dataset, read_dataset
+from ..datasets.dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
+from ..errors import Conflict, NotFound, StorageError
+from ..workspace import write_atomically
+from . import Examined, examine
+from .repair_pictures import Colour, PictureRepair, encoded, picture_repair
+from .repair_rules import mended_caption, mended_trigger, new_names, surplus_pictures, unneeded_files
+
+LOG_NAME = "repairs.json"
+WHITE: Colour = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One change: the rule it answers, the file it is about, and what is done, in a sentence."""
+
+    rule: str
+    subject: str
+    action: str
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """The outcome. `stamp` names the folder below `originals/`; it is empty when nothing had to be done."""
+
+    dataset: Dataset
+    repairs: tuple[Repair, ...]
+    stamp: str = ""
+
+
+@dataclass
+class _Plan:
+    """What shall be true afterwards. All names are paths relative to the dataset; `rows` goes by present file name."""
+
+    rows: dict[str, CaptionRow]
+    metadata: DatasetMetadata
+    moves: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, PictureRepair] = field(default_factory=dict)
+    drops: list[str] = field(default_factory=list)
+    repairs: list[Repair] = field(default_factory=list)
+
+    def add(self, rule: str, subject: str, action: str) -> None:
+        self.repairs.append(Repair(rule, subject, action))
+
+
+def plan_repairs(
+    dataset: Dataset, *, background: Colour = WHITE, cache_dir: Path | None = None
+) -> tuple[Repair, ...]:
+    """What `repair_dataset` would do. Changes nothing."""
+    return tuple(_plan(dataset, background, cache_dir).repairs)
+
+
+def repair_dataset(
+    dataset: Dataset,
+    *,
+    background: Colour = WHITE,
+    cache_dir: Path | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Repaired:
+    """Mend the dataset: turn and flatten pictures, normalise captions and the trigger, rename awkward files, drop exact
+    duplicates and junk. Transparent parts are laid on `background`.
+
+    Raises:
+        StorageError, Conflict: the disk is full, or another program writes to this dataset.
+    """
+    with locked(dataset.dir):
+        dataset = read_dataset(dataset.dir)
+        plan = _plan(dataset, background, cache_dir)
+        if not plan.repairs:
+            return Repaired(dataset, ())
+        stamp = _new_stamp(dataset, clock())
+        try:
+            _apply(dataset, plan, dataset.dir / ORIGINALS_NAME / stamp)
+        except OSError as error:
+            raise StorageError(
+                f"The repair stopped: {error.strerror or error}.",
+                f"Free disk space, then undo it ({stamp}); the originals are safe.",
+            ) from error
+    return Repaired(read_dataset(dataset.dir), tuple(plan.repairs), stamp)
+
+
+def undo_repairs(dataset: Dataset) -> Dataset:
+    """Put back everything that the newest repair changed; again undoes the one before it.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: a file was changed after the repair, so that undoing would lose that change.
+    """
+    known = repairs_done(dataset)
+    if not known:
+        raise NotFound("There is no repair to undo.", f"{ORIGINALS_NAME}/ has no {LOG_NAME}.")
+    aside = dataset.dir / ORIGINALS_NAME / known[-1]
+    with locked(dataset.dir):
+        log = json.loads((aside / LOG_NAME).read_text("utf-8"))
+        for name, digest in log["written"].items():
+            if digest and (dataset.dir / name).is_file() and _sha256(dataset.dir / name) != digest:
+                raise Conflict(
+                    f"{name} was changed after the repair.",
+                    "Move it away first: undoing would lose that change.",
+                )
+        for name in log["written"]:
+            if name not in log["kept"]:
+                (dataset.dir / name).unlink(missing_ok=True)
+        for name in log["kept"]:
+            target = dataset.dir / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(aside / name, target)
+        shutil.rmtree(aside)
+    return read_dataset(dataset.dir)
+
+
+def repairs_done(dataset: Dataset) -> list[str]:
+    """Stamps of the repairs that can be undone, oldest first."""
+    return sorted(log.parent.name for log in (dataset.dir / ORIGINALS_NAME).glob(f"*/{LOG_NAME}"))
+
+
+def _plan(dataset: Dataset, background: Colour, cache_dir: Path | None) -> _Plan:
+    seen, _ = examine(dataset, cache_dir=cache_dir)
+    rows = {
+        item.name: item.row or CaptionRow(item.name, item.caption, source="import")
+        for item in dataset.items
+        if item.source
+    }
+    plan = _Plan(rows, dataset.metadata)
+    if (dataset.dir / CAPTIONS_NAME).is_file():
+        for row in parse_captions((dataset.dir / CAPTIONS_NAME).read_bytes())[0]:
+            plan.rows.setdefault(row.file_name, row)
+    _plan_files(seen, plan)
+    _plan_captions(seen, plan)
+    for item, facts in seen.readable():
+        name = f"{IMAGES_NAME}/{item.name}"
+        repair = picture_repair(item.file, facts, background=background)
+        if repair and name not in plan.drops:
+            plan.pictures[name] = repair
+            for rule, action in repair.actions:
+                plan.add(rule, item.name, action)
+    return plan
+
+
+def _plan_files(seen: Examined, plan: _Plan) -> None:
+    surplus = surplus_pictures(seen)
+    for name, twin in surplus.items():
+        plan.drops.append(f"{IMAGES_NAME}/{name}")
+        plan.rows.pop(name, None)
+        plan.add("W231", name, f"Move it away: it shows the same picture as {twin}.")
+    for name, (rule, action) in unneeded_files(seen).items():
+        plan.drops.append(name)
+        plan.add(rule, name, action)
+    for old, (rule, new) in new_names(seen, without=surplus).items():
+        plan.moves[f"{IMAGES_NAME}/{old}"] = f"{IMAGES_NAME}/{new}"
+        plan.add(rule, old, f"Rename it to {new}.")
+
+
+def _plan_captions(seen: Examined, plan: _Plan) -> None:
+    dataset = seen.dataset
+    trigger = mended_trigger(dataset.trigger)
+    if trigger != dataset.trigger:
+        plan.metadata = plan.metadata.model_copy(update={"lora_tag": trigger})
+        plan.add("E402", METADATA_NAME, f"Name the trigger {trigger!r} instead of {dataset.trigger!r}.")
+    for rule, kind in (("E103", "caption_not_utf8"), ("E105", "caption_multiline")):
+        for subject, _ in seen.problems(kind):
+            _rescue(dataset, plan, subject, rule)
+    for name, row in plan.rows.items():
+        rule, caption = mended_caption(row.prompt, trigger=trigger, old_trigger=dataset.trigger)
+        if rule:
+            plan.rows[name] = CaptionRow(row.file_name, caption, row.negative_prompt, trigger if row.trigger else "", row.source)  # fmt: skip
+            plan.add(rule, name, f"Write the caption as: {caption[:160]}")
+    for rule, kinds in (("W104", ("captions_bom", "caption_bom")), ("W107", ("row_twice",))):  # fmt: skip
+        for subject, _ in seen.problems(*kinds):
+            plan.add(
+                rule, subject, "Write captions.jsonl anew, as clean UTF-8 with one line for each picture."
+            )
+    if plan.repairs:
+        for subject, why in seen.problems("captions_bad_row"):
+            plan.add("E106", subject, f"Leave the line out of the new captions.jsonl: {why}.")
+        plan.drops += [item.source for item in dataset.items if item.source not in ("", CAPTIONS_NAME)]
+
+
+def _rescue(dataset: Dataset, plan: _Plan, sidecar: str, rule: str) -> None:
+    """Take over all lines of a caption file, from Windows-1252 if it is not UTF-8: that has a letter for nearly every byte."""
+    raw = (dataset.dir / sidecar).read_bytes()
+    encoding = "cp1252" if rule == "E103" else "utf-8-sig"
+    for item in dataset.items:
+        if item.source == sidecar:
+            text = plain_caption(raw.decode(encoding, "replace"))
+            plan.rows[item.name] = CaptionRow(item.name, text, source="import")
+            plan.add(rule, sidecar, f"Take it over as: {text[:120]}")
+
+
+def _apply(dataset: Dataset, plan: _Plan, aside: Path) -> None:
+    """Copy everything that will change to `aside` and write the log, then change it; in that order."""
+    dir = dataset.dir
+    final = {name: plan.moves.get(name, name) for name in (*plan.moves, *plan.pictures)}
+    kept = [
+        name
+        for name in dict.fromkeys((*final, *plan.drops, CAPTIONS_NAME, METADATA_NAME))
+        if (dir / name).is_file()
+    ]
+    for name in kept:
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(dir / name, aside / name)
+    written = dict.fromkeys((*final.values(), CAPTIONS_NAME, METADATA_NAME), "")
+    _write_log(aside, plan, kept, written)
+    for name in plan.drops:
+        (dir / name).unlink(missing_ok=True)
+    for old, new in final.items():
+        if repair := plan.pictures.get(old):
+            content = encoded(repair.made(), PurePosixPath(new).suffix.lower())
+            (dir / old).unlink()
+            write_atomically(dir / new, content)
+        else:
+            os.rename(dir / old, dir / new)
+    write_captions(dir / CAPTIONS_NAME, [_renamed(row, name, plan.moves) for name, row in plan.rows.items()])
+    if plan.metadata != dataset.metadata:
+        write_metadata(dir / METADATA_NAME, plan.metadata)
+    present = {name: _sha256(dir / name) if (dir / name).is_file() else "" for name in written}
+    _write_log(aside, plan, kept, present)
+
+
+def _renamed(row: CaptionRow, name: str, moves: dict[str, str]) -> CaptionRow:
+    new = moves.get(f"{IMAGES_NAME}/{name}", name).removeprefix(f"{IMAGES_NAME}/")
+    return CaptionRow(new, row.prompt, row.negative_prompt, row.trigger, row.source)
+
+
+def _write_log(aside: Path, plan: _Plan, kept: list[str], written: dict[str, str]) -> None:
+    repairs = [[each.rule, each.subject, each.action] for each in plan.repairs]
+    write_atomically(
+        aside / LOG_NAME, json.dumps({"repairs": repairs, "kept": kept, "written": written}, indent=1)
+    )
+
+
+def _new_stamp(dataset: Dataset, now: float) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    number = sum(name.startswith(stamp) for name in repairs_done(dataset))
+    return f"{stamp}-{number + 1:02d}"
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""Model files on this machine: where they lie, what they are, and what a LoRA file says of itself."""

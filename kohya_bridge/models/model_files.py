@@ -1,0 +1,84 @@
+"""Where the model files of this machine lie: base checkpoints and LoRAs by the names that ComfyUI's lists show.
+
+In: the folders of ComfyUI's lists and a name. Out: the file, certainly inside one of them. Names never carry a path out
+of the folders: whoever can queue a prompt chooses them. What a base model is, `base_models` knows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ..errors import InvalidInput, NotFound
+from ..workspace import file_sha256
+
+OLD_FOLDER_NAMES = {"text_encoders": ("clip",), "diffusion_models": ("unet",)}
+MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+
+
+def find_model(name: str, folders: Sequence[Path], *, what: str) -> Path:
+    """The file (or diffusers folder) called `name` in the first of `folders` that has it.
+
+    Raises:
+        InvalidInput: `name` is a path that leads elsewhere.
+        NotFound: no folder has it; the fix names the nearest ones that are there.
+    """
+    refuse_paths(name, what=what)
+    for folder in folders:
+        candidate = folder / name
+        if candidate.is_file() or (candidate / "model_index.json").is_file():
+            return candidate
+    there = list_models(folders)
+    near = difflib.get_close_matches(name, there, n=3, cutoff=0.4) or there[:5]
+    fix = f"There are: {', '.join(near)}." if near else f"Put a file into {_named(folders)}."
+    raise NotFound(f"There is no {what} {name!r}.", fix)
+
+
+def base_model_dirs(checkpoint_dirs: Sequence[Path], folder: str) -> list[Path]:
+    """Where base models of a family lie whose ComfyUI folder is `folder`: beside the checkpoint folders, and in them."""
+    if folder == "checkpoints":
+        return list(checkpoint_dirs)
+    names = (folder, *OLD_FOLDER_NAMES.get(folder, ()))
+    return [*(each.parent / name for each in checkpoint_dirs for name in names), *checkpoint_dirs]
+
+
+def refuse_paths(name: str, *, what: str) -> None:
+    """Raise InvalidInput if `name` is anything but a file name with at most folders below the listed ones."""
+    parts = [*PurePosixPath(name).parts, *PureWindowsPath(name).parts]
+    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
+    if not name or absolute or ".." in parts or "\0" in name:
+        raise InvalidInput(
+            f"{name!r} can't name a {what}.", "Give the name as the list shows it, without a path."
+        )
+
+
+def list_models(folders: Iterable[Path]) -> list[str]:
+    """Names of the model files in `folders`, as ComfyUI lists them."""
+    found = set()
+    for folder in folders:
+        if folder.is_dir():
+            for file in folder.rglob("*"):
+                if file.suffix.lower() in MODEL_SUFFIXES and file.is_file():
+                    found.add(file.relative_to(folder).as_posix())
+    return sorted(found)
+
+
+def model_sha256(file: Path, *, cache_dir: Path) -> str:
+    """SHA-256 of a model file; of a diffusers folder, over the names and digests of its weights and configurations."""
+    if file.is_file():
+        return file_sha256(file, cache_dir=cache_dir)
+    digest = hashlib.sha256()
+    parts = [
+        each for each in sorted(file.rglob("*")) if each.suffix in (".safetensors", ".json", ".txt", ".model")
+    ]
+    for each in parts:
+        digest.update(
+            f"{each.relative_to(file).as_posix()} {file_sha256(each, cache_dir=cache_dir)}\n".encode()
+        )
+    return digest.hexdigest()
+
+
+def _named(folders: Sequence[Path]) -> str:
+    return " or ".join(str(each) for each in folders) or "a checkpoint folder (none is configured)"

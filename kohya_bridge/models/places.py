@@ -1,0 +1,45 @@
+"""Where things lie on this machine: the workspace and ComfyUI's model folders.
+
+In: what the host or a shell found. Out: one value that is handed to whoever looks a name up. No part of a run's identity.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..workspace import Workspace
+from .model_files import base_model_dirs
+
+LEAST_FREE_BYTES = 500_000_000
+"""What a disk must keep free for the system and everybody else."""
+FOLDER_KEY = "folder."
+"""Before a folder's name in `MachinePaths.extra`."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things lie on this machine."""
+
+    workspace: Workspace
+    checkpoint_dirs: Sequence[Path]
+    lora_dirs: Sequence[Path]
+    tokenizer_dir: Path
+    least_free_bytes: int = LEAST_FREE_BYTES
+    model_dirs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """Further model folders by ComfyUI's name for them ("diffusion_models", "text_encoders", "vae")."""
+
+    def folder_hints(self) -> dict[str, str]:
+        """`model_dirs` as `MachinePaths.extra` carries them: path lists, separated as in PATH."""
+        return {
+            f"{FOLDER_KEY}{kind}": os.pathsep.join(str(each) for each in folders)
+            for kind, folders in self.model_dirs.items()
+        }
+
+    def base_model_dirs(self, folder: str) -> list[Path]:
+        """Where base models lie whose ComfyUI folder is `folder`: as the host says, beside the checkpoints, among them."""
+        return list(
+            dict.fromkeys([*self.model_dirs.get(folder, ()), *base_model_dirs(self.checkpoint_dirs, folder)])
+        )

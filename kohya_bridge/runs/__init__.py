@@ -1,0 +1,1 @@
+"""Around a run: what is asked before, kept meanwhile and told after."""

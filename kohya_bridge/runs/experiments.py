@@ -1,0 +1,62 @@
+"""`experiments.jsonl`: one line for every attempt that ended, with all that is needed to compare or repeat it.
+
+In: a settled run. Out: a line of JSON at the end of the workspace's log. It is written once for each attempt and never
+changed; runs may be deleted, their lines stay.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ..run_folder import RunFolder
+from ..run_state import RunState
+from ..workspace import Workspace
+
+
+def record_experiment(
+    workspace: Workspace, run: RunFolder, state: RunState, *, exit_code: int | None, now: float | None = None
+) -> None:
+    """Append the line of the attempt that has just been settled. The caller holds the slot's lock."""
+    line = json.dumps(experiment(run, state, exit_code=exit_code, now=now or time.time()), ensure_ascii=False)
+    workspace.experiments_file.parent.mkdir(parents=True, exist_ok=True)
+    with open(workspace.experiments_file, "a", encoding="utf-8") as log:
+        log.write(line + "\n")
+
+
+def experiment(run: RunFolder, state: RunState, *, exit_code: int | None, now: float) -> dict[str, Any]:
+    """The facts of an attempt: what went in, on what, how long, and what came out."""
+    plan = run.plan()
+    environment = (
+        json.loads(run.environment_file.read_text("utf-8")) if run.environment_file.is_file() else {}
+    )
+    began = next(
+        (e["time"] for e in run.events() if e["kind"] == "run_started" and e["attempt"] == state.attempt),
+        None,
+    )
+    last = state.validations[-1] if state.validations else {}
+    return {
+        "time": round(now, 3),
+        "run_id": run.run_id,
+        "character": plan.character,
+        "attempt": state.attempt,
+        "outcome": state.outcome,
+        "problem": state.problem,
+        "exit_code": exit_code,
+        "dataset": plan.dataset.model_dump(),
+        "base_model": plan.base_model.model_dump(),
+        "engine": plan.engine,
+        "engine_version": plan.engine_version,
+        "preset": plan.preset,
+        "settings": plan.settings.model_dump(mode="json"),
+        "kohya": plan.kohya,
+        "pack_commit": environment.get("pack_commit"),
+        "environment": environment,
+        "steps": [state.resumed_from, state.step],
+        "duration_s": None if began is None else round((state.finished or now) - began, 3),
+        "loss": state.loss,
+        "loss_ema": state.loss_ema,
+        "validation_loss": last.get("loss"),
+        "best_step": state.best["step"] if state.best else None,
+    }

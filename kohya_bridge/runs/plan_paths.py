@@ -1,0 +1,72 @@
+"""Where the files of an existing plan lie now: a plan names contents, not places.
+
+In: a plan that was made earlier, maybe on a machine that was tidied up since. Out: this machine's paths, with every file
+proven to be the one that the plan was made with.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..dataset import dataset_digest, read_dataset
+from ..engines.contract import MachinePaths
+from ..errors import Conflict, NotFound
+from ..families import family
+from ..models.model_files import find_model, model_sha256
+from ..models.places import Places
+from ..models.starting_lora import resolve_network_weights
+from ..plan import TrainingPlan
+from ..run_folder import RunFolder
+
+
+def paths_of(run: RunFolder, plan: TrainingPlan, places: Places) -> MachinePaths:
+    """The paths for another attempt at `plan`. The base model may have been moved or renamed, but not changed.
+
+    Raises:
+        NotFound: the dataset or the model is gone. Conflict: one of them has changed.
+    """
+    weights = resolve_network_weights(plan.settings.model_dump(), places.workspace, places.lora_dirs)
+    paths = MachinePaths(
+        base_model_file=_base_file(run, plan, places),
+        dataset_dir=places.workspace.dataset_dir(plan.dataset.slug),
+        cache_dir=places.workspace.cache_dir,
+        tokenizer_dir=places.tokenizer_dir,
+        extra={**places.folder_hints(), **weights.extra},
+    )
+    refuse_changed_dataset(plan, paths)
+    return paths
+
+
+def refuse_changed_dataset(plan: TrainingPlan, paths: MachinePaths) -> None:
+    """Raise Conflict unless the dataset is, to the byte, the one that `plan` was made with."""
+    if dataset_digest(read_dataset(paths.dataset_dir), cache_dir=paths.cache_dir) != plan.dataset.digest:
+        raise Conflict(
+            f"The dataset {plan.dataset.slug!r} has changed since this run was planned.",
+            "Submit it again as a new run, or put the pictures and captions back.",
+        )
+
+
+def _base_file(run: RunFolder, plan: TrainingPlan, places: Places) -> Path:
+    try:
+        folder = family(plan.base_model.family).base_folder
+        file = find_model(plan.base_model.name, places.base_model_dirs(folder), what="checkpoint")
+    except NotFound:
+        former = _former_base_file(run)
+        if former is None:
+            raise
+        file = former
+    if model_sha256(file, cache_dir=places.workspace.cache_dir) != plan.base_model.sha256:
+        raise Conflict(
+            f"The checkpoint {plan.base_model.name!r} is not the one that this run began with.",
+            "Put the former file back, or submit the training again as a new run.",
+        )
+    return file
+
+
+def _former_base_file(run: RunFolder) -> Path | None:
+    """Where the last attempt found it, if it is still there."""
+    if not run.child_file.is_file():
+        return None
+    told = json.loads(run.child_file.read_text("utf-8"))["paths"]["base_model_file"]
+    return Path(told) if Path(told).exists() else None

@@ -1,0 +1,205 @@
+"""RunList: one line about every run of the workspace, fast enough to ask for at any moment.
+
+In: a workspace. Out: `RunLine`s, newest first. A run is read again only where its event file grew, from the byte where
+the last reading ended; what was read is kept in `cache/run_list.json`, so that a restarted ComfyUI need not read all
+runs again. It starts nothing and changes no run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import BridgeError, StorageError
+from ..events import read_events_from
+from ..plan import TrainingPlan
+from ..run_folder import RunFolder
+from ..run_state import RunState, fold
+from ..workspace import RUN_ID, Workspace, write_atomically
+
+CACHE_VERSION = 1
+WORTH_KEEPING = 20
+"""So many fresh readings make it worth writing the cache file."""
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """What a list shows of a run. `state` has every field but `losses`; `created` is the plan's file time."""
+
+    run_id: str
+    slug: str
+    created: float
+    plan: dict[str, Any]
+    state: RunState
+
+    def to_json(self) -> dict[str, Any]:
+        state = self.state.to_json()
+        counts = {name: len(state.pop(name)) for name in ("validations", "states", "notices")}
+        checkpoints, samples = state.pop("checkpoints"), state.pop("samples")
+        state.pop("losses")
+        return {
+            "run_id": self.run_id,
+            "slug": self.slug,
+            "created": self.created,
+            **self.plan,
+            "state": state,
+            "counts": {**counts, "checkpoints": len(checkpoints), "samples": len(samples)},
+            "updated": self.state.updated or self.created,
+        }
+
+
+@dataclass
+class _Reading:
+    """Where the last reading of a run ended and what it had told until then."""
+
+    size: int
+    mtime_ns: int
+    offset: int
+    line: RunLine
+    encoded: str
+
+
+class RunList:
+    """All runs of one workspace. Safe to use from several threads; one reads, the others wait."""
+
+    def __init__(self, workspace: Workspace):
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._readings: dict[str, _Reading] | None = None
+
+    @property
+    def cache_file(self) -> Path:
+        return self._workspace.cache_dir / "run_list.json"
+
+    def lines(self) -> list[RunLine]:
+        """Every run, newest first. A run whose plan can't be read is listed with what its folder tells."""
+        with self._lock:
+            return [reading.line for reading in self._refreshed()]
+
+    def encoded(self) -> str:
+        """`lines()` as one JSON array; unchanged runs are not encoded again."""
+        with self._lock:
+            return "[" + ",".join(reading.encoded for reading in self._refreshed()) + "]"
+
+    def _refreshed(self) -> list[_Reading]:
+        if self._readings is None:
+            self._readings = self._kept_readings()
+        known, found, fresh = self._readings, {}, 0
+        for key, folder in _run_folders(self._workspace.runs_dir):
+            before = known.get(key)
+            size, mtime_ns = _stamp(f"{folder}/events.jsonl")
+            if before is None or (before.size, before.mtime_ns) != (size, mtime_ns):
+                before = _read(RunFolder(Path(folder)), before, size, mtime_ns)
+                fresh += 1
+            found[key] = before
+        self._readings = found
+        if fresh >= WORTH_KEEPING:
+            self._keep(found)
+        return sorted(found.values(), key=lambda each: (-each.line.created, each.line.run_id))
+
+    def _kept_readings(self) -> dict[str, _Reading]:
+        """What the cache file holds; nothing where it is missing, damaged or of another version."""
+        try:
+            kept = json.loads(self.cache_file.read_text("utf-8"))
+            if kept["version"] != CACHE_VERSION:
+                return {}
+            return {key: _revived(key, row) for key, row in kept["runs"].items()}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def _keep(self, readings: dict[str, _Reading]) -> None:
+        rows = {
+            key: {
+                "size": each.size,
+                "mtime_ns": each.mtime_ns,
+                "offset": each.offset,
+                "slug": each.line.slug,
+                "created": each.line.created,
+                "plan": each.line.plan,
+                "state": each.line.state.to_json(),
+            }
+            for key, each in readings.items()
+        }
+        try:
+            write_atomically(self.cache_file, json.dumps({"version": CACHE_VERSION, "runs": rows}))
+        except StorageError:
+            pass  # a full disk costs speed at the next start, nothing else
+
+
+def plan_line(plan: TrainingPlan) -> dict[str, Any]:
+    """The few facts of a plan that a list shows."""
+    return {
+        "character": plan.character,
+        "dataset": plan.dataset.slug,
+        "base_model": plan.base_model.name,
+        "family": plan.base_model.family,
+        "engine": plan.engine,
+        "preset": plan.preset,
+        "steps": plan.settings.max_train_steps,
+    }
+
+
+def _read(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> _Reading:
+    """Fold what was appended since `before`; a file that shrank is read from its beginning."""
+    goes_on = before is not None and before.offset <= size
+    offset = before.offset if before and goes_on else 0
+    state = before.line.state if before and goes_on else RunState()
+    events = []
+    for event, behind in read_events_from(run.events_file, offset):
+        events.append(event)
+        offset = behind
+    state = replace(fold(events, state), losses=())
+    if before and goes_on:
+        line = replace(before.line, state=state)
+    else:
+        line = RunLine(run.run_id, run.slug, run.plan_file.stat().st_mtime, _plan_line_of(run), state)
+    return _Reading(size, mtime_ns, offset, line, json.dumps(line.to_json(), ensure_ascii=False))
+
+
+def _plan_line_of(run: RunFolder) -> dict[str, Any]:
+    try:
+        return plan_line(run.plan())
+    except BridgeError as error:
+        unread = {name: "" for name in ("base_model", "family", "engine", "preset")}
+        return {"character": run.slug, "dataset": run.slug, **unread, "steps": 0, "problem": error.problem}
+
+
+def _revived(key: str, row: dict[str, Any]) -> _Reading:
+    series: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in row["state"].items()
+    }
+    line = RunLine(key.rpartition("/")[2], row["slug"], row["created"], row["plan"], RunState(**series))
+    encoded = json.dumps(line.to_json(), ensure_ascii=False)
+    return _Reading(row["size"], row["mtime_ns"], row["offset"], line, encoded)
+
+
+def _run_folders(runs_dir: Path) -> Iterator[tuple[str, str]]:
+    """`slug/run_id` and path of every run. Plain strings, because a thousand `Path`s take longer than all the rest.
+
+    Links are left out: `Workspace.run_named` refuses what they may lead to.
+    """
+    for slug in _folders(runs_dir):
+        for run in _folders(slug.path):
+            if RUN_ID.fullmatch(run.name) and os.path.exists(f"{run.path}/plan.yaml"):
+                yield f"{slug.name}/{run.name}", run.path
+
+
+def _folders(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [each for each in entries if each.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _stamp(file: str) -> tuple[int, int]:
+    try:
+        stat = os.stat(file)
+    except FileNotFoundError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,122 @@
+"""The pictures of a run: samples of the trainer, validation grids, and its data set's first picture.
+
+In: a run. Out: `Picture`s under flat names, and thumbnails. A picture is served only if it is in this list, so a name in
+a request is looked up, never joined to a path. Reading needs Pillow; nothing but the thumbnail cache is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import NotFound, StorageError
+from ..run_folder import RunFolder
+from ..workspace import Workspace, write_atomically
+
+PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+THUMBNAIL_SIZES = (96, 320)
+"""Longest edges in pixels that thumbnails are made in."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: `name` is unique in its run, `kind` is sample or grid, `step` the training step where known."""
+
+    name: str
+    kind: str
+    file: Path
+    step: int | None = None
+    caption: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        stat = self.file.stat()
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "step": self.step,
+            "caption": self.caption,
+            "time": stat.st_mtime,
+            "version": f"{stat.st_mtime_ns:x}-{stat.st_size:x}",
+        }
+
+
+def list_pictures(workspace: Workspace, run: RunFolder, samples: Iterable[dict[str, Any]]) -> list[Picture]:
+    """Samples that the events tell of, then grids of the run's validation folder; only files that are inside."""
+    found = []
+    for row in samples:
+        file = run.dir / str(row.get("file", ""))
+        if _is_picture(file, run.dir):
+            caption = str(row.get("prompt") or "")
+            found.append(Picture(_flat("sample", file, run.dir), "sample", file, row.get("step"), caption))
+    grids_dir = workspace.validation_dir(run.slug, run.run_id)
+    # Not what lies deeper: the single cells of those grids, hundreds of them.
+    for file in sorted(grids_dir.glob("*")) if grids_dir.is_dir() else ():
+        if _is_picture(file, grids_dir):
+            found.append(Picture(_flat("grid", file, grids_dir), "grid", file, _step_in(file.name)))
+    return found
+
+
+def find_picture(pictures: Iterable[Picture], name: str) -> Picture:
+    """The picture of that name. Raises NotFound."""
+    for each in pictures:
+        if each.name == name:
+            return each
+    raise NotFound(
+        "This run has no such picture.", "Open the run again: the list of its pictures is made anew."
+    )
+
+
+def dataset_picture(workspace: Workspace, slug: str) -> Path | None:
+    """The first picture of a data set, or None."""
+    images_dir = workspace.dataset_dir(slug) / "images"
+    files = sorted(images_dir.iterdir()) if images_dir.is_dir() else []
+    return next((file for file in files if _is_picture(file, workspace.root)), None)
+
+
+def thumbnail(workspace: Workspace, file: Path, *, size: int) -> bytes:
+    """`file` as WebP with its longest edge at `size` pixels; made once for each content and kept in the cache.
+
+    Raises:
+        StorageError: the file is no picture.
+    """
+    stat = file.stat()
+    key = hashlib.sha256(f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{size}".encode()).hexdigest()
+    kept = workspace.cache_dir / "thumbnails" / f"{key}.webp"
+    if kept.is_file():
+        return kept.read_bytes()
+    try:
+        with Image.open(file) as picture:
+            small = picture.convert("RGBA" if "A" in picture.getbands() else "RGB")
+            small.thumbnail((size, size))
+            drawn = io.BytesIO()
+            small.save(drawn, "WEBP", quality=82)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise StorageError(
+            f"{file.name} can't be read as a picture.", "Delete it or make it again."
+        ) from error
+    write_atomically(kept, drawn.getvalue())
+    return drawn.getvalue()
+
+
+def _is_picture(file: Path, inside: Path) -> bool:
+    """A link that leads out of the folder is not one of its pictures."""
+    if file.suffix.lower() not in PICTURE_TYPES or not file.is_file():
+        return False
+    return file.resolve().is_relative_to(inside.resolve())
+
+
+def _flat(kind: str, file: Path, folder: Path) -> str:
+    relative = file.relative_to(folder).as_posix()
+    return f"{kind}-" + re.sub(r"[^A-Za-z0-9._-]", "~", relative)
+
+
+def _step_in(name: str) -> int | None:
+    found = re.search(r"step0*(\d+)", name)
+    return int(found.group(1)) if found else None

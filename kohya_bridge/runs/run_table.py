@@ -1,0 +1,98 @@
+"""The experiment log as a table: one row for each attempt that `experiments.jsonl` tells of, newest last.
+
+In: a workspace. Out: rows of plain values and the columns to show. Lines that can't be read are counted, never fatal: the log
+is a file that people edit.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..package import packages_of
+from ..run_folder import RunFolder
+from ..workspace import RUN_ID, Workspace
+
+COLUMNS = (
+    "when", "run", "character", "outcome", "steps", "minutes", "base", "engine", "rank", "rate", "loss",
+    "held-out", "best step", "package",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExperimentTable:
+    """Rows in `COLUMNS` order, and how many lines could not be read."""
+
+    rows: tuple[tuple[str, ...], ...]
+    unreadable: int
+
+
+def experiment_table(workspace: Workspace, *, character: str = "") -> ExperimentTable:
+    """The whole log, or one character's part of it."""
+    lines, unreadable = read_experiments(workspace)
+    rows = [_row(workspace, line) for line in lines if not character or line.get("character") == character]
+    return ExperimentTable(tuple(rows), unreadable)
+
+
+def read_experiments(workspace: Workspace) -> tuple[list[dict[str, Any]], int]:
+    """The lines of `experiments.jsonl` that hold a run, and how many do not."""
+    try:
+        text = workspace.experiments_file.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return [], 0
+    experiments, unreadable = [], 0
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            data = json.loads(line)
+        except ValueError:
+            data = None
+        if isinstance(data, dict) and RUN_ID.fullmatch(str(data.get("run_id", ""))):
+            experiments.append(data)
+        else:
+            unreadable += 1
+    return experiments, unreadable
+
+
+def _row(workspace: Workspace, line: dict[str, Any]) -> tuple[str, ...]:
+    settings, base = line.get("settings") or {}, line.get("base_model") or {}
+    steps = line.get("steps") or [None, None]
+    values = (
+        _when(line.get("time")),
+        line["run_id"],
+        line.get("character"),
+        line.get("outcome"),
+        f"{steps[0]}-{steps[-1]}" if steps[0] else steps[-1],
+        _number(line.get("duration_s"), 1, divided_by=60),
+        base.get("name"),
+        line.get("engine"),
+        settings.get("network_dim"),
+        settings.get("unet_lr"),
+        _number(line.get("loss_ema"), 4),
+        _number(line.get("validation_loss"), 4),
+        line.get("best_step"),
+        _package(workspace, line),
+    )
+    return tuple("" if value is None else str(value) for value in values)
+
+
+def _package(workspace: Workspace, line: dict[str, Any]) -> str | None:
+    """Looked up, not logged: a run is packaged after its line was written."""
+    for run_dir in workspace.runs_dir.glob(f"*/{line['run_id']}"):
+        packaged = packages_of(RunFolder(run_dir))
+        if packaged:
+            return str(packaged[-1]["name"])
+    return None
+
+
+def _when(seconds: Any) -> str:
+    return (
+        datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+        if isinstance(seconds, (int, float))
+        else ""
+    )
+
+
+def _number(value: Any, digits: int, *, divided_by: float = 1.0) -> str | None:
+    return f"{value / divided_by:.{digits}f}" if isinstance(value, (int, float)) else None

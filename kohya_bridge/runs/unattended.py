@@ -1,0 +1,129 @@
+"""Unattended validation: a part of a person's canvas that is queued again for every checkpoint of a run.
+
+In: the prompt that Kohya Train was queued with, in API form. Out: the grids that hang on it with all that feeds them, kept in
+the run folder, and one prompt for each checkpoint that has none yet, in the order of their steps. What was queued and how it
+ended is on disk too, so a ComfyUI that was closed goes on where it was. It knows the form of a prompt, and nothing of ComfyUI.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..run_folder import RunFolder
+from ..workspace import write_atomically
+from .held_prompt import Prompt, needed_by
+
+
+@dataclass(frozen=True)
+class Unattended:
+    """What is queued for every checkpoint, and what has been."""
+
+    prompt: Prompt
+    grids: tuple[str, ...]
+    """Ids of the grid nodes in `prompt`; each is told its checkpoint by step."""
+    client_id: str | None = None
+    """The page that queued the training, if any."""
+    extra_pnginfo: dict[str, Any] | None = None
+    over: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each checkpoint that needs nothing more, and how its prompt ended."""
+
+    def for_step(self, step: int) -> Prompt:
+        """The prompt for the checkpoint of that step."""
+        prompt = copy.deepcopy(self.prompt)
+        for each in self.grids:
+            prompt[each]["inputs"]["checkpoints"] = str(step)
+        return prompt
+
+
+def grids_on(prompt: Prompt, node_id: str, *, grid: str) -> tuple[str, ...]:
+    """Ids of the nodes of type `grid` whose `run` comes from `node_id`."""
+    wire = [node_id, 0]
+    return tuple(
+        name
+        for name, node in prompt.items()
+        if node["class_type"] == grid and node.get("inputs", {}).get("run") == wire
+    )
+
+
+def grid_part(
+    prompt: Prompt, node_id: str, grids: tuple[str, ...], *, replacement: dict[str, Any]
+) -> Unattended:
+    """The part of `prompt` that renders `grids`, with the training node `node_id` as `replacement`."""
+    return Unattended(needed_by({**prompt, node_id: replacement}, grids), grids)
+
+
+def usual_grid(*, base_model: str, opener: dict[str, Any], grid: str, resolution: int) -> Unattended:
+    """For a canvas without a grid: 2 x 2 cells of the base model's own loader, two seeds with and without the LoRA."""
+    return Unattended(
+        {
+            "base": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": base_model}},
+            "run": opener,
+            "grid": {
+                "class_type": grid,
+                "inputs": {
+                    "run": ["run", 0],
+                    "model": ["base", 0],
+                    "clip": ["base", 1],
+                    "vae": ["base", 2],
+                    "prompts": "",
+                    "negative": "",
+                    "checkpoints": "latest",
+                    "strengths": "1.0",
+                    "seeds": "1, 2",
+                    "width": resolution,
+                    "height": resolution,
+                    "steps": 20,
+                    "cfg": 7.0,
+                    "sampler": "euler",
+                    "scheduler": "normal",
+                    "trigger_off": False,
+                },
+            },
+        },
+        ("grid",),
+    )
+
+
+def keep(run: RunFolder, wanted: Unattended) -> None:
+    """Validate every checkpoint of the run in this way from now on. Another prompt than before begins anew."""
+    before = read(run)
+    if before and (before.prompt, before.grids) == (wanted.prompt, wanted.grids):
+        wanted = Unattended(**{**asdict(wanted), "grids": wanted.grids, "over": before.over})
+    _write(run, wanted)
+
+
+def read(run: RunFolder) -> Unattended | None:
+    """What is queued for the run's checkpoints; None where nobody asked for it."""
+    try:
+        told = json.loads(run.unattended_file.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return Unattended(**{**told, "grids": tuple(told["grids"])})
+
+
+def next_checkpoint(run: RunFolder) -> dict[str, Any] | None:
+    """The row of the earliest checkpoint that is on disk and was not validated yet; None when all were."""
+    wanted = read(run)
+    if wanted is None:
+        return None
+    rows = [
+        row
+        for row in run.state().checkpoints
+        if row["sha256"] not in wanted.over and (run.dir / row["file"]).is_file()
+    ]
+    return min(rows, key=lambda row: int(row["step"]), default=None)
+
+
+def close(run: RunFolder, sha256: str, how: str) -> None:
+    """Note how the prompt of a checkpoint ended; it is not queued again."""
+    wanted = read(run)
+    if wanted is not None:
+        wanted.over[sha256] = how
+        _write(run, wanted)
+
+
+def _write(run: RunFolder, wanted: Unattended) -> None:
+    write_atomically(run.unattended_file, json.dumps(asdict(wanted), indent=1))

@@ -1,0 +1,264 @@
+"""Preflight: everything that can be known to go wrong, asked before anything is spent, and told at once.
+
+In: a `TrainingRequest` and where models lie. Out: a `Check` with the complete plan, this machine's paths, and what stands
+in the way or is worth knowing; or one error that names everything that is wrong with the request. It starts and writes
+nothing (but the cache of digests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..building.character_options import check_trigger
+from ..dataset import Dataset, dataset_digest, find_dataset
+from ..engines.contract import Engine, MachinePaths, Problem
+from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused, Unavailable
+from ..families import FAMILIES, family
+from ..lint import LintReport, lint_dataset
+from ..models.base_models import BaseModel, inspect_base_model
+from ..models.family_files import complete_model_files
+from ..models.foreign_bases import foreign_family
+from ..models.model_files import find_model, model_sha256
+from ..models.places import Places
+from ..models.starting_lora import resolve_network_weights
+from ..plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan, make_settings
+from ..runs.disk_need import disk_problems
+from ..runs.engine_choice import choose_engine
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Check:
+    """The answer to "can this be trained, and what would happen?"."""
+
+    request: TrainingRequest
+    plan: TrainingPlan
+    paths: MachinePaths
+    problems: tuple[Problem, ...]
+    engine_reason: str
+    """Which engine was taken and why, as a sentence."""
+    lint: LintReport
+    changes: tuple[tuple[str, Any, Any], ...] = ()
+    """`(field, old, new)` against the newest run of the same name, if there is one with another id."""
+    compared_with: str = ""
+    """The id of that run."""
+
+    @property
+    def blocking(self) -> tuple[Problem, ...]:
+        return tuple(each for each in self.problems if each.blocks)
+
+    @property
+    def advice(self) -> tuple[Problem, ...]:
+        return tuple(each for each in self.problems if not each.blocks)
+
+    def refuse_if_blocked(self) -> None:
+        """Raises Refused with every obstacle."""
+        refuse_obstacles(self.problems)
+
+
+def refuse_obstacles(problems: Iterable[Problem]) -> None:
+    """Raise Refused with all of `problems` that block, if any does."""
+    lines = [f"  - {each.problem} {each.fix}".rstrip() for each in problems if each.blocks]
+    if lines:
+        raise Refused("\n".join(["The training can't start:", *lines]))
+
+
+def check_request(request: TrainingRequest, places: Places, engines: Mapping[str, Engine]) -> Check:
+    """Resolve every name in `request`, make the plan, and ask everybody who may object.
+
+    Raises:
+        InvalidInput, NotFound: the request itself is wrong; with all that is wrong with it.
+    """
+    faults = _Faults()
+    dataset = faults.of("dataset", request.dataset, lambda: _find_dataset(request.dataset, places))
+    faults.of("trigger", request.trigger, lambda: _plain_trigger(request.trigger))
+    base_file = faults.of(
+        "base_model",
+        request.base_model,
+        lambda: find_model(request.base_model, _base_dirs(request.family, places), what="checkpoint"),
+    )
+    foreign = _foreign_family(request, base_file)
+    base = (
+        faults.of("base_model", request.base_model, lambda: inspect_base_model(base_file))
+        if base_file and not foreign
+        else None
+    )
+    family_name = foreign or faults.of("family", request.family, lambda: _family_of(request, base)) or "sd15"
+    weights = faults.of(
+        "settings.network_weights",
+        request.settings.get("network_weights"),
+        lambda: resolve_network_weights(request.settings, places.workspace, places.lora_dirs),
+    )
+    settings = {**request.settings, **(weights.settings if weights else {}), **_predicted(request, base)}
+    wanted = request.model_copy(update={"settings": settings})
+    settings_made = faults.of_settings(
+        lambda: make_settings(wanted, family_name, images=len(dataset.items) if dataset else 20)
+    )
+    choice = faults.of("engine", request.engine, lambda: choose_engine(request, family_name, engines))
+    faults.raise_any()
+    assert dataset and base_file and choice and weights
+    if choice.name == "kohya":
+        parts = complete_model_files(wanted.kohya, family(family_name), base_file, places)
+        wanted = wanted.model_copy(update={"kohya": parts})
+
+    lint = lint_dataset(
+        dataset,
+        trigger=request.trigger,
+        training=settings_made,
+        tokenizer_dir=places.tokenizer_dir,
+        cache_dir=places.workspace.cache_dir,
+    )
+    plan = make_plan(
+        wanted,
+        dataset=DatasetFacts(
+            slug=dataset.slug,
+            digest=dataset_digest(dataset, cache_dir=places.workspace.cache_dir),
+            images=len(dataset.items),
+            trigger=request.trigger or dataset.trigger,
+        ),
+        base_model=BaseModelFacts(
+            name=request.base_model,
+            sha256=model_sha256(base_file, cache_dir=places.workspace.cache_dir),
+            family=family_name,
+        ),
+        engine=choice.name,
+        engine_version=choice.version,
+    )
+    paths = MachinePaths(
+        base_model_file=base_file,
+        dataset_dir=dataset.dir,
+        cache_dir=places.workspace.cache_dir,
+        tokenizer_dir=places.tokenizer_dir,
+        extra={**places.folder_hints(), **weights.extra},
+    )
+    problems = [
+        *_lint_problems(lint),
+        *_prediction_problems(plan, base),
+        *disk_problems(plan, places.workspace.root, least_free_bytes=places.least_free_bytes),
+        *engines[choice.name].problems(plan, paths),
+    ]
+    return Check(request, plan, paths, tuple(problems), choice.reason, lint)
+
+
+class _Faults:
+    """Collects what is wrong with a request, so that one round of mending is enough."""
+
+    def __init__(self) -> None:
+        self.errors: list[BridgeError] = []
+        self.problems: list[FieldProblem] = []
+
+    def of(self, field: str, value: object, resolve: Callable[[], T]) -> T | None:
+        """The value of `resolve`, or None with its error kept under the name of `field`."""
+        try:
+            return resolve()
+        except (InvalidInput, NotFound, Unavailable) as error:
+            self.errors.append(error)
+            self.problems.append(FieldProblem(field, value, error.problem, error.fix))
+            return None
+
+    def of_settings(self, make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except InvalidInput as error:
+            self.errors.append(error)
+            field = FieldProblem("preset", None, error.problem, error.fix)
+            self.problems += error.problems or (field,)
+            return None
+
+    def raise_any(self) -> None:
+        """One fault is raised as it is, several as one InvalidInput that lists them."""
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            raise InvalidInput(
+                f"The request has {len(self.problems)} problems:",
+                "Mend these and try again.",
+                problems=self.problems,
+            )
+
+
+def _plain_trigger(trigger: str) -> str:
+    try:
+        return check_trigger(trigger) if trigger else ""
+    except ValueError as error:
+        problem, _, fix = str(error).partition(" | ")
+        raise InvalidInput(problem[:1].upper() + problem[1:], fix) from None
+
+
+def _find_dataset(slug: str, places: Places) -> Dataset:
+    dataset = find_dataset(places.workspace, slug)
+    if not dataset.items:
+        raise InvalidInput(
+            f"The dataset {slug!r} holds no pictures.",
+            "Export some with Caption Export, or copy them into images/.",
+        )
+    return dataset
+
+
+def _base_dirs(family_name: str, places: Places) -> list[Path]:
+    """Where a base model of that family is looked for: checkpoints first, unless the family is a bare transformer."""
+    if family_name in FAMILIES:
+        return places.base_model_dirs(FAMILIES[family_name].base_folder)
+    return [*places.checkpoint_dirs, *places.base_model_dirs("diffusion_models")]
+
+
+def _foreign_family(request: TrainingRequest, file: Path | None) -> str | None:
+    """The family that only sd-scripts trains: the one that is asked for, or the one whose marks the file bears."""
+    if request.family in FAMILIES:
+        return None if FAMILIES[request.family].native else request.family
+    if request.family != "auto" or file is None or not file.is_file():
+        return None
+    try:
+        return foreign_family(file)
+    except BridgeError:
+        return None  # the inspection that follows says what is wrong with the file
+
+
+def _family_of(request: TrainingRequest, base: BaseModel | None) -> str:
+    if request.family != "auto":
+        named = family(request.family).name
+        if base and base.family != named:
+            raise InvalidInput(
+                f"{request.base_model} is a {family(base.family).title} model, not {family(named).title}.",
+                "Set family to auto, or choose another checkpoint.",
+            )
+        return named
+    return base.family if base else next(iter(FAMILIES))
+
+
+def _predicted(request: TrainingRequest, base: BaseModel | None) -> dict[str, Any]:
+    """What the checkpoint says of its own objective, where the person said nothing."""
+    if base is None or "prediction_type" in request.settings or base.prediction_type == "epsilon":
+        return {}
+    return {"prediction_type": base.prediction_type, "zero_terminal_snr": base.zero_terminal_snr}
+
+
+def _lint_problems(report: LintReport) -> list[Problem]:
+    return [
+        Problem(
+            f"lint:{finding.rule}",
+            f"{finding.subject}: {finding.problem}" if finding.subject else finding.problem,
+            finding.fix,
+            blocks=finding.severity == "error",
+        )
+        for finding in report.findings
+        if finding.severity in ("error", "warning")
+    ]
+
+
+def _prediction_problems(plan: TrainingPlan, base: BaseModel | None) -> list[Problem]:
+    if base is None or plan.settings.prediction_type == base.prediction_type:
+        return []
+    said = "says that it is" if base.prediction_is_stated else "does not say so and is taken for"
+    return [
+        Problem(
+            "prediction_type",
+            f"prediction_type is {plan.settings.prediction_type}; the checkpoint {said} {base.prediction_type}.",
+            "Leave prediction_type out, unless you know the model better than its file does.",
+            blocks=base.prediction_is_stated,
+        )
+    ]

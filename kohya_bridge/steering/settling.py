@@ -1,0 +1,155 @@
+"""Settling: what is written when an attempt is over, whoever notices it first.
+
+In: a run whose child is known dead, and how it ended if somebody saw it. Out: exactly one verdict as `run_finished`, the
+chosen checkpoint, the loss series, a line in `experiments.jsonl`. A child that reported its own end is believed, except
+that a completed run must have its LoRA: whole, finite, with the planned steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import Any
+
+from ..engines.child import write_losses
+from ..engines.environment import write_environment
+from ..engines.failures import explain_death
+from ..models.lora_check import lora_problems
+from ..processes import describe_exit
+from ..run_folder import RunFolder
+from ..run_state import RunState
+from ..runs.experiments import record_experiment
+from ..runs.run_log import copy_log
+from ..selection import choose_best
+from ..stop_ladder import read_climbed
+from ..workspace import Workspace, write_atomically
+
+
+def settle(run: RunFolder, *, exit_code: int | None, why_not_started: str = "") -> RunState:
+    """Write what the ended attempt left unsaid and return the final state. The caller holds the slot's lock.
+
+    A state of `completed` afterwards means that the final LoRA was checked; see `completion_problems`.
+    """
+    state = run.state()
+    climbed = read_climbed(run.stopping_file)
+    if not state.is_finished:
+        for rung in climbed:
+            run.append("notice", level="info", problem=f"Stop: {rung['how']}.", fix="", code="stop_ladder")
+        run.append("run_finished", **_verdict(run, state, exit_code, climbed, why_not_started))
+        write_losses(run.dir)
+    elif state.status == "completed" and (problems := completion_problems(run, state)):
+        revoke_completion(run, problems)
+    run.stopping_file.unlink(missing_ok=True)
+    _choose_best(run)
+    final = run.state()
+    workspace = Workspace.at(run.dir.parents[2])
+    copy_log(workspace, run)
+    write_environment(run)
+    record_experiment(workspace, run, final, exit_code=exit_code)
+    return final
+
+
+def completion_problems(run: RunFolder, state: RunState | None = None) -> list[str]:
+    """Why a run that says it completed has not, or nothing: its final LoRA must be there, whole, finite and complete."""
+    state = state or run.state()
+    planned = run.plan().settings.max_train_steps
+    final = [row for row in state.checkpoints if row.get("final")]
+    if not final:
+        return ["It never saved a final LoRA."]
+    last = max(final, key=lambda row: row["step"])
+    problems = lora_problems(run.dir / last["file"], steps=last["step"])
+    if last["step"] != planned and not _stopped_early(state):
+        problems.append(f"The final LoRA has {last['step']} steps; {planned} were planned.")
+    return problems
+
+
+def _stopped_early(state: RunState) -> bool:
+    """Whether the engine ended before the planned step on purpose, by the plan's own early stop."""
+    return any(row.get("code") == "early_stop" for row in state.notices)
+
+
+def _verdict(
+    run: RunFolder,
+    state: RunState,
+    exit_code: int | None,
+    climbed: list[dict[str, Any]],
+    why_not_started: str,
+) -> dict[str, Any]:
+    saved = run.latest_state()
+    fix = (
+        f"Resume continues from step {saved[0]}."
+        if saved
+        else "No state was saved yet: starting it again begins anew."
+    )
+    fields = {"step": state.step, "evidence": run.log_tail(20)[-2000:]}
+    if why_not_started:
+        problem = f"The trainer could not be started: {why_not_started}"
+        return {
+            "outcome": "failed",
+            "problem": problem,
+            "fix": "Check the installation with `doctor`.",
+            "code": "not_started",
+            **fields,
+        }
+    how = describe_exit(exit_code)
+    where = f"at step {state.step} of {state.total}" if state.total else "before it began training"
+    if any(rung["how"] != "ask" for rung in climbed):
+        return {
+            "outcome": "stopped",
+            "problem": f"Ended by force {where} ({how}).",
+            "fix": fix,
+            "code": "killed",
+            **fields,
+        }
+    cause = explain_death(exit_code, run.log_tail(60))
+    problem = " ".join(filter(None, [f"The trainer died {where} ({how}).", cause.problem]))
+    return {
+        "outcome": "failed",
+        "problem": problem,
+        "fix": " ".join(filter(None, [cause.fix, fix])),
+        "code": cause.code,
+        **fields,
+    }
+
+
+def revoke_completion(run: RunFolder, problems: list[str]) -> None:
+    """Take back a `completed` that does not hold: the one case in which an attempt gets a second `run_finished`."""
+    run.append(
+        "run_finished",
+        outcome="failed",
+        step=run.state().step,
+        problem="The run says that it completed, but its result does not hold: " + " ".join(problems),
+        fix="Resume trains the missing part again.",
+        evidence="",
+        code="not_verified",
+    )
+
+
+def _choose_best(run: RunFolder) -> None:
+    """Point `best` at a checkpoint if the child did not, and keep `best.safetensors` and `best.json` in step with it."""
+    state = run.state()
+    if state.best is None or not (run.dir / state.best["file"]).is_file():
+        there = [row for row in state.checkpoints if (run.dir / row["file"]).is_file()]
+        best = choose_best(state.validations, there)
+        if best is None:
+            return
+        run.append("best", step=best.step, file=best.file, reason=best.reason)
+        state = run.state()
+    assert state.best is not None
+    told = {key: state.best[key] for key in ("step", "file", "reason")}
+    if run.best_file.is_file() and json.loads(run.best_file.read_text("utf-8")).get("file") == told["file"]:
+        return
+    _link_best(run, told["file"])
+    write_atomically(run.best_file, json.dumps(told, indent=1))
+
+
+def _link_best(run: RunFolder, file: str) -> None:
+    link = run.dir / "best.safetensors"
+    temporary = link.with_name(".best.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.symlink_to(file)
+    except OSError:  # Windows asks for a privilege to make links
+        shutil.copyfile(run.dir / file, temporary)
+    os.replace(temporary, link)
