@@ -2,8 +2,9 @@
 
     python -m scripts.demo [--base DIR] [--again]
 
-It makes a reduced base model, starts ComfyUI headless, queues `example_workflows/api/train_a_character.json` over HTTP
-and names what came of it. A second call finds the run and returns at once.
+It puts the demo's base model together (docs/demo_base.md), starts ComfyUI headless, queues
+`example_workflows/api/train_a_character.json` over HTTP, a little longer and with more pictures, and names what came of it. A second
+call finds the run and returns at once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,35 @@ from kohya_bridge.package import packages_of
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.workspace import Workspace
 
+from .demo_base.assemble import assemble, is_current, packed_digest
+from .demo_grid import before_and_after
 from .host.comfy_client import outcome
 from .host.comfy_host import ComfyHost
 from .host.comfy_install import ROOT
-from .make_demo_base import demo_base, save_base
 from .serve import BASE_DIR
 
 WORKFLOW_FILE = ROOT / "example_workflows" / "api" / "train_a_character.json"
 BASE_MODEL = "wizdroid_demo_base.safetensors"
+SETTINGS_NODE, SETTINGS_ID = "WizdroidTrainingSettings", "15"
 RECORD_NAME = "demo.json"
+GRID_NAME = "before_and_after.png"
+SIDE = 64  # pixels: what the base model has learnt to draw
+TRAINED = {
+    "steps": 300,
+    "resolution": SIDE,
+    "rank": 16,
+    "alpha": 16.0,
+    "learning_rate": 0.002,
+    "batch_size": 4,
+}
+FINER = {"bucket_reso_steps": 8}  # the usual 64 leaves nothing of a tall picture at this size
+SAMPLED = {"steps": 20}
+PROMPTS = (
+    "char_wren, 1woman, solo, light smile, blue background, simple background",
+    "char_wren, 1woman, solo, headshot, smile, mint background, simple background",
+    "cat, solo, teal background, simple background",
+)
+"""Two of the character, and one of something else, which the LoRA has to leave alone."""
 console = Console()
 
 
@@ -94,7 +114,7 @@ def run_workflow(base_dir: Path) -> Made:
         host.start()
     try:
         console.print(f"ComfyUI runs at {host.url}; its log is {host.log_file}")
-        prompt = json.loads(WORKFLOW_FILE.read_text("utf-8"))
+        prompt = demo_workflow(host.client.get(f"object_info/{SETTINGS_NODE}")[SETTINGS_NODE])
         with Follower(titles_of(prompt)) as follower:
             history = host.client.follow(prompt, follower.take)
         ended = outcome(history)
@@ -110,14 +130,42 @@ def run_workflow(base_dir: Path) -> Made:
     return made
 
 
+def demo_workflow(settings_node: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The example workflow with the demo's numbers: enough steps to see the character, and pictures along the way.
+
+    `settings_node` is what ComfyUI says of Training Settings; its inputs are left at their defaults but for one.
+    """
+    prompt: dict[str, Any] = json.loads(WORKFLOW_FILE.read_text("utf-8"))
+    size = {"width": SIDE, "height": SIDE}
+    changes = {
+        "WizdroidKohyaTrain": {**TRAINED, "settings": [SETTINGS_ID, 0]},
+        "WizdroidLoraValidateGrid": {
+            **SAMPLED,
+            **size,
+            "checkpoints": "100, 200, 300",
+            "prompts": "\n".join(PROMPTS),
+        },
+        "EmptyLatentImage": size,
+        "KSampler": SAMPLED,
+    }
+    for node in prompt.values():
+        node["inputs"].update(changes.get(node["class_type"], {}))
+    inputs = settings_node["input"]["required"] if settings_node else {}
+    defaults = {name: about[1]["default"] for name, about in inputs.items() if "default" in about[1]}
+    prompt[SETTINGS_ID] = {
+        "class_type": SETTINGS_NODE,
+        "inputs": {**defaults, **FINER},
+        "_meta": {"title": "Training Settings"},
+    }
+    return prompt
+
+
 def provide_base_model(file: Path) -> None:
-    """Build the reduced base model from its seed, unless it is there."""
-    if not file.is_file():
-        with console.status("Building the demo's base model (about 300 MB)"):
+    """Put the base model together, unless it is there as this version makes it."""
+    if not is_current(file):
+        with console.status("Putting the demo's base model together (about 300 MB)"):
             file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            save_base(partial, demo_base())
-            os.replace(partial, file)
+            assemble(file)
 
 
 class Follower:
@@ -181,7 +229,8 @@ def find_made(base_dir: Path, history: dict[str, Any]) -> Made:
     run = RunFolder(max(workspace.run_dirs(), key=lambda each: each.stat().st_mtime))
     package = packages_of(run)[-1]
     lora_file = base_dir / "models" / "loras" / str(package["name"])
-    grids = workspace.validation_dir(run.slug, run.run_id).glob("grid-*.png")
+    grid_file = workspace.validation_dir(run.slug, run.run_id) / GRID_NAME
+    before_and_after(workspace, run).save(grid_file)
     saved = [
         each
         for output in history["outputs"].values()
@@ -192,7 +241,7 @@ def find_made(base_dir: Path, history: dict[str, Any]) -> Made:
         run=run,
         lora_file=lora_file,
         card_file=lora_file.with_name(f"{lora_file.stem}.model-card.md"),
-        grid_file=max(grids, key=lambda each: each.stat().st_mtime),
+        grid_file=grid_file,
         render_file=base_dir / "output" / saved[-1]["subfolder"] / saved[-1]["filename"],
     )
 
@@ -213,7 +262,8 @@ def note(base_dir: Path, made: Made) -> None:
 
 
 def workflow_digest() -> str:
-    return hashlib.sha256(WORKFLOW_FILE.read_bytes()).hexdigest()
+    """Of all that decides what the demo makes: its workflow and its base model."""
+    return hashlib.sha256((json.dumps(demo_workflow()) + packed_digest()).encode()).hexdigest()
 
 
 def show(made: Made) -> None:
@@ -221,7 +271,7 @@ def show(made: Made) -> None:
     console.print(f"\n{made.run.slug}, {state.step} steps:")
     for name, path in (
         ("LoRA", made.lora_file),
-        ("Grid", made.grid_file),
+        ("Before and after", made.grid_file),
         ("Model card", made.card_file),
         ("Picture with the LoRA", made.render_file),
         ("Run folder", made.run.dir),

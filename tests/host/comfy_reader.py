@@ -3,7 +3,7 @@
 usage: comfy_reader.py COMFYUI_DIR TORCHVISION_DIR WORK_DIR TASK
 
 In: `WORK_DIR/inputs.safetensors` and the files that the task names. Out: `WORK_DIR/outputs.safetensors`, and on the last line of
-stdout one JSON object with what ComfyUI said. Tasks: unet, checkpoint, sdxl_names.
+stdout one JSON object with what ComfyUI said. Tasks: unet, checkpoint, picture, sdxl_names.
 """
 
 import json
@@ -100,6 +100,26 @@ def predicted(torch, model, clip, inputs):
     return {"hidden": hidden.float().clone(), "predicted": answer.float()}
 
 
+def picture(torch, work_dir, inputs):
+    """A picture as KSampler (euler, normal) and VAE Decode make it from a checkpoint, and the latents that were decoded."""
+    import comfy.sample
+    import comfy.sd
+
+    job = json.loads((work_dir / "picture.json").read_text("utf-8"))
+    model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(
+        str(work_dir / "base.safetensors"), output_vae=True, output_clip=True
+    )
+    positive, negative = (
+        clip.encode_from_tokens_scheduled(clip.tokenize(job[name])) for name in ("prompt", "negative")
+    )
+    empty = torch.zeros_like(inputs["noise"])
+    latents = comfy.sample.sample(
+        model, inputs["noise"], job["steps"], job["cfg"], "euler", "normal", positive, negative, empty, seed=0
+    )
+    pixels = vae.decode(latents).movedim(-1, 1)
+    return {"pixels": pixels, "latents": latents}, {"model": type(model.model.model_config).__name__}
+
+
 def sdxl_names(torch, work_dir, inputs):
     """Which names of an SDXL LoRA ComfyUI's key map knows, for a model with these parameter names."""
     from types import SimpleNamespace
@@ -134,6 +154,9 @@ def sdxl_names(torch, work_dir, inputs):
     }
 
 
+TASKS = {"unet": unet, "checkpoint": checkpoint, "picture": picture, "sdxl_names": sdxl_names}
+
+
 def main():
     comfy_dir, torchvision_dir, work_dir, task = sys.argv[1:5]
     torch = arrange(comfy_dir, torchvision_dir)
@@ -143,9 +166,7 @@ def main():
     inputs = load_file(work_dir / "inputs.safetensors")
     inputs["work_dir"] = work_dir
     with torch.inference_mode():
-        outputs, said = {"unet": unet, "checkpoint": checkpoint, "sdxl_names": sdxl_names}[task](
-            torch, work_dir, inputs
-        )
+        outputs, said = TASKS[task](torch, work_dir, inputs)
         outputs = {name: tensor.clone().contiguous() for name, tensor in outputs.items()}
     save_file(outputs, work_dir / "outputs.safetensors")
     print(json.dumps(said))
