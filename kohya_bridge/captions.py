@@ -151,6 +151,16 @@ def plain_caption(text: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def without_trigger(prompt: str, trigger: str) -> str:
+    """`prompt` without the token `trigger` and without the comma or blank that it leaves behind."""
+    word = rf"(?<![\w]){re.escape(trigger)}(?![\w])"
+    if not trigger or not re.search(word, prompt, flags=re.IGNORECASE):
+        return prompt
+    bare = re.sub(word, "", prompt, flags=re.IGNORECASE)
+    bare = re.sub(r"\s*,(\s*,)*", ",", bare)
+    return re.sub(r"\s+", " ", bare).strip(" ,")
+
+
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Hold `file` against other writers, in this process and in others; the lock is `.<name>.lock` beside it.

@@ -119,6 +119,9 @@ class TrainingSettings(Forbidding):
     """Adds a per-channel constant to the noise, for darker darks; 0.0357 is common."""
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
     """What the base predicts; a property of the checkpoint."""
+    diff_output_preservation_multiplier: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Weight of keeping the base model's answers to captions without the trigger, so that the character stays behind its
+    word (ai-toolkit's differential output preservation). 1 is common, 0 is off; a step takes about 2.3 times as long."""
     zero_terminal_snr: bool = False
     """Rescale the noise schedule to end in pure noise (Lin et al. 2023, arXiv 2305.08891); for v-prediction bases."""
     min_timestep: Annotated[int, Field(ge=0, le=999)] = 0

@@ -12,10 +12,10 @@ import hashlib
 import itertools
 import json
 import math
-import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..captions import without_trigger
 from ..errors import FieldProblem, InvalidInput
 
 DIMENSIONS = ("checkpoint", "prompt", "strength", "seed")
@@ -160,15 +160,6 @@ def column_letters(column: int) -> str:
         column, rest = divmod(column - 1, 26)
         letters = chr(ord("A") + rest) + letters
     return letters
-
-
-def without_trigger(prompt: str, trigger: str) -> str:
-    """`prompt` without the token `trigger` and without the comma or blank that it leaves behind."""
-    if not trigger:
-        return prompt
-    bare = re.sub(rf"(?<![\w]){re.escape(trigger)}(?![\w])", "", prompt, flags=re.IGNORECASE)
-    bare = re.sub(r"\s*,(\s*,)*", ",", bare)
-    return re.sub(r"\s+", " ", bare).strip(" ,")
 
 
 def _with_trigger_off(prompts: tuple[Prompt, ...], trigger: str) -> tuple[Prompt, ...]:

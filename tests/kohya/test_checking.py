@@ -162,3 +162,8 @@ def test_a_package_that_the_interpreter_lacks_is_told_before_the_models_are_load
     assert ("missing_package", 'make kohya EXTRAS="came_pytorch"') in {
         (each.code, each.fix) for each in problems
     }
+
+
+def test_what_only_the_native_engine_does_is_refused(bench):
+    problems = blocking(found(bench, diff_output_preservation_multiplier=1.0))
+    assert [each.code for each in problems] == ["preservation"] and "native" in problems[0].fix

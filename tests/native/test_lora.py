@@ -95,6 +95,19 @@ def test_a_fresh_network_changes_nothing(base):
     assert torch.equal(base.text.encode(base.text.tokenize(["a cat"])).hidden, hidden)
 
 
+@torch.no_grad()
+def test_a_silent_network_leaves_the_base_model_alone(base):
+    latents, steps, more = inputs_for(base)
+    before = base.unet(latents, steps, **more).sample
+    hidden = base.text.encode(base.text.tokenize(["a cat"])).hidden
+    network = add_lora(base, settings_with(conv_dim=2), seed=0)
+    fill(network)
+    with network.silent():
+        assert torch.equal(base.unet(latents, steps, **more).sample, before)
+        assert torch.equal(base.text.encode(base.text.tokenize(["a cat"])).hidden, hidden)
+    assert not torch.allclose(base.unet(latents, steps, **more).sample, before)
+
+
 def test_the_start_is_kohyas_and_depends_on_the_seed_alone(base):
     first = add_lora(copy.deepcopy(base), settings_with(), seed=3).state()
     again = add_lora(copy.deepcopy(base), settings_with(optimizer_type="Adafactor"), seed=3).state()

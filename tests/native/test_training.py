@@ -11,8 +11,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from kohya_bridge.engines.child import EXIT_COMPLETED
+from kohya_bridge.engines.native.models import load_base
+from kohya_bridge.engines.native.wearing import wearing
 from kohya_bridge.models.lora_facts import check_lora
-from tests.native_world import World, events, finish, make_dataset, start, start_cold, wait_for_step
+from tests.native_world import (
+    World,
+    events,
+    finish,
+    make_dataset,
+    start,
+    start_cold,
+    tokenizer_dir,
+    wait_for_step,
+)
 
 
 def test_a_run_started_by_its_command_trains_to_the_end(world):
@@ -93,6 +104,14 @@ def test_the_best_checkpoint_is_chosen_linked_and_explained(world):
             "clip_skip": 2,
         },
         {"conv_dim": 2, "enable_bucket": False, "bucket_no_upscale": False, "num_repeats": 2},
+        {"diff_output_preservation_multiplier": 1.0, "caption_dropout_rate": 0.5},
+        {
+            "diff_output_preservation_multiplier": 1.0,
+            "network_train_unet_only": False,
+            "cache_text_encoder_outputs": False,
+            "shuffle_caption": True,
+            "gradient_checkpointing": True,
+        },
     ],
     ids=lambda settings: next(iter(settings)),
 )
@@ -103,6 +122,34 @@ def test_every_kind_of_setting_trains(world, settings):
     assert any(value.abs().max() > 0 for key, value in weights.items() if key.endswith("lora_up.weight"))
     trains_text = any(key.startswith("lora_te") for key in weights)
     assert trains_text == (not settings.get("network_train_unet_only", True))
+
+
+def test_preservation_keeps_the_base_models_answers_without_the_trigger(world):
+    """Both runs learn the pictures; only the preserving one leaves captions without the trigger as they were."""
+    lessons = {"max_train_steps": 80, "save_every_n_steps": 0, "validate_every_n_steps": 80, "seed": 5}
+    moved, gained = {}, {}
+    for multiplier in (0.0, 4.0):
+        run = world.run(world.plan(diff_output_preservation_multiplier=multiplier, **lessons), name=str(multiplier))
+        assert finish(run) == EXIT_COMPLETED, run.log_tail()
+        before, after = run.state().validations
+        gained[multiplier] = before["loss"] - after["loss"]
+        base = load_base(world.base, family="sd15", tokenizer_dir=tokenizer_dir())
+        answers = answers_of(base, ["char_dot, red ground, round", "red ground, round"])
+        with wearing(base, run.dir / run.checkpoint("latest")["file"], 1.0):
+            change = answers_of(base, ["char_dot, red ground, round", "red ground, round"]) - answers
+        moved[multiplier] = change.square().mean(dim=(1, 2, 3)).tolist()
+    assert gained[4.0] > 0.5 * gained[0.0] > 0
+    (with_trigger, without), (kept_with, kept_without) = moved[0.0], moved[4.0]
+    assert without > 0.5 * with_trigger  # left to itself, a LoRA changes everything
+    assert kept_without < 0.5 * kept_with
+
+
+@torch.no_grad()
+def answers_of(base, captions):
+    """What the U-Net says of the same noise with each caption, (captions, C, H, W)."""
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    hidden = base.text.encode(base.text.tokenize(captions)).hidden
+    return base.unet(noise.expand(len(captions), -1, -1, -1), 500, hidden).sample.float()
 
 
 @pytest.mark.parametrize(

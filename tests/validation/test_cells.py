@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from kohya_bridge.captions import without_trigger
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.validation.cells import (
     DIMENSIONS,
@@ -11,7 +12,6 @@ from kohya_bridge.validation.cells import (
     Prompt,
     column_letters,
     plan_cells,
-    without_trigger,
 )
 
 STEP_400 = Checkpoint(400, "checkpoints/alice-step00000400-aaaaaaaa.safetensors", "a" * 64)
@@ -75,6 +75,7 @@ def test_the_trigger_off_row_repeats_the_first_prompt_without_its_trigger():
         ("char_alice2, dress", "char_alice2, dress"),
         ("a, char_alice, b", "a, b"),
         ("CHAR_ALICE", ""),
+        ("as  it was ,written", "as  it was ,written"),
     ],
 )
 def test_taking_the_trigger_out_leaves_no_stray_commas_and_no_other_word_damaged(prompt, bare):

@@ -242,6 +242,12 @@ def _setting_problems(settings: TrainingSettings, of_family: Family) -> Iterator
             "enable_bucket false with cache_latents false: sd-scripts then takes only pictures of the exact resolution.",
             "Set one of them to true.",
         )
+    if settings.diff_output_preservation_multiplier:
+        yield Problem(
+            "preservation",
+            f"diff_output_preservation_multiplier {settings.diff_output_preservation_multiplier}: sd-scripts has no such thing.",
+            "Set it to 0, or choose the native engine.",
+        )
     cached = settings.cache_text_encoder_outputs and of_family.name != "sd15"
     if cached and settings.caption_dropout_rate:
         yield Problem(

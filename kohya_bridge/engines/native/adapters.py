@@ -22,7 +22,8 @@ import torch.nn.functional as F
 class Adapter(torch.nn.Module):
     """Takes the place of a frozen Linear or Conv2d and adds `up(dropout(down(x)))` to its output.
 
-    `down` and `up` are handed in by the network before each forward, already scaled and in the compute format.
+    `down` and `up` are handed in by the network before each forward, already scaled and in the compute format. A `silent`
+    adapter adds nothing.
     """
 
     base: Any  # Linear or Conv2d; torch types what a module holds as "Tensor or Module"
@@ -31,6 +32,7 @@ class Adapter(torch.nn.Module):
         super().__init__()
         self.base = base
         self.dropout = dropout
+        self.silent = False
         self.down: torch.Tensor
         self.up: torch.Tensor
 
@@ -42,6 +44,9 @@ class LinearAdapter(Adapter):
     """`down` (R, in), `up` (out, R)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.silent:
+            silent: torch.Tensor = self.base(x)
+            return silent
         flat = x.reshape(-1, x.shape[-1])
         out = F.linear(flat, self.base.weight, self.base.bias)
         out.addmm_(self._dropped(F.linear(flat, self.down)), self.up.t())
@@ -53,6 +58,8 @@ class ConvAdapter(Adapter):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.base(x)
+        if self.silent:
+            return out
         hidden = F.conv2d(x, self.down, stride=self.base.stride, padding=self.base.padding)
         return out.add_(F.conv2d(self._dropped(hidden), self.up))
 

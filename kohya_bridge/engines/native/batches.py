@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...captions import without_trigger
 from ...datasets.buckets import Placement
 from ...families import Family
 from ...settings import TrainingSettings
@@ -25,7 +26,11 @@ from .randomness import Purpose, stream
 
 @dataclass(frozen=True)
 class Batch:
-    """The input of one forward pass. Either `clean_BCHW` or `pixels_BCHW`, either `hidden_BTD` or `tokens` is there."""
+    """The input of one forward pass. Either `clean_BCHW` or `pixels_BCHW`, either `hidden_BTD` or `tokens` is there.
+
+    Where the base model's answers are preserved, texts are those of 2 B captions: behind the batch's own stand the same
+    without the trigger, and `preserved_B` is 1 where they differ and 0 where they don't.
+    """
 
     noise_BCHW: torch.Tensor
     timesteps_B: torch.Tensor
@@ -35,6 +40,7 @@ class Batch:
     hidden_BTD: torch.Tensor | None = None
     pooled_BP: torch.Tensor | None = None
     tokens: Any = None
+    preserved_B: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on the device; from pinned memory this does not wait."""
@@ -71,6 +77,8 @@ class BatchMaker:
     family: Family
     latent_channels: int = 4
     pin: bool = False
+    left_out: str = ""
+    """The trigger, where answers to captions without it are to be preserved."""
 
     def make(self, micro_batch: int) -> Batch:
         picks = self.picker.picks(micro_batch)
@@ -80,7 +88,7 @@ class BatchMaker:
             timesteps_B=torch.tensor([self._timestep(micro_batch, index) for index in range(len(picks))]),
             time_ids_B6=torch.tensor([time_ids(pick.item.placement) for pick in picks], dtype=torch.float32),
             **self._pictures(picks),
-            **self._texts([pick.caption for pick in picks]),
+            **self._captions([pick.caption for pick in picks]),
         )
         return _pinned(batch) if self.pin else batch
 
@@ -90,6 +98,13 @@ class BatchMaker:
                 "clean_BCHW": torch.stack([self.sources.latents(each.item, each.flipped) for each in picks])
             }
         return {"pixels_BCHW": torch.stack([pixels(each.item, flipped=each.flipped) for each in picks])}
+
+    def _captions(self, captions: list[str]) -> dict[str, Any]:
+        if not self.left_out:
+            return self._texts(captions)
+        plain = [without_trigger(caption, self.left_out) for caption in captions]
+        differs = [float(one != other) for one, other in zip(captions, plain, strict=True)]
+        return {**self._texts([*captions, *plain]), "preserved_B": torch.tensor(differs)}
 
     def _texts(self, captions: list[str]) -> dict[str, Any]:
         if self.sources.text is None:

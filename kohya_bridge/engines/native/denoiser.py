@@ -25,6 +25,11 @@ class Conditioning:
         pooled = None if self.pooled_BP is None else self.pooled_BP.to(device, dtype)
         return Conditioning(self.hidden_BTD.to(device, dtype), pooled)
 
+    def last(self, count: int) -> Conditioning:
+        """The conditioning of the last `count` captions."""
+        pooled = None if self.pooled_BP is None else self.pooled_BP[-count:]
+        return Conditioning(self.hidden_BTD[-count:], pooled)
+
     def repeated(self, count: int) -> Conditioning:
         """The conditioning of one caption for `count` items."""
         pooled = None if self.pooled_BP is None else self.pooled_BP.expand(count, -1)

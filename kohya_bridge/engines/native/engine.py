@@ -105,6 +105,10 @@ def _plan_problems(plan: TrainingPlan) -> list[Problem]:
     if plan.kohya:
         problem = f"These options exist in sd-scripts only: {', '.join(sorted(plan.kohya))}."
         found.append(Problem("kohya_options", problem, "Choose the kohya engine, or leave them out."))
+    if plan.settings.diff_output_preservation_multiplier and not plan.dataset.trigger:
+        problem = "diff_output_preservation_multiplier is on, and the dataset names no trigger: there is nothing to leave out."
+        fix = "Write `lora_tag` into the dataset's metadata.yaml, or set it to 0."
+        found.append(Problem("preservation", problem, fix))
     return found
 
 
@@ -166,6 +170,8 @@ def estimate_vram_gib(plan: TrainingPlan) -> float:
     wide = 2.0 if settings.mixed_precision == "no" else 1.0
     activations = checkpointed if settings.gradient_checkpointing else plain
     area = (settings.resolution / of.resolution) ** 2
+    if settings.diff_output_preservation_multiplier:
+        activations *= 2  # captions with and without the trigger in one pass
     lora = (
         settings.network_dim * (1.0e6 if of.name == "sd15" else 2.9e6) * _BYTES_PER_WEIGHT_OF_LORA / 2**30 / 4
     )

@@ -9,6 +9,8 @@ It is a lean network of its own instead of peft's, for speed (`adapters.py` has 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -59,6 +61,18 @@ class LoraNetwork:
                 state[key] = found[key].detach().to("cpu", torch.float32, copy=True).contiguous()
             state[f"{module.name}.alpha"] = torch.tensor(module.alpha, dtype=torch.float32)
         return state
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """The base model alone answers, for as long as the block lasts."""
+        adapters = [module.adapter for module in self.modules]
+        for adapter in adapters:
+            adapter.silent = True
+        try:
+            yield
+        finally:
+            for adapter in adapters:
+                adapter.silent = False
 
     @torch.no_grad()
     def load(self, state: dict[str, torch.Tensor]) -> None:

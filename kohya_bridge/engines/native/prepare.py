@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ...captions import without_trigger
 from ...datasets.caption_variation import captions_vary
 from ...families import family
 from ...plan import TrainingPlan
@@ -57,10 +58,10 @@ def prepare(child: Child, ranks: Ranks) -> Training:
     stop_if_asked(child, ranks)
     encodings = _encodings(plan, paths)
     if ranks.speaks:
-        _fill(encodings, split, settings, load, child)
+        _fill(encodings, split, plan, load, child)
     ranks.agree(set())  # the others wait until the cache is complete, and then find it so
     if not ranks.speaks:
-        _fill(encodings, split, settings, load, child)
+        _fill(encodings, split, plan, load, child)
     child.report.phase("loading")
     base = load({"unet", *_parts_of_every_step(settings)})
     stop_if_asked(child, ranks)
@@ -117,11 +118,13 @@ def _encodings(plan: TrainingPlan, paths: dict[str, Path]) -> Encodings:
     return Encodings(TensorCache(paths["cache_dir"] / "encodings"), keys)
 
 
-def _fill(encodings: Encodings, split: Split, settings: TrainingSettings, load: Any, child: Child) -> None:
+def _fill(encodings: Encodings, split: Split, plan: TrainingPlan, load: Any, child: Child) -> None:
+    settings, trigger = plan.settings, _left_out(plan)
     items = (*split.trained, *split.held_out)
     mirrored = (False, True) if settings.flip_aug else (False,)
     uses = [(item, flipped) for item in items for flipped in mirrored] if settings.cache_latents else []
     captions = [*(item.caption for item in items), ""] if text_is_cached(settings) else []
+    captions += [without_trigger(caption, trigger) for caption in captions]
 
     def told(done: int, total: int) -> None:
         child.report.phase("caching", done=done, total=total)
@@ -129,6 +132,11 @@ def _fill(encodings: Encodings, split: Split, settings: TrainingSettings, load: 
             raise StopRequested("Stopped on request while caching; what is cached stays.")
 
     encodings.fill(uses, captions, load=load, told=told)
+
+
+def _left_out(plan: TrainingPlan) -> str:
+    """The trigger, if what the base model says without it is to be preserved."""
+    return plan.dataset.trigger if plan.settings.diff_output_preservation_multiplier else ""
 
 
 def text_is_cached(settings: TrainingSettings) -> bool:
@@ -187,6 +195,7 @@ def _maker(
         family=family(plan.base_model.family),
         latent_channels=base.unet.config.in_channels,
         pin=device.type == "cuda",
+        left_out=_left_out(plan),
     )
 
 

@@ -65,9 +65,30 @@ class Training:
         )
         noise_BCHW, timesteps_B = batch.noise_BCHW, batch.timesteps_B
         noisy_BCHW = self.objective.noisy(clean_BCHW, noise_BCHW, timesteps_B)
-        said_BCHW = self.denoise(noisy_BCHW, timesteps_B, self._conditioning(batch), batch.time_ids_B6)
         target_BCHW = self.objective.target(clean_BCHW, noise_BCHW, timesteps_B)
+        if batch.preserved_B is not None:
+            return self._preserving_loss(batch, noisy_BCHW, target_BCHW, batch.preserved_B)
+        said_BCHW = self.denoise(noisy_BCHW, timesteps_B, self._conditioning(batch), batch.time_ids_B6)
         return self.objective.weighted(self.objective.loss_B(said_BCHW, target_BCHW), timesteps_B)
+
+    def _preserving_loss(
+        self, batch: Batch, noisy_BCHW: torch.Tensor, target_BCHW: torch.Tensor, preserved_B: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss, plus how far the LoRA has moved the answers to captions without the trigger.
+
+        Differential output preservation (ostris/ai-toolkit): the target of those is what the base model says itself.
+        """
+        count, timesteps_B, sizes_B6 = len(noisy_BCHW), batch.timesteps_B, batch.time_ids_B6
+        with torch.no_grad(), self.trained.network.silent():
+            base_BCHW = self.denoise(noisy_BCHW, timesteps_B, self._conditioning(batch).last(count), sizes_B6)
+        said_2BCHW = self.denoise(
+            noisy_BCHW.repeat(2, 1, 1, 1), timesteps_B.repeat(2), self._conditioning(batch), sizes_B6.repeat(2, 1)
+        )
+        said_BCHW, plain_BCHW = said_2BCHW.split(count)
+        moved_B = self.objective.loss_B(plain_BCHW, base_BCHW) * preserved_B
+        loss_B = self.objective.loss_B(said_BCHW, target_BCHW)
+        loss_B = loss_B + self.settings.diff_output_preservation_multiplier * moved_B
+        return self.objective.weighted(loss_B, timesteps_B)
 
     def _conditioning(self, batch: Batch) -> Conditioning:
         if batch.hidden_BTD is not None:
