@@ -99,9 +99,13 @@ def prompt_is_over(prompt_id: str) -> bool:
 
 
 def prompt_outcome(prompt_id: str) -> str:
-    """How a prompt that is over has ended: `success`, `error`, or "" when it never ran."""
+    """How a prompt that is over has ended: `success`, `error: ` and what which node said, or "" when it never ran."""
     entry = PromptServer.instance.prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
     status = (entry or {}).get("status") or {}
+    for kind, data in status.get("messages") or ():
+        if kind == "execution_error":
+            said = " ".join(str(data.get("exception_message", "")).split())
+            return f"error: {data.get('node_type', 'a node')}: {said}"
     return str(status.get("status_str", "")) if entry else ""
 
 

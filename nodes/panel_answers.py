@@ -169,7 +169,7 @@ def checkpoint(panel: Panel, ask: Ask) -> dict[str, Any]:
 
 
 def pictures(panel: Panel, ask: Ask) -> dict[str, Any]:
-    return {"pictures": [each.to_json() for each in panel.views.pictures(ask.run)]}
+    return panel.views.judged(ask.run)
 
 
 def picture(panel: Panel, ask: Ask) -> File | Data:

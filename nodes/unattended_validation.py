@@ -1,7 +1,7 @@
 """Validation after every checkpoint: one thread that puts the captured grids into ComfyUI's queue, one prompt at a time.
 
 In: runs that ask for it (`kohya_bridge/unattended.py`) and their checkpoints as they come. Out: prompts in ComfyUI's own queue,
-and an event to every page when a grid is there. One at a time, so that a person's prompts find a place in between. After a
+and an event to every page when a grid is there or will not come. One at a time, so that a person's prompts find a place in between. After a
 restart it goes on with the checkpoints that have no grid yet.
 """
 
@@ -57,9 +57,8 @@ def _validate(run: RunFolder) -> None:
     while (row := unattended.next_checkpoint(run)) is not None:
         how = _render(run, row)
         unattended.close(run, row["sha256"], how)
-        if how == "success":
-            host.send_event(PICTURES_EVENT, {"run_id": run.run_id, "slug": run.slug})
-        else:
+        host.send_event(PICTURES_EVENT, {"run_id": run.run_id, "slug": run.slug})
+        if how != "success":
             host.log.warning(
                 "The grid of step %s of run %s was not made: %s.",
                 row["step"],

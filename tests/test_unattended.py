@@ -1,7 +1,16 @@
 """The grids of a canvas are captured with what feeds them, and every checkpoint gets its prompt once."""
 
 from kohya_bridge.run_folder import RunFolder
-from kohya_bridge.runs.unattended import close, grid_part, grids_on, keep, next_checkpoint, read, usual_grid
+from kohya_bridge.runs.unattended import (
+    close,
+    grid_notices,
+    grid_part,
+    grids_on,
+    keep,
+    next_checkpoint,
+    read,
+    usual_grid,
+)
 
 OPEN_RUN = {"class_type": "OpenRun", "inputs": {"run_name": "alice/0123456789ab"}}
 CANVAS = {
@@ -90,3 +99,15 @@ def test_queueing_the_same_canvas_again_renders_nothing_anew_and_another_one_doe
     other = usual_grid(base_model="base.safetensors", opener=OPEN_RUN, grid="Grid", resolution=64)
     keep(run, other)
     assert next_checkpoint(run)["step"] == 100
+
+
+def test_a_grid_that_was_not_made_is_told_with_its_step_and_why(tmp_path):
+    run = run_with(tmp_path, 100, 200, 300)
+    assert grid_notices(run, run.state().checkpoints) == []
+    keep(run, part())
+    for step, how in ((100, "success"), (200, "error: Load: no such file"), (300, "")):
+        close(run, f"{step:064x}", how)
+    told = grid_notices(run, run.state().checkpoints)
+    assert ["step 200 was not made: error: Load" in told[0]["problem"], "300" in told[1]["problem"]] == [True] * 2
+    assert "taken out of the queue" in told[1]["problem"] and len(told) == 2
+    assert all(each["fix"] and each["level"] == "warning" for each in told)

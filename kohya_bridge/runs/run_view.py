@@ -23,6 +23,7 @@ from .retry import suggestions
 from .run_list import RunLine, RunList, plan_line
 from .run_pictures import Picture, list_pictures
 from .thinning import MOST_ROWS, thin
+from .unattended import grid_notices
 
 STATES_KEPT = 8
 MOST_COMPARED = 6
@@ -65,6 +66,14 @@ class RunViews:
     def pictures(self, run: RunFolder) -> list[Picture]:
         return list_pictures(self._workspace, run, self.state(run).samples)
 
+    def judged(self, run: RunFolder) -> dict[str, Any]:
+        """What was rendered for the run and what was not: `pictures` and `grid_notices`."""
+        state = self.state(run)
+        return {
+            "pictures": [each.to_json() for each in list_pictures(self._workspace, run, state.samples)],
+            "grid_notices": grid_notices(run, state.checkpoints),
+        }
+
     def snapshot(self, run: RunFolder) -> dict[str, Any]:
         """Everything that the panel needs to draw one run; live events after `state.last_seq` bring it up to date."""
         state = self.state(run)
@@ -82,7 +91,7 @@ class RunViews:
             "line": plan_line(plan) if plan else None,
             "changes": self._changes(run, plan),
             "suggestions": _suggestions(plan, state),
-            "pictures": [each.to_json() for each in list_pictures(self._workspace, run, state.samples)],
+            **self.judged(run),
         }
 
     def losses(self, run: RunFolder, *, first: int, last: int, most: int) -> list[Sequence[Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -123,6 +124,24 @@ def close(run: RunFolder, sha256: str, how: str) -> None:
     if wanted is not None:
         wanted.over[sha256] = how
         _write(run, wanted)
+
+
+def grid_notices(run: RunFolder, checkpoints: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A notice, as a run's events have them, for each of `checkpoints` whose grid was not made and why."""
+    wanted = read(run)
+    if wanted is None:
+        return []
+    steps = {row["sha256"]: row["step"] for row in checkpoints}
+    return [
+        {
+            "level": "warning",
+            "code": "grid_not_made",
+            "problem": f"The grid of step {steps[sha256]} was not made: {how or 'its prompt was taken out of the queue'}.",
+            "fix": "The checkpoint is not touched by it. Mend the canvas and queue its LoRA Validate Grid on this run.",
+        }
+        for sha256, how in wanted.over.items()
+        if how != "success" and sha256 in steps
+    ]
 
 
 def _write(run: RunFolder, wanted: Unattended) -> None:

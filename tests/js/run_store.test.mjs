@@ -44,7 +44,10 @@ function world(events = [], { file = events } = {}) {
         const found = server.file.filter((event) => event.seq > after);
         return { events: found.slice(0, server.cap), more: found.length > server.cap };
       }
-      if (path.endsWith("/pictures")) return { pictures: [{ name: "grid-1", kind: "grid" }] };
+      if (path.endsWith("/pictures")) return {
+          pictures: [{ name: "grid-1", kind: "grid" }],
+          grid_notices: [{ level: "warning", problem: "The grid of step 2 was not made." }],
+        };
       throw new Failure("There is no run.", "", 404);
     },
     async post(path, body) {
@@ -220,6 +223,7 @@ test("grids that a prompt has made appear when the prompt is done", async () => 
     store.open.pictures.map((each) => each.name),
     ["grid-1"],
   );
+  assert.equal(store.open.grid_notices.length, 1);
 });
 
 test("a run that was deleted elsewhere closes its view", async () => {

@@ -26,7 +26,7 @@ import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
  * @typedef {{
  *   run_id: string, slug: string, dir: string, state: RunState, steps_told: number, plan: any, plan_problem: string,
  *   line: any, changes: {against: string, fields: {field: string, old: any, new: any}[]}|null,
- *   suggestions: Suggestion[], pictures: Picture[], queue: string[], held: boolean, now: number,
+ *   suggestions: Suggestion[], pictures: Picture[], grid_notices: import("./run_state.js").Row[], queue: string[], held: boolean, now: number,
  * }} RunView
  * @typedef {{
  *   get: (path: string) => Promise<any>,
@@ -189,7 +189,7 @@ export class RunStore extends EventTarget {
     if (!view || !this.looking) return;
     const told = await this.host.get(`runs/${view.run_id}/pictures`).catch(() => null);
     if (!told || this.open?.run_id !== view.run_id) return;
-    this.open = { ...this.open, pictures: told.pictures };
+    this.open = { ...this.open, pictures: told.pictures, grid_notices: told.grid_notices };
     this.changed();
   }
 

@@ -24,7 +24,7 @@ export function createNotices(document, calls) {
     element,
     /** @param {WidgetView} view */
     render({ run }) {
-      const notices = gathered(run.state.notices);
+      const notices = gathered([...run.state.notices, ...run.grid_notices]);
       show(element, notices.length > 0);
       keyed(
         list,
