@@ -85,6 +85,11 @@ def _slug(value: str) -> str:
         raise ValueError(f"{error.problem} | {error.fix}") from None  # type: ignore[attr-defined]
 
 
+LATER_SETTINGS = {"diff_output_preservation_multiplier": 0.0}
+"""Settings that came after plans were first written, and their value when off: then they're no part of the identity, so that a
+run planned before keeps its id."""
+
+
 class TrainingPlan(Forbidding):
     """One training, complete. Frozen and content-addressed; written to `plan.yaml` of the run folder."""
 
@@ -113,6 +118,9 @@ class TrainingPlan(Forbidding):
         identity = self.model_dump(mode="json")
         identity.pop("preset")
         identity["base_model"].pop("name")
+        for name, off in LATER_SETTINGS.items():
+            if identity["settings"][name] == off:
+                identity["settings"].pop(name)
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:12]
 

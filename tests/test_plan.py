@@ -1,12 +1,15 @@
 """A plan is complete, refuses nonsense with every problem at once, and names its run by content."""
 
 import pytest
+import yaml
 
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.forbidding import parse, read_yaml
 from kohya_bridge.plan import (
+    LATER_SETTINGS,
     BaseModelFacts,
     DatasetFacts,
+    TrainingPlan,
     TrainingRequest,
     make_plan,
     plan_differences,
@@ -24,6 +27,16 @@ def plan_for(**request):
         TrainingRequest, {"dataset": "alice", "base_model": "base.safetensors", **request}, what="the request"
     )
     return make_plan(full, dataset=DATASET, base_model=BASE, engine="native", engine_version="1")
+
+
+def test_a_plan_that_was_written_before_a_setting_existed_keeps_its_id():
+    plan = plan_for()
+    before = yaml.safe_load(plan.to_yaml())
+    for name in LATER_SETTINGS:
+        del before["settings"][name]
+    assert TrainingPlan.model_validate(before).run_id == plan.run_id == "e654182c8eb2"
+    switched_on = plan_for(settings={"diff_output_preservation_multiplier": 1.0})
+    assert switched_on.run_id != plan.run_id
 
 
 def test_the_same_request_gives_the_same_run_id_and_a_changed_number_another():
