@@ -33,22 +33,37 @@ class Statistics:
     fineness: float = 1.0
 
 
-def fingerprint(picture: Image.Image) -> tuple[str, str, Statistics]:
-    """Difference hashes of an RGB picture and of its mirror image, and its statistics."""
+TURNS = (
+    "is nearly the same as {}",
+    "is nearly the mirror image of {}",
+    "is nearly {}, upside down",
+    "is nearly the mirror image of {}, upside down",
+    "is nearly {}, turned by 90 degrees",
+    "is nearly {}, turned by 270 degrees",
+    "is nearly the mirror image of {}, turned by 90 degrees",
+    "is nearly the mirror image of {}, turned by 270 degrees",
+)
+"""The eight ways to lay a picture down, the usual one first: what each makes of another picture. Degrees count against the clock."""
+
+
+def fingerprint(picture: Image.Image) -> tuple[tuple[str, ...], Statistics]:
+    """Difference hashes of an RGB picture in every way to lay it down (`TURNS`), and its statistics."""
     small = _reduced(picture)
-    straight, mirrored = difference_hashes(small)
-    return straight, mirrored, statistics_of(small, _middle(picture))
+    return difference_hashes(small), statistics_of(small, _middle(picture))
 
 
-def difference_hashes(small: Image.Image) -> tuple[str, str]:
-    """256-bit difference hashes in hex of a picture (about 256 px suffice) and of its mirror image.
+def difference_hashes(small: Image.Image) -> tuple[str, ...]:
+    """256-bit difference hashes in hex of a picture (about 256 px suffice), one for each of `TURNS`.
 
     One bit for each clear step to a brighter neighbour on a 17x16 grid of means. Source: Neal Krawetz, "Kind of Like That"
     (2013), with a threshold of 2 grey levels, so that compression noise in flat areas sets no bits. It survives scaling
     (up to 7 bits), re-encoding (3) and brightening (9), not cropping.
     """
-    grid = np.asarray(small.convert("L").resize((17, 16), Image.Resampling.BOX), np.int16)
-    return _steps(grid), _steps(grid[:, ::-1])
+    grey = small.convert("L")
+    wide, tall = (np.asarray(grey.resize(size, Image.Resampling.BOX), np.int16) for size in ((17, 16), (16, 17)))
+    lying = tall.T  # mirrored along the diagonal
+    grids = (wide, wide[:, ::-1], wide[::-1, ::-1], wide[::-1], lying[::-1], lying[:, ::-1], lying, lying[::-1, ::-1])
+    return tuple(np.packbits(grid[:, 1:] > grid[:, :-1] + 2).tobytes().hex() for grid in grids)
 
 
 def statistics_of(small: Image.Image, middle: Image.Image) -> Statistics:
@@ -68,10 +83,6 @@ def statistics_of(small: Image.Image, middle: Image.Image) -> Statistics:
         "fineness": _fineness(middle),
     }
     return Statistics(**{name: round(value, 3) for name, value in values.items()})
-
-
-def _steps(grid: np.ndarray) -> str:
-    return np.packbits(grid[:, 1:] > grid[:, :-1] + 2).tobytes().hex()
 
 
 def _reduced(picture: Image.Image) -> Image.Image:

@@ -50,8 +50,8 @@ class PictureFacts:
     transparent: bool = False
     profile: str = ""
     pixels: str = ""
-    dhash: str = ""
-    mirrored_dhash: str = ""
+    dhashes: tuple[str, ...] = ("",)
+    """As if the picture were laid down in each of `picture_statistics.TURNS`; the first is as it is."""
     look: Statistics = field(default_factory=Statistics)
 
     @property
@@ -60,7 +60,8 @@ class PictureFacts:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PictureFacts:
-        return cls(**{**data, "look": Statistics(**data["look"])})
+        told = {"look": Statistics(**data["look"]), "dhashes": tuple(data["dhashes"])}
+        return cls(**{**data, **told})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,15 +87,14 @@ def inspect_picture(file: Path) -> PictureFacts:
             # First the whole decode: asking a PNG for its EXIF before that makes Pillow decode it twice.
             picture.load()
             flat = picture if picture.mode == "RGB" else picture.convert("RGB")
-            straight, mirrored, look = fingerprint(flat)
+            dhashes, look = fingerprint(flat)
             return replace(
                 facts,
                 animated=bool(getattr(picture, "is_animated", False)),
                 orientation=_orientation(picture),
                 profile=_profile(picture),
                 transparent=_is_transparent(picture),
-                dhash=straight,
-                mirrored_dhash=mirrored,
+                dhashes=dhashes,
                 look=look,
             )
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

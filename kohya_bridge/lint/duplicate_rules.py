@@ -1,6 +1,7 @@
 """Rules about pictures beside each other (23x): the same, nearly the same, on both sides of the split.
 
-One function each; `catalogue.py` lists them. Near means few differing bits in a 256-bit difference hash, straight or mirrored.
+One function each; `catalogue.py` lists them. Near means few differing bits in a 256-bit difference hash, however the
+picture is turned or mirrored.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..datasets.held_out_split import held_out_names
+from ..datasets.picture_statistics import TURNS
 from .finding import Examined, Hit
 
 
@@ -26,13 +28,13 @@ def same_picture(seen: Examined) -> Iterator[Hit]:
 
 
 def nearly_the_same(seen: Examined) -> Iterator[Hit]:
-    """Pictures that differ by scale, compression or a mirror only."""
+    """Pictures that differ by scale, compression, a mirror or a turn only."""
     told = set()
-    for first, second, mirrored in near_pairs(seen):
+    for first, second, how in near_pairs(seen):
         same = seen.facts[first].pixels and seen.facts[first].pixels == seen.facts[second].pixels
         if second not in told and not same:
             told.add(second)
-            yield Hit(second, f"It is nearly {'the mirror image of' if mirrored else 'the same as'} {first}.")
+            yield Hit(second, f"It {how.format(first)}.")
 
 
 def leaked(seen: Examined) -> Iterator[Hit]:
@@ -53,18 +55,20 @@ def leaked(seen: Examined) -> Iterator[Hit]:
                 )
 
 
-def near_pairs(seen: Examined) -> list[tuple[str, str, bool]]:
-    """`(name, later name, whether mirrored)` of every pair that looks alike, in name order."""
+def near_pairs(seen: Examined) -> list[tuple[str, str, str]]:
+    """`(name, later name, what the later one is to it)` of every pair that looks alike, in name order."""
     known = [(item.name, facts) for item, facts in seen.readable()]
     if len(known) < 2:
         return []
-    straight, mirrored = _bits([f.dhash for _, f in known]), _bits([f.mirrored_dhash for _, f in known])
-    pairs = []
-    for other, is_mirrored in ((straight, False), (mirrored, True)):
-        close = np.argwhere(_differing(straight, other) <= seen.settings.near_duplicate_bits)
-        pairs += [(int(a), int(b), is_mirrored) for a, b in close if a < b]
-    pairs.sort()
-    return [(known[a][0], known[b][0], is_mirrored) for a, b, is_mirrored in pairs]
+    laid = [_bits([facts.dhashes[number] for _, facts in known]) for number in range(len(TURNS))]
+    pairs: dict[tuple[int, int], str] = {}
+    for how, turned in zip(TURNS, laid, strict=True):
+        # the earlier picture, turned, is the later one as it is
+        close = np.argwhere(_differing(turned, laid[0]) <= seen.settings.near_duplicate_bits)
+        for a, b in close:
+            if a < b:
+                pairs.setdefault((int(a), int(b)), how)
+    return [(known[a][0], known[b][0], how) for (a, b), how in sorted(pairs.items())]
 
 
 def _bits(hashes: list[str]) -> np.ndarray:

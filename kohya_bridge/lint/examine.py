@@ -19,7 +19,7 @@ from ..datasets.pictures import PictureFacts, file_pixel_digest, inspect_picture
 from ..errors import BridgeError
 from .kept_facts import KeptFacts
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 
 class Interrupted(BridgeError):
@@ -83,7 +83,7 @@ def _tell_twins(dataset: Dataset, facts: dict[str, PictureFacts], kept: KeptFact
     groups: dict[tuple[int, int, str], list[DatasetItem]] = defaultdict(list)
     for item in dataset.items:
         if item.name in facts and (known := facts[item.name]).readable:
-            groups[known.width, known.height, known.dhash].append(item)
+            groups[known.width, known.height, known.dhashes[0]].append(item)
     for item in (each for group in groups.values() if len(group) > 1 for each in group):
         if not facts[item.name].pixels:
             facts[item.name] = replace(facts[item.name], pixels=file_pixel_digest(item.file))
