@@ -70,7 +70,12 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET", "runs/{run}/request", answers.request, "The choices that lead to this plan, to train again."
     ),
-    Route("GET", "runs/{run}/pictures", answers.pictures, "Names of samples and grids, and which grids were not made."),
+    Route(
+        "GET",
+        "runs/{run}/pictures",
+        answers.pictures,
+        "Names of samples and grids, and which grids were not made.",
+    ),
     Route(
         "GET", "runs/{run}/pictures/{name}", answers.picture, "One picture; `size` 96 or 320 for a thumbnail."
     ),

@@ -6,7 +6,7 @@ to right.
 
 from __future__ import annotations
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.validation.grid import compose_grid
@@ -14,7 +14,7 @@ from kohya_bridge.validation.manifest import CellRecord, read_manifest
 from kohya_bridge.validation.reference import reference_pictures
 from kohya_bridge.workspace import Workspace
 
-ENLARGED = 3  # pictures of 64 px are small on today's screens
+SHOWN_SIDE = 192  # pixels: the base's pictures are small on today's screens
 
 
 def before_and_after(workspace: Workspace, run: RunFolder) -> Image.Image:
@@ -32,9 +32,8 @@ def before_and_after(workspace: Workspace, run: RunFolder) -> Image.Image:
     pictures: list[list[Image.Image | None]] = []
     for number, (prompt, seed) in enumerate(rows):
         made = [by_place.get((prompt, seed, step)) for step in steps]
-        drawn = [_picture(Image.open(folder / each.picture.file)) if each and each.picture else None for each in made]  # fmt: skip
-        side = next(each.size for each in drawn if each)
-        own_picture = own[number % len(own)].resize(side, Image.Resampling.LANCZOS) if own else None
+        drawn = [_shown(Image.open(folder / each.picture.file)) if each and each.picture else None for each in made]  # fmt: skip
+        own_picture = _shown(own[number % len(own)]) if own else None
         pictures.append([own_picture, *drawn])
     return compose_grid(
         pictures,
@@ -58,6 +57,8 @@ def step_of(cell: CellRecord) -> int:
     return cell.lora.step if cell.lora else 0
 
 
-def _picture(opened: Image.Image) -> Image.Image:
-    width, height = opened.size
-    return opened.convert("RGB").resize((width * ENLARGED, height * ENLARGED), Image.Resampling.LANCZOS)
+def _shown(picture: Image.Image) -> Image.Image:
+    """A square of that side; a tall picture loses background above the head."""
+    return ImageOps.fit(
+        picture.convert("RGB"), (SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS, centering=(0.5, 1.0)
+    )

@@ -1,19 +1,34 @@
 """How the demo's base model is trained, packed and put together: each part does what the next one builds on."""
 
 import hashlib
+import json
 import random
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from kohya_bridge.captions import plain_caption
+from scripts.demo_base import train_denoiser
 from scripts.demo_base.captions import NEGATIVE, full_caption, training_caption
 from scripts.demo_base.encoded import Words
 from scripts.demo_base.optimiser import MasteredMuon, orthogonal
 from scripts.demo_base.packed import pack, unpack
-from scripts.demo_base.pictures import is_held_out, plan_person, plan_thing
+from scripts.demo_base.pictures import (
+    ALIKE,
+    CHARACTER_COLOUR,
+    CHARACTER_HAIR,
+    HAIRS,
+    ROOT,
+    is_held_out,
+    options_of,
+    plan_person,
+    plan_thing,
+)
 from scripts.demo_base.seeded_text import PREFIX, WORDS, seeded_text
+from scripts.demo_base.train_autoencoder import recoloured
+from scripts.demo_base.train_denoiser import CAPTIONS_EACH, Run, Stage
 from tests.native_world import tokenizer_dir
 
 
@@ -175,5 +190,66 @@ def test_captions_leave_words_out_and_sometimes_everything():
 
 def test_about_a_quarter_of_all_combinations_is_kept_from_training():
     chance = random.Random(0)
-    share = sum(is_held_out(plan_person(chance)) for _ in range(2000)) / 2000
-    assert 0.15 < share < 0.35
+    people = [plan_person(chance) for _ in range(3000)]
+    named = [each for each in people if {"hair_style", "hair_colour"} <= each.keys()]
+    assert 0.15 < sum(map(is_held_out, named)) / len(named) < 0.35
+    assert not any(is_held_out(each) for each in people if each not in named)
+
+
+def test_the_demo_character_is_in_none_of_the_pictures():
+    """Her hair, its colour, her head and her nose are hers alone; and other people have nearly every other hair."""
+    hers = json.loads((ROOT / "scripts" / "demo_character.json").read_text("utf-8"))["fixed"]
+    assert hers["hair"] == [CHARACTER_HAIR] and bytes(CHARACTER_COLOUR).hex() == hers["hairColor"][0]
+    chance = random.Random(0)
+    drawn = [options_of(plan_person(chance), chance) for _ in range(2000)]
+    for part in ("hair", "head", "nose"):
+        assert not any(each[part] == hers[part] for each in drawn), part
+    apart = [np.subtract(list(bytes.fromhex(each["hairColor"][0])), CHARACTER_COLOUR) for each in drawn]
+    assert min(np.linalg.norm(each) for each in apart) > ALIKE
+    assert len({each["hair"][0] for each in drawn}) == len(HAIRS) - 1
+
+
+def test_recolouring_leaves_black_and_white_and_every_second_picture_alone():
+    pixels = torch.tensor([-1.0, 1.0, 0.2]).view(1, 1, 1, 3).expand(4, 3, 2, 3)
+    made = recoloured(pixels, torch.Generator().manual_seed(0))
+    assert torch.equal(made[..., :2], pixels[..., :2])
+    assert torch.equal(made[1::2], pixels[1::2])
+    assert (made[::2, :, :, 2].std(dim=1) > 0.05).all()  # grey has become a colour
+
+
+@pytest.fixture(scope="module")
+def few_pictures(tmp_path_factory):
+    """A folder with two pictures' latents and captions, as `train_denoiser` makes them from real pictures."""
+    folder = tmp_path_factory.mktemp("base")
+    drawn = torch.Generator().manual_seed(0)
+    latents = torch.randn(2, 4, 1, 1, generator=drawn).expand(2, 4, 4, 4).bfloat16()
+    save_file({"latents": latents.contiguous()}, folder / "latents-4.safetensors")
+    hidden = torch.randn(2 * CAPTIONS_EACH, 77, 768, generator=drawn).bfloat16()
+    save_file({"hidden": hidden}, folder / "captions.safetensors")
+    return folder
+
+
+def test_the_denoiser_learns_notes_how_and_goes_on_from_its_state(few_pictures, monkeypatch):
+    monkeypatch.setattr(train_denoiser, "save_preview", lambda *given, **named: None)
+    monkeypatch.setattr(train_denoiser, "WARM_UP", 1)
+    stage = Stage(side=4, steps=12, batch=8, rate=2e-3, cool=6)
+    given = {"rank": 0, "workers": 1, "tokenizer_dir": tokenizer_dir()}
+    first = Run(few_pictures, stage, **given)
+    untrained = noise_error(first)
+    first.train()
+    assert noise_error(first) < 0.7 * untrained
+    again = Run(few_pictures, stage, **given)
+    assert again.optimiser.steps == 12
+    assert all(
+        torch.equal(each, first.optimiser.masters[name]) for name, each in again.optimiser.masters.items()
+    )
+    row = json.loads((few_pictures / "denoiser.log.jsonl").read_text("utf-8").splitlines()[-1])
+    assert row["step"] == 12 and row["batch"] == 8 and row["noise_error"] > 0
+    assert stage.rate_at(0) == 2e-3 and stage.rate_at(11) == pytest.approx(2e-3 / 6)
+
+
+@torch.no_grad()
+def noise_error(run):
+    """On the same noise every time."""
+    run.generator.manual_seed(1)
+    return float(run.loss()[1])

@@ -108,6 +108,8 @@ def test_a_grid_that_was_not_made_is_told_with_its_step_and_why(tmp_path):
     for step, how in ((100, "success"), (200, "error: Load: no such file"), (300, "")):
         close(run, f"{step:064x}", how)
     told = grid_notices(run, run.state().checkpoints)
-    assert ["step 200 was not made: error: Load" in told[0]["problem"], "300" in told[1]["problem"]] == [True] * 2
+    assert ["step 200 was not made: error: Load" in told[0]["problem"], "300" in told[1]["problem"]] == [
+        True
+    ] * 2
     assert "taken out of the queue" in told[1]["problem"] and len(told) == 2
     assert all(each["fix"] and each["level"] == "warning" for each in told)

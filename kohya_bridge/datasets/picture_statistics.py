@@ -60,9 +60,20 @@ def difference_hashes(small: Image.Image) -> tuple[str, ...]:
     (up to 7 bits), re-encoding (3) and brightening (9), not cropping.
     """
     grey = small.convert("L")
-    wide, tall = (np.asarray(grey.resize(size, Image.Resampling.BOX), np.int16) for size in ((17, 16), (16, 17)))
+    wide, tall = (
+        np.asarray(grey.resize(size, Image.Resampling.BOX), np.int16) for size in ((17, 16), (16, 17))
+    )
     lying = tall.T  # mirrored along the diagonal
-    grids = (wide, wide[:, ::-1], wide[::-1, ::-1], wide[::-1], lying[::-1], lying[:, ::-1], lying, lying[::-1, ::-1])
+    grids = (
+        wide,
+        wide[:, ::-1],
+        wide[::-1, ::-1],
+        wide[::-1],
+        lying[::-1],
+        lying[:, ::-1],
+        lying,
+        lying[::-1, ::-1],
+    )
     return tuple(np.packbits(grid[:, 1:] > grid[:, :-1] + 2).tobytes().hex() for grid in grids)
 
 

@@ -37,7 +37,7 @@ NEGATIVE = build_character(OPTIONS, choices={}, seed=0, family="sd15").negative_
 
 def full_caption(choices: Choices, *, trigger: str = "") -> str:
     """Everything that a picture shows, in the builder's words; a subject that is no person stands where free text does."""
-    named = {name: value for name, value in choices.items() if name != "subject"}
+    named = {name: value for name, value in choices.items() if name != "subject" and not name.startswith("_")}
     made = build_character(OPTIONS, choices=named, seed=0, trigger=trigger, family="sd15")
     return f"{choices['subject']}, {made.caption}" if "subject" in choices else made.caption
 

@@ -14,7 +14,7 @@ from kohya_bridge.engines.native.text import chunked, load_tokenizer
 from scripts.make_demo_base import Tensors
 
 from .seeded_text import PREFIX, USED_LAYERS, seeded_text
-from .train_autoencoder import full_autoencoder, slim_autoencoder
+from .train_autoencoder import full_autoencoder, full_state_for, slim_autoencoder
 
 Latents = torch.Tensor
 
@@ -64,11 +64,6 @@ def latents_of(pictures: np.ndarray, autoencoder_file: Path, *, side: int) -> La
         half = pixels.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
         found.append(model.encode(half).latents)
     return torch.cat(found)
-
-
-def full_state_for(model: torch.nn.Module, file: Path) -> dict[str, torch.Tensor]:
-    whole = full_autoencoder(file).state_dict()
-    return {name: whole[name] for name in model.state_dict()}
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ SAMPLING = {
     "sampler": "euler",
     "scheduler": "normal",
     "steps": 20,
-    "cfg": 4.0,
+    "cfg": 2.5,
 }
 HOW_LOADED = {"family": "sd15", "mixed_precision": "no", "clip_skip": 1, "max_token_length": 75}
 
@@ -51,9 +51,8 @@ def unseen_choices(seed: int = 7) -> list[Choices]:
     found: dict[str, Choices] = {}
     while len(found) < 10:
         choices = plan_person(rng)
-        hair = f"{choices['hair_style']}/{choices['hair_colour']}"
         if is_held_out(choices) and "pose" not in choices and choices["hair_style"] != "shaved":
-            found.setdefault(hair, choices)
+            found.setdefault(f"{choices['hair_style']}/{choices['hair_colour']}", choices)
     things = list(WORLD["subjects"])
     rng.shuffle(things)
     for subject in things:

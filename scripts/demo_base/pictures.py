@@ -2,15 +2,17 @@
 
     npm install --prefix build/dicebear @dicebear/core@9.4.3 @dicebear/lorelei@9.4.3 @resvg/resvg-js@2.6.2 \
         @lobehub/fluent-emoji-3d@1.1.0
-    python -m scripts.demo_base.pictures build/base/pictures.npz [--people 3600] [--things 1400]
+    python -m scripts.demo_base.pictures build/base/pictures.npz [--people 6400] [--things 1600]
 
 In: `world.json` and a seed. Out: pictures (N, 128, 128, 3) uint8, a JSON line of builder choices for each, and which are held
-out: every fourth pair of hair style and hair colour, or of subject and background, is never trained on.
+out: every fourth pair of hair style and hair colour, or of subject and background, is never trained on. Part of the people have a
+hair style or colour that no word names, so that the base can draw more than it has words for; a LoRA's word comes later.
 """
 
 from __future__ import annotations
 
 import argparse
+import colorsys
 import hashlib
 import json
 import random
@@ -26,11 +28,21 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / "build" / "dicebear" / "node_modules"
 WORLD = json.loads((Path(__file__).parent / "world.json").read_text("utf-8"))
 SIDE = 128
+HAIRS = {f"variant{number:02}" for number in range(1, 49)}  # all of Lorelei's
+UNNAMED = 0.3  # share of people whose hair style, and likewise whose hair colour, has no name
+CHARACTER_HAIR, CHARACTER_COLOUR = (
+    "variant20",
+    (181, 83, 42),
+)  # the demo character's, kept out of everything here
+ALIKE = 40  # distance in RGB within which a hair colour counts as the character's
 Choices = dict[str, str]
+"""Builder category to option. `_hair` and `_colour` are a style's drawing and a colour's hex that no option names."""
 
 
 def is_held_out(choices: Choices) -> bool:
-    """Whether this combination is kept from training. It depends on the names alone."""
+    """Whether this combination is kept from training. It depends on the names alone; unnamed hair is always trained on."""
+    if "subject" not in choices and not {"hair_style", "hair_colour"} <= choices.keys():
+        return False
     pair = (
         (choices["subject"], choices["background"])
         if "subject" in choices
@@ -42,21 +54,35 @@ def is_held_out(choices: Choices) -> bool:
 def plan_person(rng: random.Random) -> Choices:
     """What one avatar shows, as names of the builder's options."""
     people = WORLD["people"]
-    hair_style = rng.choice(list(people["hair_style"]))
-    choices = {
-        "gender": "man" if hair_style in WORLD["men"] else "woman",
-        "hair_style": hair_style,
-        "hair_colour": rng.choice(list(people["hair_colour"])),
-        "skin": rng.choice(list(people["skin"])),
-        "expression": rng.choice(list(people["expression"])),
-        "background": rng.choice(list(WORLD["background"])),
-    }
-    for name, odds in (("eyewear", 0.4), ("shot", 0.5), ("pose", 0.3)):
+    choices = {}
+    if rng.random() < UNNAMED:
+        choices["_hair"] = rng.choice(sorted(HAIRS - {CHARACTER_HAIR}))
+        choices["gender"] = rng.choice(("man", "woman"))
+    else:
+        choices["hair_style"] = rng.choice(list(people["hair_style"]))
+        choices["gender"] = "man" if choices["hair_style"] in WORLD["men"] else "woman"
+    if rng.random() < UNNAMED:
+        choices["_colour"] = unnamed_colour(rng)
+    else:
+        choices["hair_colour"] = rng.choice(list(people["hair_colour"]))
+    for name in ("skin", "expression"):
+        choices[name] = rng.choice(list(people[name]))
+    choices["background"] = rng.choice(list(WORLD["background"]))
+    for name, odds in (("eyewear", 0.3), ("face", 0.3), ("accessories", 0.25), ("shot", 0.7), ("pose", 0.3)):
         if rng.random() < odds:
             choices[name] = rng.choice(list(people[name]))
     if rng.random() < 0.3:
         choices["angle"] = "facing left"
     return choices
+
+
+def unnamed_colour(rng: random.Random) -> str:
+    """Any hair colour, as hex, but the character's and its like."""
+    while True:
+        rgb = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.3, 0.9), rng.uniform(0.35, 0.95))
+        colour = [round(255 * each) for each in rgb]
+        if sum((a - b) ** 2 for a, b in zip(colour, CHARACTER_COLOUR, strict=True)) > ALIKE**2:
+            return bytes(colour).hex()
 
 
 def plan_thing(rng: random.Random) -> Choices:
@@ -74,14 +100,18 @@ def options_of(choices: Choices, rng: random.Random) -> dict[str, object]:
         "seed": "base",
         "head": [rng.choice(["variant02", "variant03", "variant04"])],
         "nose": [rng.choice(["variant01", "variant03", "variant04"])],
-        "hair": [rng.choice(people["hair_style"][choices["hair_style"]])],
-        "hairColor": [people["hair_colour"][choices["hair_colour"]]],
+        "hair": [choices.get("_hair") or rng.choice(people["hair_style"][choices["hair_style"]])],
+        "hairColor": [choices.get("_colour") or people["hair_colour"][choices["hair_colour"]]],
         "skinColor": [people["skin"][choices["skin"]]],
         "backgroundColor": [WORLD["background"][choices["background"]]],
         **{name: [value] for name, value in people["expression"][choices["expression"]].items()},
         "glasses": [people["eyewear"].get(choices.get("eyewear", ""), "variant01")],
         "glassesProbability": 100 if "eyewear" in choices else 0,
-        "frecklesProbability": 0, "beardProbability": 0, "earringsProbability": 0, "hairAccessoriesProbability": 0,
+        "freckles": ["variant01"],
+        "frecklesProbability": 100 if "face" in choices else 0,
+        "earrings": [people["accessories"].get(choices.get("accessories", ""), "variant01")],
+        "earringsProbability": 100 if "accessories" in choices else 0,
+        "beardProbability": 0, "hairAccessoriesProbability": 0,
         "flip": "angle" in choices,
         "rotate": people["pose"].get(choices.get("pose", ""), 0),
         "scale": scale,
@@ -143,8 +173,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path)
-    parser.add_argument("--people", type=int, default=3600)
-    parser.add_argument("--things", type=int, default=1400)
+    parser.add_argument("--people", type=int, default=6400)
+    parser.add_argument("--things", type=int, default=1600)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     pictures, choices = make_pictures(chosen.people, chosen.things, chosen.seed)

@@ -2,7 +2,7 @@
 
     python -m scripts.demo_base.train_autoencoder build/base/pictures.npz build/base/autoencoder.safetensors --steps 900
 
-Out: weights under diffusers' names and `autoencoder.log.jsonl` beside them. The residual blocks that cost most (those at full
+Out: weights under diffusers' names, from which a later call goes on, and `autoencoder.log.jsonl` beside them. The residual blocks that cost most (those at full
 and half size) are left out in training and stay zero in the file, where they hand their input on: flat art does without.
 Latents are held to mean 0 and spread 1, which is what the U-Net's noise schedule expects.
 """
@@ -48,6 +48,12 @@ def full_autoencoder(file: Path) -> AutoencoderTiny:
     return model.eval().requires_grad_(False)
 
 
+def full_state_for(model: nn.Module, file: Path) -> dict[str, torch.Tensor]:
+    """The file's weights that a slim model has a place for."""
+    whole = full_autoencoder(file).state_dict()
+    return {name: whole[name] for name in model.state_dict()}
+
+
 def crops(pictures: torch.Tensor, generator: torch.Generator, whole: float) -> torch.Tensor:
     """Random crops (B, 3, 64, 64) in [-1, 1]; a share of `whole` are whole pictures made small."""
     chosen = pictures[torch.randint(len(pictures), (BATCH,), generator=generator)]
@@ -60,7 +66,21 @@ def crops(pictures: torch.Tensor, generator: torch.Generator, whole: float) -> t
             continue
         y, x = torch.randint(picture.shape[-1] - CROP + 1, (2,), generator=generator).tolist()
         cut.append(picture[:, y : y + CROP, x : x + CROP])
-    return torch.stack(cut).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    batch = recoloured(torch.stack(cut), generator)
+    return batch.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+
+
+def recoloured(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Every second picture (B, 3, H, W) with its channels swapped and bent, black and white staying as they are.
+
+    Without this, an autoencoder draws a colour that it has never met as a patchwork of its neighbours.
+    """
+    made = pixels.clone()
+    for number in range(0, len(pixels), 2):
+        order = torch.randperm(3, generator=generator)
+        power = 2 ** (2 * torch.rand(3, 1, 1, generator=generator) - 1)
+        made[number] = ((pixels[number, order] + 1) / 2).clamp(0, 1) ** power * 2 - 1
+    return made
 
 
 def picture_loss(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -96,9 +116,9 @@ def train(pictures_file: Path, file: Path, *, steps: int, decoder_only: bool, wh
     pictures, _, held_out = read_pictures(pictures_file)
     seen, unseen = torch.from_numpy(pictures[~held_out]), torch.from_numpy(pictures[held_out])[::20]
     model = slim_autoencoder()
-    if decoder_only:
-        model.load_state_dict(load_file(file))
-        model.encoder.requires_grad_(False)
+    if file.is_file():
+        model.load_state_dict(full_state_for(model, file))
+    model.encoder.requires_grad_(not decoder_only)
     optimiser = MasteredMuon(model, ends=("encoder.layers.0", "encoder.layers.14", "decoder.layers.0", "decoder.layers.18"))  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     began = time.monotonic()
@@ -137,7 +157,7 @@ def main() -> None:
     parser.add_argument(
         "--decoder-only",
         action="store_true",
-        help="go on with the file's decoder; its latents stay as they are",
+        help="train the decoder only: latents stay as they are",
     )
     parser.add_argument(
         "--whole", type=float, default=1 / 3, help="share of whole pictures, made small, among the crops"

@@ -129,7 +129,9 @@ def test_preservation_keeps_the_base_models_answers_without_the_trigger(world):
     lessons = {"max_train_steps": 80, "save_every_n_steps": 0, "validate_every_n_steps": 80, "seed": 5}
     moved, gained = {}, {}
     for multiplier in (0.0, 4.0):
-        run = world.run(world.plan(diff_output_preservation_multiplier=multiplier, **lessons), name=str(multiplier))
+        run = world.run(
+            world.plan(diff_output_preservation_multiplier=multiplier, **lessons), name=str(multiplier)
+        )
         assert finish(run) == EXIT_COMPLETED, run.log_tail()
         before, after = run.state().validations
         gained[multiplier] = before["loss"] - after["loss"]

@@ -82,7 +82,10 @@ class Training:
         with torch.no_grad(), self.trained.network.silent():
             base_BCHW = self.denoise(noisy_BCHW, timesteps_B, self._conditioning(batch).last(count), sizes_B6)
         said_2BCHW = self.denoise(
-            noisy_BCHW.repeat(2, 1, 1, 1), timesteps_B.repeat(2), self._conditioning(batch), sizes_B6.repeat(2, 1)
+            noisy_BCHW.repeat(2, 1, 1, 1),
+            timesteps_B.repeat(2),
+            self._conditioning(batch),
+            sizes_B6.repeat(2, 1),
         )
         said_BCHW, plain_BCHW = said_2BCHW.split(count)
         moved_B = self.objective.loss_B(plain_BCHW, base_BCHW) * preserved_B
