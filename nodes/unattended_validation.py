@@ -1,8 +1,8 @@
 """Validation after every checkpoint: one thread that puts the captured grids into ComfyUI's queue, one prompt at a time.
 
 In: runs that ask for it (`kohya_bridge/unattended.py`) and their checkpoints as they come. Out: prompts in ComfyUI's own queue,
-and an event to every page when a grid is there or will not come. One at a time, so that a person's prompts find a place in between. After a
-restart it goes on with the checkpoints that have no grid yet.
+and an event to every page when a grid is there or will not come. One at a time, so that a person's prompts find a place in
+between. After a restart it goes on with the checkpoints that have no grid yet.
 """
 
 from __future__ import annotations

@@ -30,10 +30,8 @@ WORLD = json.loads((Path(__file__).parent / "world.json").read_text("utf-8"))
 SIDE = 128
 HAIRS = {f"variant{number:02}" for number in range(1, 49)}  # all of Lorelei's
 UNNAMED = 0.3  # share of people whose hair style, and likewise whose hair colour, has no name
-CHARACTER_HAIR, CHARACTER_COLOUR = (
-    "variant20",
-    (181, 83, 42),
-)  # the demo character's, kept out of everything here
+CHARACTER_HAIR = "variant20"  # the demo character's, kept out of everything here
+CHARACTER_COLOUR = (181, 83, 42)  # likewise, RGB
 ALIKE = 40  # distance in RGB within which a hair colour counts as the character's
 Choices = dict[str, str]
 """Builder category to option. `_hair` and `_colour` are a style's drawing and a colour's hex that no option names."""

@@ -2,8 +2,9 @@
 
     python -m scripts.demo_base.train_autoencoder build/base/pictures.npz build/base/autoencoder.safetensors --steps 900
 
-Out: weights under diffusers' names, from which a later call goes on, and `autoencoder.log.jsonl` beside them. The residual blocks that cost most (those at full
-and half size) are left out in training and stay zero in the file, where they hand their input on: flat art does without.
+Out: weights under diffusers' names, from which a later call goes on, and `autoencoder.log.jsonl` beside them. The residual
+blocks that cost most (those at full and half size) are left out in training and stay zero in the file, where they hand their
+input on: flat art does without.
 Latents are held to mean 0 and spread 1, which is what the U-Net's noise schedule expects.
 """
 
