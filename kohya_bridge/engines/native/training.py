@@ -87,7 +87,7 @@ class Training:
             self._conditioning(batch),
             sizes_B6.repeat(2, 1),
         )
-        said_BCHW, plain_BCHW = said_2BCHW.split(count)
+        said_BCHW, plain_BCHW = said_2BCHW[:count], said_2BCHW[count:]
         moved_B = self.objective.loss_B(plain_BCHW, base_BCHW) * preserved_B
         loss_B = self.objective.loss_B(said_BCHW, target_BCHW)
         loss_B = loss_B + self.settings.diff_output_preservation_multiplier * moved_B
