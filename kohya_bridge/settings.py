@@ -121,7 +121,7 @@ class TrainingSettings(Forbidding):
     """What the base predicts; a property of the checkpoint."""
     diff_output_preservation_multiplier: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Weight of keeping the base model's answers to captions without the trigger, so that the character stays behind its
-    word (ai-toolkit's differential output preservation). 1 is common, 0 is off; a step takes about 2.3 times as long."""
+    word (ai-toolkit's differential output preservation). 1 is common, 0 is off; a step takes up to 2.3 times as long."""
     zero_terminal_snr: bool = False
     """Rescale the noise schedule to end in pure noise (Lin et al. 2023, arXiv 2305.08891); for v-prediction bases."""
     min_timestep: Annotated[int, Field(ge=0, le=999)] = 0
