@@ -1,5 +1,7 @@
 """The grids of a canvas are captured with what feeds them, and every checkpoint gets its prompt once."""
 
+import pytest
+
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.runs.unattended import (
     close,
@@ -113,3 +115,11 @@ def test_a_grid_that_was_not_made_is_told_with_its_step_and_why(tmp_path):
     ] * 2
     assert "taken out of the queue" in told[1]["problem"] and len(told) == 2
     assert all(each["fix"] and each["level"] == "warning" for each in told)
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"prompt": {}, "grids": [], "more": 1}'])
+def test_a_damaged_file_is_told_and_hides_no_run(tmp_path, damage):
+    run = run_with(tmp_path, 100)
+    run.unattended_file.write_text(damage)
+    (told,) = grid_notices(run, run.state().checkpoints)
+    assert "damaged" in told["problem"] and told["fix"]

@@ -127,8 +127,16 @@ def close(run: RunFolder, sha256: str, how: str) -> None:
 
 
 def grid_notices(run: RunFolder, checkpoints: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A notice, as a run's events have them, for each of `checkpoints` whose grid was not made and why."""
-    wanted = read(run)
+    """A notice, as a run's events have them, for each of `checkpoints` whose grid was not made and why.
+
+    A damaged `unattended.json` is a notice too: the rest of the run can still be shown.
+    """
+    try:
+        wanted = read(run)
+    except (ValueError, TypeError, KeyError):
+        problem = f"{run.unattended_file.name} of this run is damaged: which grids were made is not known."
+        fix = "Queue the canvas with validate_checkpoints again; the checkpoints are not touched by it."
+        return [{"level": "warning", "code": "grids_unknown", "problem": problem, "fix": fix}]
     if wanted is None:
         return []
     steps = {row["sha256"]: row["step"] for row in checkpoints}
