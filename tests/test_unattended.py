@@ -103,17 +103,18 @@ def test_queueing_the_same_canvas_again_renders_nothing_anew_and_another_one_doe
     assert next_checkpoint(run)["step"] == 100
 
 
-def test_a_grid_that_was_not_made_is_told_with_its_step_and_why(tmp_path):
-    run = run_with(tmp_path, 100, 200, 300)
+def test_grids_that_were_not_made_are_told_once_for_each_cause_with_their_steps(tmp_path):
+    run = run_with(tmp_path, 100, 400, 200, 300)
     assert grid_notices(run, run.state().checkpoints) == []
     keep(run, part())
-    for step, how in ((100, "success"), (200, "error: Load: no such file"), (300, "")):
+    broken = "error: Load: no such file"
+    for step, how in ((100, "success"), (400, broken), (200, broken), (300, "")):
         close(run, f"{step:064x}", how)
     told = grid_notices(run, run.state().checkpoints)
-    assert ["step 200 was not made: error: Load" in told[0]["problem"], "300" in told[1]["problem"]] == [
-        True
-    ] * 2
-    assert "taken out of the queue" in told[1]["problem"] and len(told) == 2
+    assert [each["problem"] for each in told] == [
+        f"No grid was made at step 200, 400: {broken}.",
+        "No grid was made at step 300: its prompt was taken out of the queue.",
+    ]
     assert all(each["fix"] and each["level"] == "warning" for each in told)
 
 

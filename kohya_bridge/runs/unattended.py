@@ -127,7 +127,7 @@ def close(run: RunFolder, sha256: str, how: str) -> None:
 
 
 def grid_notices(run: RunFolder, checkpoints: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A notice, as a run's events have them, for each of `checkpoints` whose grid was not made and why.
+    """A notice, as a run's events have them, for each cause why grids of `checkpoints` were not made, with their steps.
 
     A damaged `unattended.json` is a notice too: the rest of the run can still be shown.
     """
@@ -139,16 +139,19 @@ def grid_notices(run: RunFolder, checkpoints: Sequence[dict[str, Any]]) -> list[
         return [{"level": "warning", "code": "grids_unknown", "problem": problem, "fix": fix}]
     if wanted is None:
         return []
-    steps = {row["sha256"]: row["step"] for row in checkpoints}
+    missing: dict[str, list[int]] = {}
+    for row in sorted(checkpoints, key=lambda row: int(row["step"])):
+        how = wanted.over.get(row["sha256"], "success")
+        if how != "success":
+            missing.setdefault(how, []).append(row["step"])
     return [
         {
             "level": "warning",
             "code": "grid_not_made",
-            "problem": f"The grid of step {steps[sha256]} was not made: {how or 'its prompt was taken out of the queue'}.",
-            "fix": "The checkpoint is not touched by it. Mend the canvas and queue its LoRA Validate Grid on this run.",
+            "problem": f"No grid was made at step {', '.join(map(str, steps))}: {how or 'its prompt was taken out of the queue'}.",
+            "fix": "The checkpoints are not touched by it. Mend the canvas and queue its LoRA Validate Grid on this run.",
         }
-        for sha256, how in wanted.over.items()
-        if how != "success" and sha256 in steps
+        for how, steps in missing.items()
     ]
 
 
