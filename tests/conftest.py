@@ -1,12 +1,28 @@
 """Fixtures that several test files share: the one real ComfyUI of a session, the browser, small base models."""
 
+import os
 import shutil
+import tempfile
 
+import hypothesis
 import pytest
 
 from scripts.host.comfy_host import ComfyHost
 from tests.host.canvas import BASE_MODEL, small_dataset
 from tests.panel.browsing import browser, new_page  # noqa: F401  fixtures
+
+# The same examples every time, and no folder of them beside the tests; campaigns with other seeds are commands.
+hypothesis.settings.register_profile("gate", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("gate")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def key_of_this_machine():
+    """The tests sign with a key of their own, and so does every process that they start."""
+    with tempfile.TemporaryDirectory(prefix="key-") as folder:
+        os.environ["WIZDROID_KEY_DIR"] = folder
+        yield
+        os.environ.pop("WIZDROID_KEY_DIR", None)
 
 
 @pytest.fixture(scope="session")
