@@ -7,6 +7,7 @@
     ├── Unavailable             an engine, a package or a device that is needed is not here
     ├── Conflict                the thing exists already, is running, or belongs to someone else
     └── StorageError            the disk is full, read-only or damaged
+        └── UnusableFile        one file is a link, a pipe, too large, damaged or locked; an OSError and a ValueError too
 
 Expected outcomes are values (`lint.Finding`, `Outcome`), not exceptions. Standard library only.
 """
@@ -68,3 +69,8 @@ class Conflict(BridgeError):
 
 class StorageError(BridgeError):
     """Reading or writing failed: disk full, read-only folder, damaged file."""
+
+
+class UnusableFile(StorageError, OSError, ValueError):
+    """One file can't be read or written as what it should be. It is an OSError and a ValueError as well: whoever passes over
+    a file that can't be opened or parsed passes over this one."""

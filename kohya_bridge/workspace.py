@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InvalidInput, NotFound, StorageError
+from .errors import InvalidInput, NotFound
+from .files import write_atomically as write_atomically
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9_])?")
 RUN_ID = re.compile(r"[0-9a-f]{12}")
@@ -157,32 +157,6 @@ class Workspace:
                 f"There is no run {run_id} in this workspace.", "The list of runs shows what is there."
             )
         return inside[0]
-
-
-def write_atomically(file: Path, data: str | bytes) -> Path:
-    """Replace `file` by `data` so that a reader sees the old or the new content, never a part. Returns `file`.
-
-    Raises:
-        StorageError: the disk is full or the folder can't be written; the old content stands.
-    """
-    temporary = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".tmp", dir=file.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data.encode("utf-8") if isinstance(data, str) else data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise StorageError(
-            f"{file.name} could not be written: {error.strerror or error}.",
-            f"Free disk space or mend the permissions of {file.parent}; nothing was changed.",
-        ) from error
-    return file
 
 
 def file_sha256(file: Path, *, cache_dir: Path | None = None) -> str:

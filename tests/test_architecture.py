@@ -18,7 +18,9 @@ HEAVY = {"torch", "diffusers", "peft", "accelerate", "transformers", "torchvisio
 
 # Pure values: they may import each other and nothing else of the core.
 VOCABULARY = {
+    "disk",
     "errors",
+    "files",
     "events",
     "run_state",
     "families",
@@ -42,6 +44,7 @@ ORCHESTRATION = {
 }
 # Loaded by trainers whose interpreter has none of our packages.
 CHILD_SIDE = (
+    "files",
     "engines.child",
     "engines.holding",
     "engines.off_device",

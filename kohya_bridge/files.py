@@ -1,0 +1,287 @@
+"""Files of a workspace, opened, written and cleared so that a folder which somebody passed on can't reach beyond itself.
+
+In: the folder of a run, a dataset or a validation, and names of files below it. Out: plain files. Nothing is ever written or
+deleted through a link; reading follows one only to a place in the same folder. Pipes, sockets and devices are refused before
+they are opened, reads are bounded. The folder itself, and what lies above it, may be links: a person's own larger disk.
+Standard library only: trainers use it too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from . import disk
+from .errors import UnusableFile
+
+RECORD_BYTES = 64 << 20
+"""More than any record of ours holds: plans, identities, captions, manifests."""
+_DAMAGED = "It was damaged; bring back an older copy, or move it away."
+_REMOVE = "Take it away: files that belong together lie in one folder, as plain files."
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Everything below one folder. Files are named by their path, absolute or relative to `dir`.
+
+    Every method raises UnusableFile, which names the file and says what to do. Reading what is not there raises
+    FileNotFoundError.
+    """
+
+    dir: Path
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def path(self, file: Path | str) -> Path:
+        """Where `file` lies: below `dir` by its name."""
+        full = self.dir / file
+        parts = full.relative_to(self.dir).parts if full.is_relative_to(self.dir) else ("..",)
+        if ".." in parts or any("\0" in part for part in parts):
+            raise _unusable(full, f"leads out of {self.dir.name}/", "Take that name out of the record.")
+        return full
+
+    def is_file(self, file: Path | str) -> bool:
+        """Whether a plain file is there, or a link to one of this tree."""
+        try:
+            self.plain(file)
+        except OSError:
+            return False
+        return True
+
+    def is_folder(self, folder: Path | str) -> bool:
+        """Whether a real folder is there: no link, and none on the way."""
+        try:
+            found = self._look(self.path(folder))
+        except OSError:
+            return False
+        return found is not None and disk.is_folder(found)
+
+    def plain(self, file: Path | str) -> Path:
+        """The path of a plain file that is there, for libraries that open it by name. Links that stay inside are resolved."""
+        full = self.path(file)
+        try:
+            found = self._look(full)
+            follow = found is not None and disk.is_link(found)
+        except UnusableFile:
+            follow = True
+        if follow:
+            full = self._end_of(full)
+            found = os.lstat(full)
+        if found is None:
+            raise FileNotFoundError(2, os.strerror(2), str(full))
+        _refuse_odd(full, found)
+        return full
+
+    def free(self, file: Path | str) -> Path:
+        """The path of a file that a library may write or lock by name: absent or plain, no link. Its folder is made."""
+        full = self.path(file)
+        self.make(full.parent)
+        found = self._look(full)
+        if found is not None:
+            _refuse_odd(full, found)
+        return full
+
+    def entries(self, folder: Path | str = ".") -> list[Path]:
+        """What lies in a folder, in name order. Nothing where there is no folder, or a link to one."""
+        full = self.path(folder)
+        if not self.is_folder(full):
+            return []
+        try:
+            return sorted(full.iterdir())
+        except OSError as error:
+            _raise_told(full, error, "could not be listed")
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def open(self, file: Path | str) -> BinaryIO:
+        """A plain file, open for reading."""
+        return os.fdopen(_open(self.plain(file), os.O_RDONLY), "rb")
+
+    def read_bytes(self, file: Path | str, *, most: int = RECORD_BYTES) -> bytes:
+        """The content of a file of at most `most` bytes."""
+        with self.open(file) as stream:
+            content = stream.read(most + 1)
+        if len(content) > most:
+            raise _unusable(self.path(file), f"is larger than {most >> 10} KiB", "Move it away.")
+        return content
+
+    def read_text(self, file: Path | str, *, most: int = RECORD_BYTES, errors: str = "strict") -> str:
+        """UTF-8 text of at most `most` bytes, lines ended by `\\n`. `errors` is `bytes.decode`'s."""
+        try:
+            text = self.read_bytes(file, most=most).decode("utf-8", errors)
+        except UnicodeDecodeError as error:
+            raise _unusable(self.path(file), f"is no UTF-8 text (byte {error.start})", _DAMAGED) from None
+        return text.replace("\r\n", "\n")
+
+    def read_json(self, file: Path | str, *, most: int = RECORD_BYTES) -> Any:
+        """A JSON value; one that is nested too deep is as unusable as a torn one."""
+        try:
+            return json.loads(self.read_text(file, most=most))
+        except RecursionError:
+            raise _unusable(self.path(file), "is nested too deep", _DAMAGED) from None
+        except json.JSONDecodeError as error:
+            raise _unusable(self.path(file), f"is no JSON ({error.msg})", _DAMAGED) from None
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def make(self, folder: Path | str = ".") -> Path:
+        """A real folder, made where it is missing with all above it."""
+        full = self.path(folder)
+        try:
+            self.dir.mkdir(parents=True, exist_ok=True)
+            found = self._look(full, make=True)
+        except UnusableFile:
+            raise
+        except OSError as error:
+            _raise_told(full, error, "could not be made")
+        if found is not None and not disk.is_folder(found) and full != self.dir:
+            raise _unusable(full, f"is {disk.kind_of(found)} where a folder belongs", _REMOVE)
+        return full
+
+    @contextmanager
+    def writing(self, file: Path | str) -> Iterator[BinaryIO]:
+        """A stream that becomes `file` when the block ends without an error; until then the old content stands."""
+        full = self.path(file)
+        temporary = full.with_name(f".{full.name[:100]}.{os.urandom(6).hex()}.tmp")
+        try:
+            with self.create(temporary) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            disk.replace(temporary, full)
+        except UnusableFile:
+            raise
+        except OSError as error:
+            _raise_told(full, error, "could not be written")
+        finally:
+            with suppress(OSError):
+                disk.delete(temporary)
+
+    def write(self, file: Path | str, data: str | bytes) -> Path:
+        """Replace `file` by `data` so that a reader sees the old or the new content, never a part. Returns its path."""
+        with self.writing(file) as stream:
+            stream.write(data.encode("utf-8") if isinstance(data, str) else data)
+        return self.path(file)
+
+    def create(self, file: Path | str) -> BinaryIO:
+        """A new, empty file in place of whatever lies there: a link is taken away, what it points to stays."""
+        full = self.path(file)
+        self.make(full.parent)
+        self.remove(full)
+        return os.fdopen(_open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
+
+    def append(self, file: Path | str) -> FileIO:
+        """A plain file, made if it is missing, open for reading and for appending, without a buffer."""
+        return FileIO(_open(self.free(file), os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab+")
+
+    # --- taking away -------------------------------------------------------------------------------------------------
+
+    def remove(self, file: Path | str) -> bool:
+        """Delete a file, or a link and not what it points to. False when nothing is there."""
+        full = self.path(file)
+        found = self._look(full)
+        if found is None:
+            return False
+        if disk.is_folder(found):
+            raise _unusable(full, "is a folder where a file belongs", _REMOVE)
+        try:
+            disk.delete(full)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            _raise_told(full, error, "could not be deleted")
+        return True
+
+    def clear(self, folder: Path | str) -> bool:
+        """Delete a folder with all that is in it, or a link and not what it points to. False when nothing is there."""
+        full = self.path(folder)
+        if full == self.dir:
+            raise ValueError("a tree does not clear itself")
+        found = self._look(full)
+        if found is None or not disk.is_folder(found):
+            return self.remove(full)
+        try:
+            disk.delete_folder(full)
+        except OSError as error:
+            _raise_told(full, error, "could not be deleted")
+        return True
+
+    def move(self, source: Path | str, target: Path | str) -> Path:
+        """Give a file or folder of this tree another name in it, in place of a file that has it. A link is moved as such."""
+        start, end = self.path(source), self.path(target)
+        if self._look(start) is None:
+            raise FileNotFoundError(2, os.strerror(2), str(start))
+        self.make(end.parent)
+        try:
+            disk.replace(start, end)
+        except OSError as error:
+            _raise_told(end, error, "could not be written")
+        return end
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _look(self, full: Path, *, make: bool = False) -> os.stat_result | None:
+        """What stands at `full` itself, None for nothing. Every folder on the way must be a real one; `make` makes them."""
+        here, found = self.dir, None
+        try:
+            found = os.stat(here)
+            for name in full.relative_to(self.dir).parts:
+                if here != self.dir and not disk.is_folder(found):
+                    raise _unusable(here, f"is {disk.kind_of(found)} where a folder belongs", _REMOVE)
+                here = here / name
+                found = disk.make_and_look(here) if make else os.lstat(here)
+        except UnusableFile:
+            raise
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _raise_told(here, error, "could not be opened")
+        return found
+
+    def _end_of(self, full: Path) -> Path:
+        """Where a link, or a path through links, ends: in this tree, or it is unusable."""
+        end = Path(os.path.realpath(full))
+        if not end.is_relative_to(os.path.realpath(self.dir)):
+            raise _unusable(full, f"is a link that leads out of {self.dir.name}/", _REMOVE)
+        if not os.path.lexists(end):
+            raise _unusable(full, "leads nowhere", _REMOVE)
+        return end
+
+
+def write_atomically(file: Path, data: str | bytes) -> Path:
+    """Replace `file` by `data`, in a folder that is trusted as it is; below a received one, `Tree.write` does that."""
+    return Tree(file.parent).write(file, data)
+
+
+def _open(full: Path, flags: int) -> int:
+    try:
+        return disk.open_plain(full, flags)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        _raise_told(full, error, "could not be opened")
+
+
+def _refuse_odd(full: Path, found: os.stat_result) -> None:
+    if not disk.is_plain(found):
+        raise _unusable(full, f"is {disk.kind_of(found)} where a file belongs", _REMOVE)
+
+
+def _unusable(file: Path, problem: str, fix: str) -> UnusableFile:
+    return UnusableFile(f"{file.name} {problem}.", fix)
+
+
+def _raise_told(file: Path, error: OSError, what: str) -> NoReturn:
+    """The system's error in words. It stays the cause, so that a full disk is known as one."""
+    told = UnusableFile(
+        f"{file.name} {what}: {error.strerror or error}.",
+        f"Free disk space or mend the permissions of {file.parent}; nothing was changed.",
+    )
+    told.errno = error.errno
+    raise told from error
