@@ -1,7 +1,7 @@
 """Model families: what differs between base models, as data.
 
 In: nothing. Out: one `Family` per architecture, listed in `FAMILIES`. A new family is one entry here, its presets in
-`presets.py`, and for the native engine its model in `engines/native/models.py`.
+`presets.py`, and for the native engine its model in `engines/native/diffusers_side/models.py`.
 """
 
 from __future__ import annotations

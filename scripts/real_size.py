@@ -87,8 +87,8 @@ def measure(family: str, *, pixels: int, steps: int, precision: str, tokenizer_d
     """Load a full-size model, encode a picture and a caption, and train a rank-16 LoRA for a few steps."""
     import torch
 
-    from kohya_bridge.engines.native.lora import add_lora
-    from kohya_bridge.engines.native.models import load_base
+    from kohya_bridge.engines.native.diffusers_side.models import load_base
+    from kohya_bridge.engines.training.lora import add_lora
     from kohya_bridge.settings import TrainingSettings
 
     torch.manual_seed(0)

@@ -23,7 +23,7 @@ def save_fp32(folder: Path, name: str, tensors: Tensors) -> Path:
 
 def load_tiny(file: Path, **options):
     """The base in fp32 with its tokenizer."""
-    from kohya_bridge.engines.native.models import load_base
+    from kohya_bridge.engines.native.diffusers_side.models import load_base
 
     return load_base(file, tokenizer_dir=tokenizer_dir(), **options)
 

@@ -219,7 +219,7 @@ def events(run: RunFolder, kind: str) -> list[dict]:
 def _forks():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["kohya_bridge.engines.native.fit", "kohya_bridge.engines.native.__main__"]
+        ["kohya_bridge.engines.training.fit", "kohya_bridge.engines.native.__main__"]
     )
     return context
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from kohya_bridge.engines.native.lora import add_lora
+from kohya_bridge.engines.training.lora import add_lora
 from kohya_bridge.models.base_models import inspect_base_model
 from kohya_bridge.settings import TrainingSettings
 from scripts.make_demo_base import averaging_taesd, demo_base, save_base, tiny_sd15, tiny_sdxl, uniform

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
-from kohya_bridge.engines.native.lora_file import read_lora, save_lora
+from kohya_bridge.engines.training.lora_file import read_lora, save_lora
 from kohya_bridge.errors import InvalidInput, NotFound
 from kohya_bridge.models.lora_check import BLOCK_BYTES
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts

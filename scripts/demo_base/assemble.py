@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from kohya_bridge.engines.native.ldm_keys import taesd_name, translate, unet_modules
+from kohya_bridge.engines.native.diffusers_side.ldm_keys import taesd_name, translate, unet_modules
 from kohya_bridge.models.base_models import UNET_PREFIX, VAE_PREFIX
 from kohya_bridge.models.safetensors_header import read_header
 from scripts.base_layouts import Shapes, taesd_shapes, unet_shapes

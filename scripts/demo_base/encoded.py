@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from kohya_bridge.engines.native.text import chunked, load_tokenizer
+from kohya_bridge.engines.native.diffusers_side.text import chunked, load_tokenizer
 from scripts.make_demo_base import Tensors
 
 from .seeded_text import PREFIX, USED_LAYERS, seeded_text

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kohya_bridge.engines.native.models import load_base
+from kohya_bridge.engines.native.diffusers_side.models import load_base
 from kohya_bridge.engines.native.render import render_job
 from kohya_bridge.validation.encoders import find_encoder
 from kohya_bridge.workspace import Workspace

@@ -9,7 +9,7 @@ import torch
 from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from PIL import Image
 
-from kohya_bridge.engines.native.models import SCHEDULE
+from kohya_bridge.engines.native.diffusers_side.models import SCHEDULE
 
 from .captions import NEGATIVE
 from .encoded import Words, decoded

@@ -26,9 +26,9 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.resnet import ResnetBlock2D
 from safetensors.torch import load_file, save_file
 
-from kohya_bridge.engines.native.ldm_keys import unet_modules
-from kohya_bridge.engines.native.models import SCHEDULE
-from kohya_bridge.engines.native.unet import build_unet
+from kohya_bridge.engines.native.diffusers_side.ldm_keys import unet_modules
+from kohya_bridge.engines.native.diffusers_side.models import SCHEDULE
+from kohya_bridge.engines.native.diffusers_side.unet import build_unet
 from kohya_bridge.models.base_models import UNET_PREFIX
 
 from .captions import training_caption

@@ -8,7 +8,7 @@ from kohya_bridge.datasets.clip_tokens import clip_tokens
 from kohya_bridge.datasets.trainer_sheet import trainer_sheet
 from kohya_bridge.datasets.trainer_view import bucket_summary, trained_pixels, view_dataset, view_rows
 from kohya_bridge.drawing import ERROR
-from kohya_bridge.engines.native.data import load_pixels, read_items
+from kohya_bridge.engines.training.data import load_pixels, read_items
 from kohya_bridge.lint import examine, lint_dataset
 from kohya_bridge.lint.page import report_page
 from kohya_bridge.settings import TrainingSettings

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kohya_bridge.engines.native.lora import add_lora
-from kohya_bridge.engines.native.lora_file import save_lora
+from kohya_bridge.engines.training.lora import add_lora
+from kohya_bridge.engines.training.lora_file import save_lora
 from kohya_bridge.settings import TrainingSettings
 from scripts.base_layouts import SDXL_UNET, unet_shapes
 from scripts.host.comfy_install import find_comfyui

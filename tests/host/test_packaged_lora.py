@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from kohya_bridge.engines.native.lora import add_lora
-from kohya_bridge.engines.native.lora_file import save_lora
-from kohya_bridge.engines.native.models import load_base
+from kohya_bridge.engines.native.diffusers_side.models import load_base
+from kohya_bridge.engines.training.lora import add_lora
+from kohya_bridge.engines.training.lora_file import save_lora
 from kohya_bridge.events import EventLog
 from kohya_bridge.package import package_lora
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingRequest, make_plan

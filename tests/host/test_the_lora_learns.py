@@ -21,7 +21,7 @@ TIMESTEPS = (100, 300, 500, 700, 900)
 def witnesses(comfy, job, tmp_path_factory):
     """Losses of every row by both witnesses, and which rows are held-out pictures."""
     torch = pytest.importorskip("torch")
-    from kohya_bridge.engines.native.models import load_base
+    from kohya_bridge.engines.native.diffusers_side.models import load_base
 
     base_file = comfy.checkpoints_dir / BASE_MODEL
     base = load_base(
@@ -95,8 +95,8 @@ def diffusers_losses(base, rows):
 
 
 def wear(base, lora_file, settings):
-    from kohya_bridge.engines.native.lora import add_lora
-    from kohya_bridge.engines.native.lora_file import read_lora
+    from kohya_bridge.engines.training.lora import add_lora
+    from kohya_bridge.engines.training.lora_file import read_lora
 
     network = add_lora(base, settings, seed=settings.seed)
     network.load({name: tensor.float() for name, tensor in read_lora(lora_file)[0].items()})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from kohya_bridge.engines.native.models import SCHEDULE
+from kohya_bridge.engines.native.diffusers_side.models import SCHEDULE
 from kohya_bridge.models.base_models import inspect_base_model
 from scripts.demo_base.assemble import assemble, is_current
 from tests.bases import load_tiny

@@ -57,7 +57,7 @@ def make_taught_base(folder: Path, *, knows_colours: bool) -> Path:
     import torch
     from diffusers import DDPMScheduler
 
-    from kohya_bridge.engines.native.models import load_base
+    from kohya_bridge.engines.native.diffusers_side.models import load_base
 
     make_base(folder)
     kinds = [None, *WORDS] if knows_colours else [None]

@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
-from kohya_bridge.engines.native.cache import TensorCache, cache_key, part_digest
-from kohya_bridge.engines.native.data import read_items
-from kohya_bridge.engines.native.encoding import Encodings, Keys
+from kohya_bridge.engines.training.cache import TensorCache, cache_key, part_digest
+from kohya_bridge.engines.training.data import read_items
+from kohya_bridge.engines.training.encoding import Encodings, Keys
 from kohya_bridge.settings import TrainingSettings
 from tests.native_world import SETTINGS, make_dataset
 

@@ -8,8 +8,8 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from safetensors.numpy import load_file
 
-from kohya_bridge.engines.native.models import load_base
-from kohya_bridge.engines.native.unet import build_unet, shape_of_unet
+from kohya_bridge.engines.native.diffusers_side.models import load_base
+from kohya_bridge.engines.native.diffusers_side.unet import build_unet, shape_of_unet
 from kohya_bridge.errors import InvalidInput
 from scripts.base_layouts import SD15_UNET, SDXL_UNET
 from scripts.make_demo_base import DEMO_UNET, TINY_SDXL_UNET, tiny_sd15

@@ -6,8 +6,8 @@ from PIL import Image
 
 from kohya_bridge.datasets.caption_variation import vary_caption
 from kohya_bridge.engines.child import EXIT_NO_DATA, ChildFailure
-from kohya_bridge.engines.native.data import Picker, load_pixels, read_items, split_items
-from kohya_bridge.engines.native.randomness import Purpose, stream
+from kohya_bridge.engines.training.data import Picker, load_pixels, read_items, split_items
+from kohya_bridge.engines.training.randomness import Purpose, stream
 from kohya_bridge.settings import TrainingSettings
 from tests.native_world import SETTINGS, make_dataset
 

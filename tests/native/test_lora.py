@@ -6,10 +6,10 @@ import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 
-from kohya_bridge.engines.native.lora import LoraNetwork, add_lora
-from kohya_bridge.engines.native.lora_file import read_lora, save_lora
-from kohya_bridge.engines.native.models import Base, scheduler_config
-from kohya_bridge.engines.native.unet import build_unet
+from kohya_bridge.engines.native.diffusers_side.models import Base, scheduler_config
+from kohya_bridge.engines.native.diffusers_side.unet import build_unet
+from kohya_bridge.engines.training.lora import LoraNetwork, add_lora
+from kohya_bridge.engines.training.lora_file import read_lora, save_lora
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.models.unet_shape import UNetShape
 from kohya_bridge.settings import TrainingSettings

@@ -6,7 +6,7 @@ from diffusers import DDPMScheduler
 from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr
 from diffusers.training_utils import compute_snr
 
-from kohya_bridge.engines.native.objective import (
+from kohya_bridge.engines.training.objective import (
     SD_SCHEDULE,
     cumulative_alphas,
     make_objective,

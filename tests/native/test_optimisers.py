@@ -7,8 +7,8 @@ import torch
 
 from kohya_bridge.engines.child import ChildFailure
 from kohya_bridge.engines.native.engine import OPTIMISER_PACKAGES
-from kohya_bridge.engines.native.optimisers import OPTIMISERS, FlatWeights, Optimiser
 from kohya_bridge.engines.off_device import OffDevice
+from kohya_bridge.engines.training.optimisers import OPTIMISERS, FlatWeights, Optimiser
 from kohya_bridge.settings import TrainingSettings
 
 SHAPES = ((4, 32), (64, 4), (4, 100), (7, 4))

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from kohya_bridge.engines.child import EXIT_COMPLETED
-from kohya_bridge.engines.native.optimisers import OPTIMISERS
+from kohya_bridge.engines.training.optimisers import OPTIMISERS
 from tests.native_world import events, finish, start, start_cold, wait_for_step
 
 LONG = {

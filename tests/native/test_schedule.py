@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers.optimization import get_scheduler
 
-from kohya_bridge.engines.native.schedule import rate_factor, warmup_steps
+from kohya_bridge.engines.training.schedule import rate_factor, warmup_steps
 from kohya_bridge.settings import TrainingSettings
 
 NAMES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")

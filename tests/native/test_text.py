@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kohya_bridge.engines.native.text import BEGIN, END, TextStack, chunked, load_tokenizer
+from kohya_bridge.engines.native.diffusers_side.text import BEGIN, END, TextStack, chunked, load_tokenizer
 from kohya_bridge.errors import InvalidInput, NotFound
 from scripts.make_tokenizer import make_tokenizer
 from tests.bases import load_tiny

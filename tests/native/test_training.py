@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from kohya_bridge.engines.child import EXIT_COMPLETED
-from kohya_bridge.engines.native.models import load_base
-from kohya_bridge.engines.native.wearing import wearing
+from kohya_bridge.engines.native.diffusers_side.models import load_base
+from kohya_bridge.engines.native.diffusers_side.wearing import wearing
 from kohya_bridge.models.lora_facts import check_lora
 from tests.native_world import (
     World,
@@ -48,8 +48,8 @@ def test_the_child_imports_no_torch_before_its_first_event():
 
 def test_diffusers_is_imported_without_what_nobody_uses_which_is_there_afterwards():
     asked = (
-        "import sys; from kohya_bridge.engines.native.quick_imports import import_diffusers; import_diffusers();"
-        "print('peft' in sys.modules, 'bitsandbytes' in sys.modules); import bitsandbytes, kohya_bridge.engines.native.fit"
+        "import sys; from kohya_bridge.engines.native.diffusers_side.quick_imports import import_diffusers; import_diffusers();"
+        "print('peft' in sys.modules, 'bitsandbytes' in sys.modules); import bitsandbytes, kohya_bridge.engines.training.fit"
     )
     answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False False"

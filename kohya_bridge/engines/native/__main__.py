@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..child import Child
-from .quick_imports import import_diffusers
+from .diffusers_side.quick_imports import import_diffusers
 
 NAME = "native"
 
@@ -37,10 +37,10 @@ def train(child: Child) -> None:
     child.report.phase("loading")
 
     import_diffusers()
-    from .environment import write_environment
-    from .fit import fit
-    from .meter import Clock
-    from .ranks import join_ranks
+    from ..training.environment import write_environment
+    from ..training.fit import fit
+    from ..training.meter import Clock
+    from ..training.ranks import join_ranks
 
     ranks, clock = join_ranks(), Clock(started=started, synchronise=bool(child.told.get("measure")))
     try:

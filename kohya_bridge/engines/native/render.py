@@ -20,10 +20,10 @@ import torch
 from PIL import Image
 
 from ...errors import BridgeError
-from .denoiser import Conditioning, Denoiser
-from .models import Base, load_base
-from .precision import compute_dtype
-from .wearing import wearing
+from ..training.precision import compute_dtype
+from .diffusers_side.denoiser import Conditioning, Denoiser
+from .diffusers_side.models import Base, load_base
+from .diffusers_side.wearing import wearing
 
 
 def render_job(job: dict[str, Any]) -> None:

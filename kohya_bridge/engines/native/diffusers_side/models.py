@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 
-from ...errors import InvalidInput
-from ...models.base_models import BaseModel, inspect_base_model
+from ....errors import InvalidInput
+from ....models.base_models import BaseModel, inspect_base_model
 from .autoencoder import Autoencoder, load_autoencoder
 from .checkpoint import open_checkpoint, put_weights
 from .text import TextStack, load_text_stack, load_text_stack_from_folder

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from ...errors import InvalidInput, NotFound
+from ....errors import InvalidInput, NotFound
 from .checkpoint import Checkpoint, State, put_weights
 
 CHUNK = 75  # tokens between the begin and end marks; CLIP was trained on 77 with them

@@ -17,15 +17,15 @@ from ...families import family
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..child import Child, ChildFailure, StopRequested
+from ..native.diffusers_side.denoiser import Denoiser
+from ..native.diffusers_side.models import Base, load_base
 from .batches import BatchMaker, Sources
 from .cache import TensorCache
 from .data import Picker, Split, read_items, split_items
-from .denoiser import Denoiser
 from .encoding import Encodings, make_keys
 from .held_out import HeldOut
 from .lora import LoraNetwork, add_lora
 from .lora_file import read_lora
-from .models import Base, load_base
 from .objective import make_objective
 from .optimisers import FlatWeights, Optimiser
 from .precision import compute_dtype, make_repeatable

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..native.diffusers_side.denoiser import Conditioning
 from .batches import latent_shape, time_ids
-from .denoiser import Conditioning
 from .randomness import Purpose, stream
 
 if TYPE_CHECKING:

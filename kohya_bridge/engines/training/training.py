@@ -19,10 +19,10 @@ import torch
 from ...models.lora_metadata import TrainingFacts
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
+from ..native.diffusers_side.denoiser import Conditioning, Denoiser
 from ..off_device import OffDevice, empty_cache
 from .batches import Batch, BatchMaker, pixels
 from .data import Item, Split
-from .denoiser import Conditioning, Denoiser
 from .encoding import Encodings, encode
 from .held_out import HeldOut
 from .objective import Objective

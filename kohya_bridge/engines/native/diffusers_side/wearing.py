@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from ...errors import InvalidInput
-from ...families import family as family_of
-from ...models.lora_facts import ALPHA, DOWN, UP
+from ....errors import InvalidInput
+from ....families import family as family_of
+from ....models.lora_facts import ALPHA, DOWN, UP
+from ...training.lora_file import read_lora
 from .ldm_keys import translate, unet_modules
-from .lora_file import read_lora
 from .models import Base
 from .unet import shape_of_unet
 

@@ -18,10 +18,10 @@ import torch
 from ...errors import InvalidInput
 from ...families import family as family_of
 from ...settings import TrainingSettings
+from ..native.diffusers_side.ldm_keys import translate, unet_modules
+from ..native.diffusers_side.models import Base
+from ..native.diffusers_side.unet import shape_of_unet
 from .adapters import ConvAdapter, LinearAdapter, LoraModule, LoraPart
-from .ldm_keys import translate, unet_modules
-from .models import Base
-from .unet import shape_of_unet
 
 ATTENTION_TARGETS = ("Transformer2DModel",)
 CONVOLUTION_TARGETS = ("ResnetBlock2D", "Downsample2D", "Upsample2D")

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ...errors import InvalidInput, StorageError
-from ...models.base_models import CLIP_G_PREFIX, CLIP_L_PREFIXES, UNET_PREFIX, VAE_PREFIX
-from ...models.safetensors_header import SafetensorsHeader, read_header
-from ...models.unet_shape import UNetShape
+from ....errors import InvalidInput, StorageError
+from ....models.base_models import CLIP_G_PREFIX, CLIP_L_PREFIXES, UNET_PREFIX, VAE_PREFIX
+from ....models.safetensors_header import SafetensorsHeader, read_header
+from ....models.unet_shape import UNetShape
 from .ldm_keys import open_clip_names, taesd_name, translate, unet_modules, vae_modules, vae_name
 
 State = dict[str, torch.Tensor]

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from ...selection import mean_interval
+from ..native.diffusers_side.denoiser import Conditioning, Denoiser
 from .batches import time_ids
 from .data import Item
-from .denoiser import Conditioning, Denoiser
 from .objective import Objective
 from .randomness import Purpose, stream
 

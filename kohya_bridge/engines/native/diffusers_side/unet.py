@@ -12,7 +12,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.unets.unet_2d_blocks import get_mid_block
 
-from ...models.unet_shape import UNetShape
+from ....models.unet_shape import UNetShape
 
 
 def build_unet(shape: UNetShape, family: str) -> UNet2DConditionModel:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
-from ...errors import InvalidInput
-from ...models.base_models import VAE_PREFIX
+from ....errors import InvalidInput
+from ....models.base_models import VAE_PREFIX
 from .checkpoint import Checkpoint, State, put_weights
 
 # Factors between the autoencoder's latents and the U-Net's: v1-inference.yaml and sd_xl_base.yaml of Stability AI.
