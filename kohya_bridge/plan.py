@@ -14,7 +14,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import field_validator
 
-from .families import family
+from .architectures import architecture
+from .engine_names import AUTO, CHOICES, ENGINES
 from .forbidding import Forbidding, parse, read_yaml
 from .presets import preset_settings
 from .settings import TrainingSettings
@@ -42,7 +43,7 @@ class BaseModelFacts(Forbidding):
     sha256: str
     """SHA-256 of the file."""
     family: str
-    """Key of `families.FAMILIES`."""
+    """A name of `architectures.ARCHITECTURES`."""
 
 
 class TrainingRequest(Forbidding):
@@ -60,12 +61,17 @@ class TrainingRequest(Forbidding):
     """The plain token that stands in every caption; the dataset's own (`lora_tag`) when empty."""
     preset: str = "standard"
     """Named quality: draft, standard, careful, low_memory."""
-    engine: Literal["auto", "native", "kohya"] = "auto"
-    """Who trains."""
+    engine: str = AUTO
+    """Who trains: `auto`, or an engine's name."""
     settings: dict[str, Any] = {}
     """Values of `TrainingSettings` that replace the preset's."""
     kohya: dict[str, Any] = {}
     """Further options of the sd-scripts parser, for the kohya engine only."""
+
+    @field_validator("engine")
+    @classmethod
+    def _chosen(cls, value: str) -> str:
+        return _one_of(CHOICES, value)
 
     @field_validator("dataset")
     @classmethod
@@ -76,6 +82,12 @@ class TrainingRequest(Forbidding):
     @classmethod
     def _maybe_named(cls, value: str) -> str:
         return _slug(value) if value else value
+
+
+def _one_of(names: tuple[str, ...], value: str) -> str:
+    if value not in names:
+        raise ValueError(f"there is no engine of that name | Choose {', '.join(names)}.")
+    return value
 
 
 def _slug(value: str) -> str:
@@ -101,7 +113,7 @@ class TrainingPlan(Forbidding):
     """Which pictures and captions."""
     base_model: BaseModelFacts
     """Which checkpoint."""
-    engine: Literal["native", "kohya"]
+    engine: str
     """Who trains."""
     engine_version: str
     """The native engine's number, or the sd-scripts commit: a change of either is another run."""
@@ -111,6 +123,11 @@ class TrainingPlan(Forbidding):
     """Every number."""
     kohya: dict[str, Any] = {}
     """Further sd-scripts options (kohya engine only)."""
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _one_of(tuple(ENGINES), value)
 
     @property
     def run_id(self) -> str:
@@ -136,7 +153,7 @@ def make_settings(request: TrainingRequest, family_name: str, *, images: int) ->
         InvalidInput: unknown preset, unknown or impossible values; all of them at once.
         NotFound: unknown family.
     """
-    values = {**preset_settings(request.preset, family(family_name), images=images), **request.settings}
+    values = {**preset_settings(request.preset, architecture(family_name), images=images), **request.settings}
     return parse(TrainingSettings, values, what="the training settings")
 
 
@@ -148,7 +165,7 @@ def make_plan(
     engine: str,
     engine_version: str,
 ) -> TrainingPlan:
-    """The complete plan for `request`. `engine` is the one that was chosen for it ("native" or "kohya")."""
+    """The complete plan for `request`. `engine` is the name of the one that was chosen for it."""
     settings = make_settings(request, base_model.family, images=dataset.images)
     return TrainingPlan.model_validate(
         {

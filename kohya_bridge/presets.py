@@ -1,6 +1,7 @@
 """Presets: one dial that sets all numbers, by model family and number of pictures.
 
-In: a preset name, a family, the picture count. Out: values for `plan.TrainingSettings`; every one can be overridden.
+In: a preset name, a family, the picture count. Out: values for `plan.TrainingSettings`; every one can be overridden. What is a
+family's own stands in its file of `architectures`.
 Numbers for characters as the community uses them: sd-scripts docs/train_network.md (alpha half of rank, AdamW8bit,
 1e-4), kohya_ss GUI presets, SeaArt's guide (1500 to 3000 steps), invoke-training (1e-4); see docs/presets.md.
 """
@@ -9,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .architectures.base import Architecture
 from .errors import InvalidInput
-from .families import Family
 
 PRESETS: dict[str, str] = {
     "draft": "A quick look whether the data works: few steps, small rank, high rate.",
@@ -42,42 +43,6 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
     },
 }
 
-_BY_FAMILY: dict[str, dict[str, dict[str, Any]]] = {
-    "sd15": {
-        "": {"resolution": 512, "min_bucket_reso": 256, "max_bucket_reso": 1024, "train_batch_size": 2},
-        "careful": {
-            "network_train_unet_only": False,
-            "text_encoder_lr": 2e-5,
-            "cache_text_encoder_outputs": False,
-            "shuffle_caption": True,
-        },
-        "low_memory": {"train_batch_size": 1},
-    },
-    "sdxl": {
-        "": {
-            "resolution": 1024,
-            "min_bucket_reso": 512,
-            "max_bucket_reso": 2048,
-            "train_batch_size": 1,
-            "gradient_checkpointing": True,
-        },
-        "low_memory": {"resolution": 768},
-    },
-}
-# Families that only the kohya engine trains are flow models: no SNR weighting, frozen text encoders, as their guides say.
-for _name in ("flux1", "chroma", "sd3", "lumina2", "hunyuan_image", "anima"):
-    _BY_FAMILY[_name] = {
-        "": {
-            "resolution": 1024,
-            "min_bucket_reso": 512,
-            "max_bucket_reso": 2048,
-            "train_batch_size": 1,
-            "gradient_checkpointing": True,
-            "min_snr_gamma": 0.0,
-        },
-        "low_memory": {"resolution": 512, "min_bucket_reso": 256, "max_bucket_reso": 1024},
-    }
-
 # Passes over the set, and the bounds of the step count that they give: 30 pictures x 100 passes / batch 2 = 1500.
 _PASSES = {
     "draft": (30, 200, 600),
@@ -87,7 +52,7 @@ _PASSES = {
 }
 
 
-def preset_settings(preset: str, family: Family, *, images: int) -> dict[str, Any]:
+def preset_settings(preset: str, family: Architecture, *, images: int) -> dict[str, Any]:
     """Values for `TrainingSettings`: preset, then family, then what the number of pictures asks for.
 
     Raises:
@@ -95,8 +60,8 @@ def preset_settings(preset: str, family: Family, *, images: int) -> dict[str, An
     """
     if preset not in PRESETS:
         raise InvalidInput(f"There is no preset {preset!r}.", f"Presets: {', '.join(PRESETS)}.")
-    by_family = _BY_FAMILY[family.name]
-    values = {**_COMMON, **by_family[""], **_BY_PRESET[preset], **by_family.get(preset, {})}
+    own = family.presets
+    values = {**_COMMON, **own.always, **_BY_PRESET[preset], **own.by_name.get(preset, {})}
     passes, least, most = _PASSES[preset]
     steps = images * passes // values["train_batch_size"]
     values["max_train_steps"] = min(most, max(least, -(-steps // 50) * 50))

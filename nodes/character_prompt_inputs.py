@@ -6,11 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..kohya_bridge.architectures import ARCHITECTURES, FIRST
 from ..kohya_bridge.building.character import GENDERS, NEWER
 from ..kohya_bridge.building.character_options import NONE, RANDOM, RATINGS, Category, Options
 from ..kohya_bridge.building.coverage import VARIED
 from ..kohya_bridge.dataset import list_datasets
-from ..kohya_bridge.families import FAMILIES
 from . import host
 
 OFF = "off"
@@ -41,8 +41,8 @@ def _first_inputs(options: Options) -> list[Any]:
         ),
         io.Combo.Input(
             "family",
-            options=[*FAMILIES, NEWER],
-            default="sd15",
+            options=[*ARCHITECTURES, NEWER],
+            default=FIRST.name,
             tooltip="How to phrase the prompt: SD 1.5 wants tags, SDXL prose, newer models full sentences.",
         ),
         io.Int.Input(

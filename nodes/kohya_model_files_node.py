@@ -6,7 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..kohya_bridge.families import FAMILIES, ModelFile
+from ..kohya_bridge.architectures import ARCHITECTURES
+from ..kohya_bridge.architectures.base import ModelFile
 from . import host
 from .edge import plainly
 from .sockets import SETTINGS, ChosenSettings
@@ -42,7 +43,7 @@ class KohyaModelFilesNode(io.ComfyNode):
 def options_of_families() -> dict[str, list[tuple[str, ModelFile]]]:
     """Every model-file option of sd-scripts, with the families (by title) that take it and what it is for them."""
     found: dict[str, list[tuple[str, ModelFile]]] = {}
-    for each in FAMILIES.values():
+    for each in ARCHITECTURES.values():
         for file in each.model_files:
             found.setdefault(file.option, []).append((each.title, file))
     return found

@@ -8,6 +8,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..kohya_bridge.engine_names import AUTO, CHOICES
 from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.forbidding import parse
 from ..kohya_bridge.plan import TrainingPlan, TrainingRequest
@@ -64,8 +65,8 @@ class KohyaTrainNode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "engine",
-                    options=["auto", "native", "kohya"],
-                    default="auto",
+                    options=list(CHOICES),
+                    default=AUTO,
                     tooltip="Who trains: the pack's own engine, or sd-scripts where it is set up. auto chooses and says why.",
                 ),
                 io.Combo.Input(

@@ -17,17 +17,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kohya_bridge.architectures import ARCHITECTURES
 from kohya_bridge.building.character_options import load_options
 from kohya_bridge.dataset import find_dataset, list_datasets
+from kohya_bridge.engine_names import CHOICES as ENGINE_CHOICES
 from kohya_bridge.errors import BridgeError
-from kohya_bridge.families import FAMILIES
 from kohya_bridge.lint import lint_dataset
 from kohya_bridge.plan import make_settings, read_request
 from kohya_bridge.presets import PRESETS
 from kohya_bridge.workspace import PACK_ROOT, Workspace
 
 PICTURES_OF_AN_AVERAGE_SET = 30
-CHOICES = {"preset": set(PRESETS), "engine": {"auto", "native", "kohya"}, "mode": {"wait", "background"}}
+CHOICES = {"preset": set(PRESETS), "engine": set(ENGINE_CHOICES), "mode": {"wait", "background"}}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def wrong_configs(folder: Path) -> Iterator[str]:
     for file in sorted(folder.glob("*.yaml")):
         try:
             request = read_request(file)
-            names = list(FAMILIES) if request.family == "auto" else [request.family]
+            names = list(ARCHITECTURES) if request.family == "auto" else [request.family]
             for name in names:
                 make_settings(request, name, images=PICTURES_OF_AN_AVERAGE_SET)
         except BridgeError as error:

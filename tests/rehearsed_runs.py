@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from kohya_bridge.architectures import architecture
 from kohya_bridge.engines.child import Reporter
-from kohya_bridge.families import family
 from kohya_bridge.plan import (
     BaseModelFacts,
     DatasetFacts,
@@ -47,7 +47,7 @@ def rehearsed_plan(
     return make_plan(
         request,
         dataset=DatasetFacts(slug=dataset, digest=_digits(dataset), images=images, trigger=f"char_{dataset}"),
-        base_model=BaseModelFacts(name=base, sha256=_digits(base), family=family(family_name).name),
+        base_model=BaseModelFacts(name=base, sha256=_digits(base), family=architecture(family_name).name),
         engine=engine,
         engine_version="1",
     )

@@ -138,7 +138,7 @@ def with_entry(entry):
     [
         (lora, "is a LoRA"),
         (vae, "is a VAE"),
-        (flux, "Flux"),
+        (flux, "a diffusion model of a kind that is not known"),
         (unknown, "no model that is known"),
         (pickle, "pickle"),
         (old_pickle, "pickle"),

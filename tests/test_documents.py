@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from kohya_bridge.architectures import ARCHITECTURES
 from kohya_bridge.events import EVENT_KINDS
-from kohya_bridge.families import FAMILIES
 from kohya_bridge.plan import (
     BaseModelFacts,
     DatasetFacts,
@@ -115,6 +115,6 @@ def test_every_template_shows_every_setting_with_a_comment(file):
 
 def test_there_is_a_standard_and_a_low_memory_template_for_every_native_family():
     names = {file.stem for file in CONFIGS}
-    for family in FAMILIES.values():
-        if family.native:
+    for family in ARCHITECTURES.values():
+        if family.trainable == "diffusers":
             assert {f"{family.name}_character", f"{family.name}_character_low_memory"} <= names

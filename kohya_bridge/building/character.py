@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..architectures import ARCHITECTURES, FIRST
 from ..captions import plain_caption
 from ..errors import FieldProblem, InvalidInput
-from ..families import FAMILIES
 from ..workspace import check_slug
 from .character_options import (
     NONE,
@@ -68,7 +68,7 @@ def build_character(
     choices: Mapping[str, str],
     seed: int,
     trigger: str = "",
-    family: str = "sd15",
+    family: str = FIRST.name,
     free_text: str = "",
     negative_text: str = "",
     rating: str = "sfw",
@@ -89,7 +89,7 @@ def build_character(
     everything). `locked` categories draw by `lock_seed` instead, so that a face stays while poses change. `absorbed`
     categories stay out of the caption, so that training ties them to the trigger. Both take names of categories or of
     parts, such as `identity`. `weights` emphasise a category's words in the prompt, never in the caption. `family` is a
-    key of `families.FAMILIES`, or `newer` for models that read full sentences.
+    name of `architectures.ARCHITECTURES`, or `newer` for models that read full sentences.
 
     Raises:
         InvalidInput: an unknown category, option, family or filter, an option above the rating, a trigger that is not
@@ -137,7 +137,7 @@ def character_from_prompt(
     *,
     seed: int,
     trigger: str = "",
-    family: str = "sd15",
+    family: str = FIRST.name,
     free_text: str = "",
     negative_text: str = "",
     rating: str = "sfw",
@@ -183,14 +183,15 @@ def prompt_style(family: str) -> str:
     Raises:
         InvalidInput: no such family.
     """
-    if family in FAMILIES:
-        return FAMILIES[family].prompt_style
+    if family in ARCHITECTURES:
+        return ARCHITECTURES[family].prompt_style
     if family in PROMPT_STYLES:
         return family
     if family == NEWER:
         return "natural"
     raise InvalidInput(
-        f"There is no model family {family!r}.", f"Choose {', '.join(FAMILIES)} or {NEWER} (full sentences)."
+        f"There is no model family {family!r}.",
+        f"Choose {', '.join(ARCHITECTURES)} or {NEWER} (full sentences).",
     )
 
 
@@ -234,7 +235,7 @@ def _check(
             problems.append(FieldProblem(category.name, choice, f"it is rated {option.rating}; only {rating} is allowed here.", "Allow it with `rating`, or choose another."))  # fmt: skip
     for name, value, allowed in (
         ("rating", rating, RATINGS), ("gender", gender, GENDERS), ("genre", genre, options.genres()),
-        ("family", family, (*FAMILIES, NEWER, *PROMPT_STYLES)),
+        ("family", family, (*ARCHITECTURES, NEWER, *PROMPT_STYLES)),
     ):  # fmt: skip
         if value not in allowed:
             problems.append(FieldProblem(name, value, "it is not known.", f"Choose {', '.join(allowed)}."))

@@ -1,7 +1,7 @@
 """What the desk asks of an engine, and what it launches.
 
-In: a plan and where things lie on this machine. Out: findings before anything is spent, and a `Command` to start. Two
-engines implement it: `native.engine` and `kohya.engine`. Neither is imported by its child process's parent for training.
+In: a plan and where things lie on this machine. Out: findings before anything is spent, and a `Command` to start. Every engine
+of `engine_names` implements it. None is imported by its child process's parent for training.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..architectures.base import Architecture
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from ..workspace import PACK_ROOT, write_atomically
@@ -58,6 +60,10 @@ class Engine(Protocol):
 
     def version(self) -> str:
         """What a plan records as `engine_version`. Raises Unavailable when the engine is not set up."""
+
+    def cannot_train(self, family: Architecture, options: Mapping[str, Any]) -> str:
+        """Why it can't train that family, or can't with these options of the request's kohya section, as a sentence; empty
+        when it can. Whether it is set up on this machine is another question."""
 
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         """Everything that stands between this plan and its start on this machine, all at once."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..architectures import ARCHITECTURES
 from ..errors import BridgeError, StorageError
 from .causes import CAUSES, Cause
 from .child import (
@@ -219,8 +220,7 @@ def safer_settings(settings: Mapping[str, Any] | None, family: str = "") -> tupl
 def _still_to_change(
     changes: dict[str, Any], settings: Mapping[str, Any] | None, family: str
 ) -> dict[str, Any]:
-    swaps = "kohya.blocks_to_swap" in changes
-    if swaps and family in ("sd15", "sdxl"):
+    if "kohya.blocks_to_swap" in changes and not _swaps_blocks(family):
         return {}
     if "resolution" in changes:
         if settings is None:
@@ -232,6 +232,12 @@ def _still_to_change(
     if "network_dim" in changes and settings["network_dim"] <= changes["network_dim"]:
         return {}
     return {name: value for name, value in changes.items() if settings.get(name) != value}
+
+
+def _swaps_blocks(family: str) -> bool:
+    """Whether sd-scripts can keep blocks of that family in main memory; True where the family is not told."""
+    script = ARCHITECTURES[family].kohya if family in ARCHITECTURES else None
+    return script is None or script.swaps_blocks
 
 
 def _first_cause(text: str) -> tuple[Cause | None, re.Match[str] | None]:

@@ -1,7 +1,7 @@
-"""The engines, by name, in the order in which `auto` considers them.
+"""The engines of this installation.
 
-In: nothing. Out: engine objects, imported when they are asked for. A new engine is one line here. Only its `engine.py` is
-imported by the desk: what trains runs in a process of its own.
+In: the names in `engine_names`. Out: engine objects, imported when they are asked for. Only an engine's `engine.py` is imported
+by the desk: what trains runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 
+from ..engine_names import ENGINES
 from .contract import Engine
-
-_ENGINES = {
-    "native": (".native.engine", "NativeEngine"),
-    "kohya": (".kohya.engine", "KohyaEngine"),
-}
 
 
 def load_engines() -> Mapping[str, Engine]:
-    """Every engine that this installation carries, by name."""
+    """Every engine that this installation carries, by name, in the order in which `auto` considers them."""
     return {
-        name: _load(module, attribute) for name, (module, attribute) in _ENGINES.items() if _is_there(module)
+        name: _load(f".{module}", attribute)
+        for name, (module, attribute) in ENGINES.items()
+        if _is_there(f".{module}")
     }
 
 

@@ -1,46 +1,58 @@
 """What a base model is: its family, what it predicts and how it is built, read without loading it.
 
-In: a single-file checkpoint as ComfyUI lists it (LDM/SGM layout, .safetensors) or a diffusers folder. Out: `BaseModel`, or
-an error that says what the file is instead (a LoRA, a VAE, a refiner, another architecture, a pickle, a broken download).
-It reads the header only; torch is not needed, so the desk can ask before anything is spent.
+In: a diffusion model or a whole checkpoint as ComfyUI lists it (.safetensors), or a diffusers folder. Out: `BaseModel`, or an
+error that says what the file is instead (a LoRA, a VAE, a video model, a pickle, a broken download). It reads the header only;
+torch is not needed, so the desk can ask before anything is spent. Which marks a family bears stands in `architectures`.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..errors import InvalidInput, NotFound
+from ..architectures import ARCHITECTURES, architecture, recognise
+from ..architectures.base import Architecture, Shapes
+from ..architectures.relatives import Relative, relative
+from ..errors import InvalidInput
+from .model_folders import inspect_folder
+from .other_files import name_other_file, refuse_gguf
 from .safetensors_header import SafetensorsHeader, read_header
 from .unet_shape import UNetShape, read_unet_shape
 
 UNET_PREFIX = "model.diffusion_model."
+PREFIXES = (UNET_PREFIX, "diffusion_model.", "net.", "model.", "transformer.", "")
+"""What may stand before the names of a diffusion model's tensors: in checkpoints, in what ComfyUI and others save of them."""
 VAE_PREFIX = "first_stage_model."
-CLIP_L_PREFIXES = {"sd15": "cond_stage_model.transformer.", "sdxl": "conditioner.embedders.0.transformer."}
-CLIP_G_PREFIX = "conditioner.embedders.1.model."
-MAX_CONFIG_BYTES = 1 << 20
+_PARTS = {each.name: each.parts for each in ARCHITECTURES.values() if each.parts}
+CLIP_L_PREFIXES = {name: parts["text encoder"] for name, parts in _PARTS.items()}
+CLIP_G_PREFIX = next(each["second text encoder"] for each in _PARTS.values() if len(each) > 2)
+_INSIDE = (("text_encoders.", "vae."), ("text_encoders.", VAE_PREFIX))
+"""Prefixes of the other parts in a whole checkpoint of a newer family, as ComfyUI saves it."""
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """What was found in a base model. `unet` is None for diffusers folders, which bring their own configuration."""
+    """What was found in a base model."""
 
     file: Path
     family: str
-    """Key of `families.FAMILIES`."""
+    """A name of `architectures.ARCHITECTURES`."""
     prediction_type: str
-    """"epsilon" or "v_prediction"."""
+    """"epsilon" or "v_prediction"; "flow" for a family of flow models."""
     zero_terminal_snr: bool
     """Whether the model was trained with a schedule that ends in pure noise."""
     unet: UNetShape | None
+    """None for diffusers folders, which bring their own configuration, and for what is no U-Net."""
     prediction_is_stated: bool = False
     """Whether the file says what it predicts; otherwise epsilon is assumed."""
+    title: str = ""
+    """What the model is, in words, where its family stands for several."""
+    whole: bool = True
+    """Whether text encoders and VAE are inside."""
 
     @property
     def is_folder(self) -> bool:
-        return self.unet is None
+        return self.unet is None and self.file is not None and self.file.is_dir()
 
 
 def inspect_base_model(file: Path) -> BaseModel:
@@ -48,72 +60,56 @@ def inspect_base_model(file: Path) -> BaseModel:
 
     Raises:
         NotFound: there is nothing of that name.
-        InvalidInput: it is no Stable Diffusion 1.x or SDXL model, or lacks a part that training needs.
+        InvalidInput: it is no image model that can be trained, or lacks a part that training needs.
     """
     file = Path(file)
     if file.is_dir():
-        return _inspect_folder(file)
+        return BaseModel(file, *inspect_folder(file))
+    refuse_gguf(file)
     header = read_header(file)
-    if not any(name.startswith(UNET_PREFIX) for name in header.tensors):
-        raise InvalidInput(
-            f"{file.name} is {_what_else(header)}, not a complete checkpoint.",
-            "Choose a Stable Diffusion 1.x or SDXL checkpoint that ComfyUI's Load Checkpoint loads.",
-        )
-    unet = _unet_of(header)
-    family = _family_of(header, unet)
-    _refuse_incomplete(header, family)
-    prediction, stated = _prediction_of(header)
-    return BaseModel(file, family, prediction, "ztsnr" in header.tensors, unet, stated)
+    found, shapes = look(header)
+    if found is None:
+        raise _not_known(header)
+    if isinstance(found, Relative):
+        return _of_relative(header, found)
+    if not found.flow:
+        return _with_unet(header, found, shapes)
+    return BaseModel(file, found.name, "flow", False, None, True, found.title, is_whole(header))
 
 
-def _unet_of(header: SafetensorsHeader) -> UNetShape:
-    shapes = header.shapes(UNET_PREFIX)
-    foreign = {
-        "joint_blocks.0.": "Stable Diffusion 3", "double_blocks.0.": "Flux or a relative of it",
-        "double_stream_blocks.0.": "HiDream", "transformer_blocks.0.": "a transformer model such as AuraFlow",
-        "layers.0.": "a transformer model such as Lumina", "clf.1.": "Stable Cascade",
-    }  # fmt: skip
-    for start, name in foreign.items():
-        if any(key.startswith(start) for key in shapes):
-            raise _wrong_family(header, name)
-    return read_unet_shape(shapes)
+def look(header: SafetensorsHeader) -> tuple[Architecture | Relative | None, Shapes]:
+    """What diffusion model lies in a file, if any, and its tensors' shapes without prefix."""
+    for prefix in PREFIXES:
+        shapes = header.shapes(prefix)
+        if shapes:
+            # Marker tensors such as `edm_mean` stand beside the model.
+            seen = {name: info.shape for name, info in header.tensors.items() if "." not in name} | shapes
+            found = relative(seen) or recognise(shapes, header.file.name)
+            if found:
+                return found, shapes
+    return None, {}
 
 
-def _family_of(header: SafetensorsHeader, unet: UNetShape) -> str:
-    if "edm_mean" in header.tensors or "edm_vpred.sigma_max" in header.tensors:
-        raise _wrong_family(header, "an EDM model (such as Playground 2.5)")
-    if unet.in_channels != 4 or unet.out_channels != 4:
-        what = {9: "an inpainting model", 8: "an instruction-editing model"}.get(unet.in_channels)
-        raise _wrong_family(header, what or f"a model with {unet.in_channels} input channels")
+def is_whole(header: SafetensorsHeader) -> bool:
+    """Whether text encoders and VAE lie in the file beside the diffusion model of a newer family."""
+    return any(all(header.shapes(prefix) for prefix in prefixes) for prefixes in _INSIDE)
+
+
+def _with_unet(header: SafetensorsHeader, found: Architecture, shapes: Shapes) -> BaseModel:
+    unet = read_unet_shape(shapes)
     if unet.context_dim is None:
-        raise _wrong_family(header, "a model that does not attend to text")
-    if unet.vector_dim is None and not unet.linear_projection:
-        return "sd15"
-    if unet.vector_dim is None:
-        raise _wrong_family(header, "Stable Diffusion 2")
-    has_clip_l = any(name.startswith(CLIP_L_PREFIXES["sdxl"]) for name in header.tensors)
-    if unet.context_dim == 1280 and not has_clip_l:
-        raise _wrong_family(header, "the SDXL refiner")
-    return "sdxl"
-
-
-def _wrong_family(header: SafetensorsHeader, what: str) -> InvalidInput:
-    return InvalidInput(
-        f"{header.file.name} is {what}; this can train Stable Diffusion 1.x and SDXL.",
-        "Choose a checkpoint of one of these families.",
-    )
-
-
-def _refuse_incomplete(header: SafetensorsHeader, family: str) -> None:
-    needed = {"VAE": VAE_PREFIX, "text encoder": CLIP_L_PREFIXES[family]}
-    if family == "sdxl":
-        needed["second text encoder"] = CLIP_G_PREFIX
-    missing = [part for part, prefix in needed.items() if not header.shapes(prefix)]
+        raise _refused(header, "a model that does not attend to text")
+    if unet.in_channels != 4 or unet.out_channels != 4:
+        raise _refused(header, f"a model with {unet.in_channels} input channels")
+    missing = [part for part, prefix in found.parts.items() if not header.shapes(prefix)]
     if missing:
         raise InvalidInput(
             f"{header.file.name} has no {' and no '.join(missing)} inside.",
             "Training needs them: choose a complete checkpoint (in ComfyUI, Save Checkpoint makes one).",
         )
+    prediction, stated = _prediction_of(header)
+    ztsnr = "ztsnr" in header.tensors
+    return BaseModel(header.file, found.name, prediction, ztsnr, unet, stated, found.title)
 
 
 def _prediction_of(header: SafetensorsHeader) -> tuple[str, bool]:
@@ -126,82 +122,34 @@ def _prediction_of(header: SafetensorsHeader) -> tuple[str, bool]:
     return "epsilon", stated == "epsilon"
 
 
-def _what_else(header: SafetensorsHeader) -> str:
-    """A name for a safetensors file that is no checkpoint."""
-    names = list(header.tensors)
-    if any(
-        ".lora_down." in name or ".lora_A." in name or ".hada_w1_a" in name or ".lokr_w" in name
-        for name in names
-    ):
-        return "a LoRA"
-    if any(name.startswith(("control_model.", "controlnet_cond_embedding.")) for name in names):
-        return "a ControlNet"
-    if names and all(
-        name.startswith(("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")) for name in names
-    ):
-        return "a VAE"
-    if any(name.startswith("text_model.encoder.layers.") for name in names):
-        return "a text encoder"
-    if any(name in ("emb_params", "clip_l", "clip_g") for name in names):
-        return "a textual-inversion embedding"
-    if any(
-        name.startswith(("input_blocks.", "double_blocks.", "down_blocks.", "joint_blocks."))
-        for name in names
-    ):
-        return "a diffusion model without text encoder and VAE"
-    return "no model that is known here" if names else "an empty safetensors file"
+def _of_relative(header: SafetensorsHeader, found: Relative) -> BaseModel:
+    """A model without a file of its own: tried as any other, if ComfyUI draws pictures with it from a prompt."""
+    if found.medium != "image" or not found.drawn or _is_unet(found):
+        raise _refused(header, found.title, found.medium)
+    return BaseModel(header.file, OTHER, "flow", False, None, False, found.title, is_whole(header))
 
 
-def _inspect_folder(folder: Path) -> BaseModel:
-    if not (folder / "model_index.json").is_file():
-        raise InvalidInput(
-            f"{folder.name} is a folder without a model_index.json, so it is no diffusers model.",
-            "Choose a .safetensors checkpoint, or a folder that diffusers saved.",
-        )
-    unet = _read_config(folder / "unet" / "config.json")
-    scheduler = _read_config(folder / "scheduler" / "scheduler_config.json")
-    if unet.get("in_channels", 4) != 4:
-        raise InvalidInput(
-            f"{folder.name} takes {unet.get('in_channels')} input channels (an inpainting or editing model).",
-            "Choose a plain text-to-image model.",
-        )
-    return BaseModel(
-        folder,
-        _folder_family(folder, unet),
-        "v_prediction" if scheduler.get("prediction_type") == "v_prediction" else "epsilon",
-        bool(scheduler.get("rescale_betas_zero_snr", False)),
-        None,
-        "prediction_type" in scheduler,
+OTHER = architecture("other").name
+
+
+def _is_unet(found: Relative) -> bool:
+    return "input_blocks." in found.marks.having
+
+
+def _refused(header: SafetensorsHeader, what: str, medium: str = "image") -> InvalidInput:
+    made = {"video": " It makes videos.", "sound": " It makes sound.", "shape": " It makes 3D shapes."}.get(
+        medium, ""
+    )
+    titles = [each.title for each in ARCHITECTURES.values() if not each.untried]
+    return InvalidInput(
+        f"{header.file.name} is {what}, which can't be trained here.{made}",
+        f"Choose a model of one of these families: {', '.join(titles)}.",
     )
 
 
-def _folder_family(folder: Path, unet: dict[str, Any]) -> str:
-    if unet.get("_class_name") == "UNet2DConditionModel":
-        if unet.get("addition_embed_type") == "text_time" and (folder / "text_encoder").is_dir():
-            return "sdxl"
-        if unet.get("addition_embed_type") is None and not unet.get("use_linear_projection"):
-            return "sd15"
-    raise InvalidInput(
-        f"{folder.name} is neither a Stable Diffusion 1.x nor an SDXL model.",
-        "Choose a model of one of these families.",
+def _not_known(header: SafetensorsHeader) -> InvalidInput:
+    return InvalidInput(
+        f"{header.file.name} is {name_other_file(header)}, not a base model.",
+        "Choose a checkpoint or a diffusion model that ComfyUI loads. If ComfyUI draws pictures with this file, "
+        f"set family to {OTHER} to try it.",
     )
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise InvalidInput(f"{file.name} is larger than 1 MiB.", "Download the model folder again.")
-        config = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise NotFound(
-            f"The model folder has no {file.parent.name}/{file.name}.", "Download the folder again."
-        ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise InvalidInput(
-            f"{file.parent.name}/{file.name} is not valid JSON.", "Download the folder again."
-        ) from None
-    if not isinstance(config, dict):
-        raise InvalidInput(
-            f"{file.parent.name}/{file.name} is no configuration.", "Download the folder again."
-        )
-    return config

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..architectures.base import Architecture, ModelFile, fits
 from ..errors import BridgeError
-from ..families import Family, ModelFile
 from .model_files import OLD_FOLDER_NAMES, list_models
 from .places import FOLDER_KEY, Places
 from .safetensors_header import read_header
 
 
 def complete_model_files(
-    kohya: Mapping[str, Any], of_family: Family, base_model_file: Path, places: Places
+    kohya: Mapping[str, Any], of_family: Architecture, base_model_file: Path, places: Places
 ) -> dict[str, Any]:
     """`kohya` with every required file of the family that was not named and of which this machine has exactly one."""
     completed = dict(kohya)
@@ -53,13 +53,7 @@ def bears_marks(file: ModelFile, place: Path) -> bool:
     except BridgeError:
         return False
     return bool(file.known_by) and all(
-        name in tensors and _fits(tensors[name].shape, shape) for name, shape in file.known_by.items()
-    )
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(wanted) and all(
-        there == each or each is None for there, each in zip(shape, wanted, strict=True)
+        name in tensors and fits(tensors[name].shape, shape) for name, shape in file.known_by.items()
     )
 
 

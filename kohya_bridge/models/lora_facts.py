@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..architectures import ARCHITECTURES
+from ..architectures.base import Architecture
 from ..errors import BridgeError, InvalidInput
-from ..families import FAMILIES
 from .lora_check import is_finite
 from .safetensors_header import SafetensorsHeader, TensorInfo, read_header
 
@@ -30,7 +31,7 @@ class LoraFacts:
     step: int | None
     """Optimizer steps that the file says it was trained for (`ss_steps`)."""
     family: str | None
-    """Key of `families.FAMILIES`, by its metadata or its key names; None when neither tells."""
+    """A name of `architectures.ARCHITECTURES`, by its metadata or its key names; None when neither tells."""
     number_format: str
     trains_text_encoder: bool
     metadata: dict[str, str]
@@ -94,17 +95,15 @@ def _whole(metadata: Mapping[str, str], key: str) -> int | None:
 def _family_of(header: SafetensorsHeader, modules: tuple[str, ...]) -> str | None:
     version = header.metadata.get("ss_base_model_version")
     architecture = header.metadata.get("modelspec.architecture")
-    for family in FAMILIES.values():
-        if version == family.base_model_version or architecture == family.modelspec_architecture:
-            return family.name
-    starts = ("lora_unet_input_blocks_", "lora_unet_middle_block_", "lora_unet_output_blocks_", "lora_te2_")
-    if any(module.startswith(starts) for module in modules):
-        return "sdxl"
-    return (
-        "sd15"
-        if any(module.startswith(("lora_unet_down_blocks_", "lora_te_")) for module in modules)
-        else None
-    )
+    families = ARCHITECTURES.values()
+    for each in families:
+        if each.names.base_version == version or each.names.modelspec == architecture:
+            return each.name
+    return next((each.name for each in families if _is_for(each, modules)), None)
+
+
+def _is_for(family: Architecture, modules: tuple[str, ...]) -> bool:
+    return any(module.startswith(family.lora_prefixes) for module in modules)
 
 
 def _broken_modules(header: SafetensorsHeader) -> list[str]:

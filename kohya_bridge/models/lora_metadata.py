@@ -14,13 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from ..families import family as family_of
+from ..architectures import architecture
 from ..plan import TrainingPlan
-
-IMPLEMENTATION = {
-    "sd15": "diffusers",
-    "sdxl": "https://github.com/Stability-AI/generative-models",
-}  # what sd-scripts states for LoRAs of these families
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ def _of_plan(plan: TrainingPlan) -> dict[str, Any]:
     return {
         "ss_session_id": int(plan.run_id, 16) % 2**32,
         "ss_output_name": plan.character,
-        "ss_base_model_version": family_of(plan.base_model.family).base_model_version,
+        "ss_base_model_version": architecture(plan.base_model.family).names.base_version,
         "ss_sd_model_name": plan.base_model.name.replace("\\", "/").rsplit("/", 1)[-1],
         "ss_new_sd_model_hash": plan.base_model.sha256,
         "ss_sd_model_hash": plan.base_model.sha256[:8],
@@ -144,13 +139,13 @@ def _of_dataset(plan: TrainingPlan, facts: TrainingFacts) -> dict[str, Any]:
 def _modelspec(
     plan: TrainingPlan, facts: TrainingFacts, title: str, about: Mapping[str, str]
 ) -> dict[str, str]:
-    settings, family = plan.settings, family_of(plan.base_model.family)
+    settings, family = plan.settings, architecture(plan.base_model.family)
     when = datetime.fromtimestamp(int(facts.finished_at), timezone.utc).replace(tzinfo=None)
     date = when.isoformat() if facts.finished_at else ""
     values = {
         "sai_model_spec": "1.0.1",
-        "architecture": family.modelspec_architecture,
-        "implementation": IMPLEMENTATION.get(family.name, "diffusers"),
+        "architecture": family.names.modelspec,
+        "implementation": family.names.implementation,
         "implementation_version": f"wizdroid-lora-training/{plan.engine}-{plan.engine_version}",
         "title": title,
         "resolution": f"{settings.resolution}x{settings.resolution}",
@@ -161,6 +156,6 @@ def _modelspec(
     }
     if (settings.min_timestep, settings.max_timestep) != (0, 1000):
         values["timestep_range"] = f"{settings.min_timestep},{settings.max_timestep}"
-    if family.name == "sd15":
+    if family.captions.clip_skip:
         values["encoder_layer"] = str(settings.clip_skip)
     return {f"modelspec.{name}": text for name, text in values.items() if text}

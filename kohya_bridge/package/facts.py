@@ -12,9 +12,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ..architectures import architecture
+from ..architectures.base import Architecture
 from ..datasets.held_out_split import held_out_names
 from ..errors import Conflict, InvalidInput, Refused
-from ..families import Family, family
 from ..models.lora_facts import check_lora
 from ..models.safetensors_header import SafetensorsHeader, read_header
 from ..plan import TrainingPlan
@@ -40,7 +41,7 @@ class PackageFacts:
 
     plan: TrainingPlan
     run_id: str
-    family: Family
+    family: Architecture
     step: int
     checkpoint_file: Path
     checkpoint_sha256: str
@@ -109,7 +110,7 @@ def gather_facts(
     return PackageFacts(
         plan=plan,
         run_id=run.run_id,
-        family=family(plan.base_model.family),
+        family=architecture(plan.base_model.family),
         step=step,
         checkpoint_file=file,
         checkpoint_sha256=row["sha256"],

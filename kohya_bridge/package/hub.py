@@ -94,10 +94,7 @@ def hub_card(facts: PackageFacts, written: Rewritten, pictures: list[ShownPictur
         front |= {"base_model": facts.hub_base_model, "base_model_relation": "adapter"}
     if facts.trigger:
         front["instance_prompt"] = facts.trigger
-    hub_family = {"sd15": "stable-diffusion", "sdxl": "stable-diffusion-xl"}.get(
-        facts.family.name, facts.family.name
-    )
-    front["tags"] = ["text-to-image", "lora", "diffusers", "template:sd-lora", hub_family]
+    front["tags"] = ["text-to-image", "lora", "diffusers", "template:sd-lora", facts.family.names.hub_tag]
     if pictures:
         front["widget"] = [
             {"text": each.cell.prompt, "output": {"url": f"images/{each.name}"}} for each in pictures
@@ -172,7 +169,7 @@ def _civitai_form(facts: PackageFacts, written: Rewritten) -> dict[str, Any]:
     return {
         "name": facts.title,
         "type": "LORA",
-        "baseModel": facts.family.lora_manager_base,
+        "baseModel": facts.family.names.civitai,
         "trainedWords": [facts.trigger] if facts.trigger else [],
         "tags": tags(facts),
         "steps": facts.step,

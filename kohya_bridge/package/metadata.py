@@ -70,12 +70,11 @@ def tags(facts: PackageFacts) -> list[str]:
 
 def _modelspec(facts: PackageFacts, tensor_sha256: str) -> dict[str, str]:
     settings, plan = facts.plan.settings, facts.plan
-    sdxl = "xl" in facts.family.modelspec_architecture
+    names = facts.family.names
     fields = {
         "sai_model_spec": MODELSPEC_VERSION,
-        "architecture": facts.family.modelspec_architecture,
-        # sd-scripts' rule (sai_model_spec.py): an SD 1.x LoRA has diffusers' names, an SDXL one Stability's.
-        "implementation": "https://github.com/Stability-AI/generative-models" if sdxl else "diffusers",
+        "architecture": names.modelspec,
+        "implementation": names.implementation,
         "title": facts.title,
         "resolution": f"{settings.resolution}x{settings.resolution}",
         "description": facts.release.description,
@@ -87,11 +86,15 @@ def _modelspec(facts: PackageFacts, tensor_sha256: str) -> dict[str, str]:
         "usage_hint": usage_hint(facts),
         "tags": ", ".join(tags(facts)),
         "trigger_phrase": facts.trigger,
-        "prediction_type": "v" if settings.prediction_type == "v_prediction" else "epsilon",
+        "prediction_type": "" if facts.family.flow else _predicts(settings.prediction_type),
         "timestep_range": f"{settings.min_timestep},{settings.max_timestep}",
-        "encoder_layer": "" if sdxl else str(settings.clip_skip),
+        "encoder_layer": str(settings.clip_skip) if facts.family.captions.clip_skip else "",
     }
     return {f"modelspec.{name}": value for name, value in fields.items() if value}
+
+
+def _predicts(prediction_type: str) -> str:
+    return "v" if prediction_type == "v_prediction" else "epsilon"
 
 
 def _implementation(engine: str, version: str) -> str:

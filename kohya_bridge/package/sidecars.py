@@ -64,7 +64,7 @@ def lora_manager_sidecar(
         "size": written.file.stat().st_size,
         "modified": now,
         "sha256": written.sha256,
-        "base_model": facts.family.lora_manager_base,
+        "base_model": facts.family.names.lora_manager,
         "preview_url": preview,
         "preview_nsfw_level": RATING_LEVELS.get(facts.release.rating or "sfw", 0),
         "notes": "",
@@ -94,7 +94,7 @@ def a1111_sidecar(facts: PackageFacts) -> dict[str, Any]:
     """The `.json` that AUTOMATIC1111 and Forge read."""
     return {
         "description": facts.release.description,
-        "sd version": {"sd15": "SD1", "sdxl": "SDXL"}.get(facts.family.name, "Unknown"),
+        "sd version": facts.family.names.a1111,
         "activation text": facts.trigger,
         "preferred weight": facts.strength.strength,
         "negative text": "",
@@ -106,7 +106,7 @@ def civitai_sidecar(facts: PackageFacts, written: Rewritten) -> dict[str, Any]:
     """`.civitai.info` of a file that is not on Civitai: no ids, since none were given."""
     return {
         "name": written.file.stem,
-        "baseModel": facts.family.lora_manager_base,
+        "baseModel": facts.family.names.civitai,
         "trainedWords": [facts.trigger] if facts.trigger else [],
         "description": facts.release.description,
         "model": {

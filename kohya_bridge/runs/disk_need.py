@@ -9,14 +9,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ..architectures import architecture
 from ..engines.contract import Problem
 from ..plan import TrainingPlan
 
-# Bytes of an fp16 LoRA for one unit of rank, U-Net only, measured on full-size models: SD 1.5 at rank 4 4.8 MB with text
-# encoder, SDXL at rank 32 228 MB. A state holds fp32 weights and two Adam moments: six times that.
-_LORA_BYTES_PER_RANK = {"sd15": 1_200_000, "sdxl": 7_200_000}
-_STATE_FACTOR = 6
-_LATENT_BYTES_PER_PIXEL = 4 * 4 / 64
+_STATE_FACTOR = 6  # a state holds fp32 weights and two Adam moments, a checkpoint half-precision weights
+_BYTES_PER_LATENT = 4
 
 
 def needed_bytes(plan: TrainingPlan) -> int:
@@ -24,14 +22,16 @@ def needed_bytes(plan: TrainingPlan) -> int:
     numbers = plan.settings
     rank = numbers.network_dim + numbers.conv_dim
     trained = 1.0 if numbers.network_train_unet_only else 1.4
-    lora = _LORA_BYTES_PER_RANK.get(plan.base_model.family, 10_000_000) * rank * trained
+    of_family = architecture(plan.base_model.family)
+    lora = of_family.estimates.lora_mb_per_rank * 1e6 * rank * trained
     lora *= 2 if numbers.save_precision == "float" else 1
     every = numbers.save_every_n_steps or numbers.max_train_steps
     checkpoints = -(-numbers.max_train_steps // every) + 1
     states = (numbers.save_last_n_states + 1) * _STATE_FACTOR if numbers.save_state else 0
-    latents = (
-        plan.dataset.images * numbers.resolution**2 * _LATENT_BYTES_PER_PIXEL if numbers.cache_latents else 0
+    a_picture = (
+        (numbers.resolution / of_family.latent_stride) ** 2 * of_family.latent_channels * _BYTES_PER_LATENT
     )
+    latents = plan.dataset.images * a_picture if numbers.cache_latents else 0
     return int(lora * (checkpoints + states) + latents)
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..architectures import architecture
+from ..architectures.base import Architecture
+from ..engine_names import AUTO, ENGINES
 from ..engines.contract import Engine
-from ..errors import Unavailable
-from ..families import family
+from ..errors import InvalidInput, Unavailable
 from ..plan import TrainingRequest
 
 
@@ -25,25 +27,38 @@ class EngineChoice:
 
 
 def choose_engine(request: TrainingRequest, family_name: str, engines: Mapping[str, Engine]) -> EngineChoice:
-    """`auto` takes kohya where it is set up and the plan needs it, else native; a named engine is taken as it is.
+    """`auto` takes the first engine that trains the family and honours every option of the request; a named engine is taken as
+    it is.
 
     Raises:
         Unavailable: the engine that is asked for or needed is not set up.
+        InvalidInput: no engine trains the family.
     """
-    if request.engine != "auto":
+    if request.engine != AUTO:
         return EngineChoice(
             request.engine, _version(request.engine, engines), f"Engine {request.engine}: you chose it."
         )
-    needs = []
-    if request.kohya:
-        needs.append(f"sd-scripts options are set ({', '.join(sorted(request.kohya))})")
-    if not family(family_name).native:
-        needs.append(f"the native engine does not train {family(family_name).title}")
-    if needs:
-        return EngineChoice("kohya", _version("kohya", engines), f"Engine kohya: {' and '.join(needs)}.")
-    return EngineChoice(
-        "native", _version("native", engines), "Engine native: nothing in this plan needs sd-scripts."
+    of_family = architecture(family_name)
+    passed_over: list[str] = []
+    for name, engine in engines.items():
+        lacking = engine.cannot_train(of_family, request.kohya)
+        if not lacking:
+            return EngineChoice(name, _version(name, engines), _reason(name, of_family, passed_over))
+        passed_over.append(lacking)
+    if missing := [name for name in ENGINES if name not in engines]:
+        raise Unavailable(
+            f"The {' and the '.join(missing)} engine is not part of this installation. {' '.join(passed_over)}",
+            "Install the whole pack, or leave out what only that engine knows.",
+        )
+    raise InvalidInput(
+        f"No engine here trains {of_family.title} as it is asked for. {' '.join(passed_over)}",
+        "Choose a base model of another family, or leave out the options that only another engine knows.",
     )
+
+
+def _reason(name: str, of_family: Architecture, passed_over: list[str]) -> str:
+    why = " ".join(passed_over) or f"it trains {of_family.title}, and nothing in this plan needs another one."
+    return f"Engine {name}: {why}"
 
 
 def _version(name: str, engines: Mapping[str, Engine]) -> str:

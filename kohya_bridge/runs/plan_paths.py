@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ..architectures import architecture
 from ..dataset import dataset_digest, read_dataset
 from ..engines.contract import MachinePaths
 from ..errors import Conflict, NotFound
-from ..families import family
 from ..models.model_files import find_model, model_sha256
 from ..models.places import Places
 from ..models.starting_lora import resolve_network_weights
@@ -49,7 +49,7 @@ def refuse_changed_dataset(plan: TrainingPlan, paths: MachinePaths) -> None:
 
 def _base_file(run: RunFolder, plan: TrainingPlan, places: Places) -> Path:
     try:
-        folder = family(plan.base_model.family).base_folder
+        folder = architecture(plan.base_model.family).base_folder
         file = find_model(plan.base_model.name, places.base_model_dirs(folder), what="checkpoint")
     except NotFound:
         former = _former_base_file(run)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..architectures import architecture
 from ..engines.failures import NEEDS_LESS_MEMORY, safer_settings
-from ..families import family
 from ..plan import TrainingPlan, TrainingRequest
 from ..presets import preset_settings
 from ..settings import TrainingSettings
@@ -47,7 +47,7 @@ def request_of(plan: TrainingPlan, change: Suggestion | None = None) -> Training
 def choices_of(plan: TrainingPlan) -> TrainingRequest:
     """The same, but with only those numbers that the preset would not give: what a person would set on the node."""
     usual = preset_settings(
-        plan.preset or "standard", family(plan.base_model.family), images=plan.dataset.images
+        plan.preset or "standard", architecture(plan.base_model.family), images=plan.dataset.images
     )
     usual = {**TrainingSettings().model_dump(mode="json"), **usual}
     chosen = {

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..architectures import ARCHITECTURES, FIRST, architecture
 from ..building.character_options import check_trigger
 from ..dataset import Dataset, dataset_digest, find_dataset
 from ..engines.contract import Engine, MachinePaths, Problem
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused, Unavailable
-from ..families import FAMILIES, family
 from ..lint import LintReport, lint_dataset
 from ..models.base_models import BaseModel, inspect_base_model
 from ..models.family_files import complete_model_files
-from ..models.foreign_bases import foreign_family
 from ..models.model_files import find_model, model_sha256
 from ..models.places import Places
 from ..models.starting_lora import resolve_network_weights
@@ -81,13 +80,12 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
         request.base_model,
         lambda: find_model(request.base_model, _base_dirs(request.family, places), what="checkpoint"),
     )
-    foreign = _foreign_family(request, base_file)
     base = (
         faults.of("base_model", request.base_model, lambda: inspect_base_model(base_file))
-        if base_file and not foreign
+        if base_file and not _is_believed(request)
         else None
     )
-    family_name = foreign or faults.of("family", request.family, lambda: _family_of(request, base)) or "sd15"
+    family_name = faults.of("family", request.family, lambda: _family_of(request, base)) or FIRST.name
     weights = faults.of(
         "settings.network_weights",
         request.settings.get("network_weights"),
@@ -102,7 +100,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     faults.raise_any()
     assert dataset and base_file and choice and weights
     if choice.name == "kohya":
-        parts = complete_model_files(wanted.kohya, family(family_name), base_file, places)
+        parts = complete_model_files(wanted.kohya, architecture(family_name), base_file, places)
         wanted = wanted.model_copy(update={"kohya": parts})
 
     lint = lint_dataset(
@@ -201,38 +199,31 @@ def _find_dataset(slug: str, places: Places) -> Dataset:
 
 def _base_dirs(family_name: str, places: Places) -> list[Path]:
     """Where a base model of that family is looked for: checkpoints first, unless the family is a bare transformer."""
-    if family_name in FAMILIES:
-        return places.base_model_dirs(FAMILIES[family_name].base_folder)
+    if family_name in ARCHITECTURES:
+        return places.base_model_dirs(ARCHITECTURES[family_name].base_folder)
     return [*places.checkpoint_dirs, *places.base_model_dirs("diffusion_models")]
 
 
-def _foreign_family(request: TrainingRequest, file: Path | None) -> str | None:
-    """The family that only sd-scripts trains: the one that is asked for, or the one whose marks the file bears."""
-    if request.family in FAMILIES:
-        return None if FAMILIES[request.family].native else request.family
-    if request.family != "auto" or file is None or not file.is_file():
-        return None
-    try:
-        return foreign_family(file)
-    except BridgeError:
-        return None  # the inspection that follows says what is wrong with the file
+def _is_believed(request: TrainingRequest) -> bool:
+    """Whether the family is taken as it is named, without a look at the file: its engine looks whether it fits."""
+    return request.family in ARCHITECTURES and ARCHITECTURES[request.family].flow
 
 
 def _family_of(request: TrainingRequest, base: BaseModel | None) -> str:
     if request.family != "auto":
-        named = family(request.family).name
-        if base and base.family != named:
+        named = architecture(request.family)
+        if base and base.family != named.name:
             raise InvalidInput(
-                f"{request.base_model} is a {family(base.family).title} model, not {family(named).title}.",
+                f"{request.base_model} is a {base.title} model, not {named.title}.",
                 "Set family to auto, or choose another checkpoint.",
             )
-        return named
-    return base.family if base else next(iter(FAMILIES))
+        return named.name
+    return base.family if base else FIRST.name
 
 
 def _predicted(request: TrainingRequest, base: BaseModel | None) -> dict[str, Any]:
     """What the checkpoint says of its own objective, where the person said nothing."""
-    if base is None or "prediction_type" in request.settings or base.prediction_type == "epsilon":
+    if base is None or "prediction_type" in request.settings or base.prediction_type != "v_prediction":
         return {}
     return {"prediction_type": base.prediction_type, "zero_terminal_snr": base.zero_terminal_snr}
 
@@ -251,7 +242,7 @@ def _lint_problems(report: LintReport) -> list[Problem]:
 
 
 def _prediction_problems(plan: TrainingPlan, base: BaseModel | None) -> list[Problem]:
-    if base is None or plan.settings.prediction_type == base.prediction_type:
+    if base is None or base.prediction_type in ("flow", plan.settings.prediction_type):
         return []
     said = "says that it is" if base.prediction_is_stated else "does not say so and is taken for"
     return [

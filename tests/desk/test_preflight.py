@@ -128,7 +128,9 @@ def test_a_checkpoint_that_says_it_predicts_v_is_trained_so(desk, tmp_path):
 
 
 def test_auto_says_which_engine_it_took_and_why(desk):
-    assert desk.check(request()).engine_reason == "Engine native: nothing in this plan needs sd-scripts."
+    assert desk.check(request()).engine_reason == (
+        "Engine native: it trains Stable Diffusion 1.x, and nothing in this plan needs another one."
+    )
     with pytest.raises(Unavailable, match="kohya engine is not part"):
         desk.check(request(kohya={"loss_type": "huber"}))
 
@@ -138,7 +140,7 @@ def test_auto_takes_kohya_where_a_plan_needs_it(workspace, tmp_path):
     desk = Desk(workspace, checkpoint_dirs=[tmp_path / "models" / "checkpoints"], engines=both)
     check = desk.check(request(kohya={"loss_type": "huber"}))
     assert check.plan.engine == "kohya"
-    assert "sd-scripts options are set (loss_type)" in check.engine_reason
+    assert "These options exist in sd-scripts only: loss_type." in check.engine_reason
 
 
 def test_a_family_that_only_sd_scripts_trains_goes_to_kohya_without_a_look_at_the_header(workspace, tmp_path):
@@ -147,7 +149,7 @@ def test_a_family_that_only_sd_scripts_trains_goes_to_kohya_without_a_look_at_th
     desk = Desk(workspace, checkpoint_dirs=[tmp_path / "models" / "checkpoints"], engines=both)
     check = desk.check(request(base_model="flux.safetensors", family="flux1"))
     assert check.plan.engine == "kohya"
-    assert "the native engine does not train" in check.engine_reason
+    assert "The native engine can't train FLUX.1" in check.engine_reason
 
 
 def test_a_lora_to_start_from_is_found_by_name_or_digest(desk, tmp_path):

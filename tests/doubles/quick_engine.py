@@ -7,9 +7,12 @@ request: see `MODES`. It is named after a real engine because plans know only th
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from kohya_bridge.architectures.base import Architecture
 from kohya_bridge.engines.contract import (
     Command,
     MachinePaths,
@@ -17,6 +20,7 @@ from kohya_bridge.engines.contract import (
     python_module_command,
     write_child_file,
 )
+from kohya_bridge.engines.registry import load_engines
 from kohya_bridge.plan import TrainingPlan
 from kohya_bridge.run_folder import RunFolder
 
@@ -50,6 +54,9 @@ class QuickEngine:
 
     def version(self) -> str:
         return self.number
+
+    def cannot_train(self, family: Architecture, options: Mapping[str, Any]) -> str:
+        return load_engines()[self.name].cannot_train(family, options)
 
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         return list(self.obstacles)

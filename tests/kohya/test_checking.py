@@ -74,7 +74,7 @@ def test_settings_that_sd_scripts_refuses_late_are_found_early(bench, family, se
 
 def test_what_has_no_effect_is_said_and_does_not_block(bench):
     advice = [each for each in found(bench, cache_text_encoder_outputs=True) if not each.blocks]
-    assert any("no cache for SD 1.x" in each.problem for each in advice)
+    assert any("no cache for Stable Diffusion 1.x" in each.problem for each in advice)
 
 
 def test_a_missing_model_file_of_a_newer_family_is_asked_for_by_name_and_found_in_comfyuis_folders(bench):

@@ -7,11 +7,11 @@ import re
 
 import pytest
 
+from kohya_bridge.architectures import ARCHITECTURES
 from kohya_bridge.engines.kohya.checking import DECIDED_BY, REFUSED, _wrong_value
 from kohya_bridge.engines.kohya.options import parser_options
 from kohya_bridge.engines.kohya.render import render_options, script_name
 from kohya_bridge.engines.kohya.surface import HOOK_POINTS, checkout_sources, moved, read_surface
-from kohya_bridge.families import FAMILIES
 from tests.kohya.test_render import places_for, plan_for
 from tests.kohya_bench import DOUBLE, real_checkout, real_interpreter
 
@@ -78,7 +78,7 @@ def _said(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [each.name for each in ARCHITECTURES.values() if each.kohya])
 def test_everything_that_is_rendered_is_an_option_of_the_real_parser_with_a_value_that_it_takes(
     family, options_of
 ):
@@ -91,7 +91,7 @@ def test_everything_that_is_rendered_is_an_option_of_the_real_parser_with_a_valu
 
 def test_every_option_that_is_refused_or_decided_by_a_setting_is_known_somewhere(options_of):
     known = set()
-    for script in {each.kohya_script.removesuffix(".py") for each in FAMILIES.values()}:
+    for script in {each.kohya.script.removesuffix(".py") for each in ARCHITECTURES.values() if each.kohya}:
         known |= set(options_of(script))
     assert set(REFUSED) <= known
     renamed = {name for name, setting in DECIDED_BY.items() if name != setting}

@@ -6,23 +6,28 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from kohya_bridge.architectures import ARCHITECTURES
 from kohya_bridge.engines.kohya.engine import KohyaEngine
-from kohya_bridge.families import FAMILIES
-from kohya_bridge.models.foreign_bases import foreign_family
+from kohya_bridge.errors import InvalidInput
+from kohya_bridge.models.base_models import inspect_base_model
 from kohya_bridge.models.places import Places
 from kohya_bridge.plan import TrainingRequest
 from kohya_bridge.steering.preflight import check_request
 from kohya_bridge.workspace import Workspace
 
 NAMES = {
-    "flux1": ["double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight"],
+    "flux1": [
+        "double_blocks.0.img_attn.qkv.weight",
+        "single_blocks.0.linear1.weight",
+        "vector_in.in_layer.weight",
+    ],
     "chroma": [
         "double_blocks.0.img_attn.qkv.weight",
         "single_blocks.0.linear1.weight",
         "distilled_guidance_layer.in_proj.weight",
     ],
     "sd3": ["model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"],
-    "lumina2": ["cap_embedder.0.weight", "layers.0.attention.qkv.weight"],
+    "lumina2": ["cap_embedder.0.weight", "cap_embedder.1.weight", "layers.0.attention.qkv.weight"],
     "hunyuan_image": ["double_blocks.0.img_attn.qkv.weight", "byt5_in.layernorm.weight"],
     "anima": ["net.blocks.0.self_attn.q_proj.weight", "net.llm_adapter.embed.weight"],
 }
@@ -31,17 +36,19 @@ NAMES = {
 def model_file(folder, names):
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "base.safetensors"
-    save_file({name: np.zeros(1, np.float16) for name in names}, file)
+    sizes = {"cap_embedder.1.weight": (2304, 1)}
+    save_file({name: np.zeros(sizes.get(name, 1), np.float16) for name in names}, file)
     return file
 
 
 @pytest.mark.parametrize("family", NAMES)
 def test_a_family_is_known_by_the_names_of_its_tensors(tmp_path, family):
-    assert foreign_family(model_file(tmp_path, NAMES[family])) == family
+    assert inspect_base_model(model_file(tmp_path, NAMES[family])).family == family
 
 
 def test_other_files_bear_no_familys_marks(tmp_path):
-    assert foreign_family(model_file(tmp_path, ["model.diffusion_model.input_blocks.0.0.weight"])) is None
+    with pytest.raises(InvalidInput, match="not known here"):
+        inspect_base_model(model_file(tmp_path, ["model.diffusion_model.double_blocks.9.lin.weight"]))
 
 
 def test_a_base_of_another_family_is_named_for_what_it_is(bench, tmp_path):
@@ -94,7 +101,7 @@ def flux(bench):
     return models, places, TrainingRequest(dataset="dots", base_model="base.safetensors")
 
 
-PARTS = {file.option: file for file in FAMILIES["flux1"].model_files}
+PARTS = {file.option: file for file in ARCHITECTURES["flux1"].model_files}
 
 
 def test_the_family_of_a_transformer_is_read_from_the_file(flux):
@@ -106,7 +113,7 @@ def test_the_family_of_a_transformer_is_read_from_the_file(flux):
 def test_the_only_files_that_fit_are_taken_from_comfyuis_folders(flux):
     models, places, request = flux
     part(places.model_dirs["text_encoders"][0], "l.safetensors", PARTS["clip_l"])
-    part(models / "text_encoders", "g.safetensors", FAMILIES["sd3"].model_files[1])
+    part(models / "text_encoders", "g.safetensors", ARCHITECTURES["sd3"].model_files[1])
     part(models / "clip", "t5.safetensors", PARTS["t5xxl"])
     part(models / "vae", "flux_ae.safetensors", PARTS["ae"])
     check = check_request(request, places, {"kohya": KohyaEngine()})
@@ -129,10 +136,3 @@ def test_where_several_fit_the_person_chooses(flux):
     check = check_request(named, places, {"kohya": KohyaEngine()})
     assert check.plan.kohya["ae"] == "b.safetensors"
     assert not any("autoencoder" in each.problem for each in check.problems)
-
-
-@pytest.mark.parametrize(
-    ("family", "other"), [("flux1", "double_stream_modulation_img.lin.weight"), ("lumina2", "cap_pad_token")]
-)
-def test_a_relative_that_sd_scripts_does_not_train_is_not_taken_for_the_family(tmp_path, family, other):
-    assert foreign_family(model_file(tmp_path, [*NAMES[family], other])) is None

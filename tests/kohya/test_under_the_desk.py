@@ -48,7 +48,9 @@ def test_a_run_is_stopped_from_outside_resumed_by_the_same_request_and_then_only
 def test_a_plan_that_needs_sd_scripts_takes_the_kohya_engine_by_itself_and_says_why(desk):
     check = desk.check(request(settings=TINY_NUMBERS, kohya={"loss_type": "huber"}))
     assert check.plan.engine == "kohya"
-    assert check.engine_reason == "Engine kohya: sd-scripts options are set (loss_type)."
+    assert check.engine_reason == (
+        "Engine kohya: it trains Stable Diffusion 1.x, and nothing in this plan needs another one."
+    )
 
 
 def test_what_the_engine_objects_to_is_refused_before_anything_starts(desk):

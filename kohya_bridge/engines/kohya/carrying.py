@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ...architectures import ARCHITECTURES
 from ...errors import InvalidInput
-from ...families import FAMILIES
 from ...forbidding import parse
 from ...plan import TrainingRequest
 from ...settings import TrainingSettings
@@ -152,8 +152,8 @@ class _Carrier:
 
     def _names(self) -> None:
         given = self.options.pop("family", None)
-        by_version = {each.base_model_version: each.name for each in FAMILIES.values()}
-        self.family = by_version.get(given, given if given in FAMILIES else "auto")
+        by_version = {each.names.base_version: each.name for each in ARCHITECTURES.values() if each.kohya}
+        self.family = by_version.get(given, given if given in ARCHITECTURES else "auto")
         if given and self.family == "auto":
             self.left.append(Left("family", given, "there is no model family of that name here."))
         path = self.options.pop("pretrained_model_name_or_path", "")
@@ -208,7 +208,7 @@ class _Carrier:
 
     def _network(self) -> None:
         module = self.options.pop("network_module", "networks.lora")
-        if module not in {each.network_module for each in FAMILIES.values()}:
+        if module not in {each.kohya.network_module for each in ARCHITECTURES.values() if each.kohya}:
             self.kohya["network_module"] = module
             self.carried.add("network_module")
         arguments = []

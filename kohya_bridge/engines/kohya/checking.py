@@ -10,7 +10,8 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from ...families import Family, family
+from ...architectures import architecture
+from ...architectures.base import Architecture, sd_scripts
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..contract import MachinePaths, Problem
@@ -117,10 +118,10 @@ NETWORK_MODULES = ("networks.", "lycoris.kohya")
 
 def plan_problems(plan: TrainingPlan, paths: MachinePaths, options: ParserOptions | None) -> list[Problem]:
     """Everything in the plan that this engine can't honour. Without `options` their names and types are not checked."""
-    of_family = family(plan.base_model.family)
+    of_family = architecture(plan.base_model.family)
     found = [*_section_problems(plan, of_family, options), *_setting_problems(plan.settings, of_family)]
     found += _contradictions(plan, of_family)
-    missing = missing_tokenizers(of_family.name, paths.tokenizer_dir)
+    missing = missing_tokenizers(of_family, paths.tokenizer_dir)
     if missing:
         found.append(
             Problem(
@@ -133,7 +134,7 @@ def plan_problems(plan: TrainingPlan, paths: MachinePaths, options: ParserOption
 
 
 def _section_problems(
-    plan: TrainingPlan, of_family: Family, options: ParserOptions | None
+    plan: TrainingPlan, of_family: Architecture, options: ParserOptions | None
 ) -> Iterator[Problem]:
     model_files = {each.option for each in of_family.model_files}
     for name, value in plan.kohya.items():
@@ -158,7 +159,7 @@ def _section_problems(
             near = difflib.get_close_matches(name, options, n=1)
             yield Problem(
                 "option_unknown",
-                f"{where}: {of_family.kohya_script} has no option of that name.",
+                f"{where}: {sd_scripts(of_family).script} has no option of that name.",
                 f"Did you mean {near[0]!r}?"
                 if near
                 else "`python -m kohya_bridge.engines.kohya.options` lists them.",
@@ -218,8 +219,9 @@ def _wrong_code(name: str, value: Any) -> str:
     return ""
 
 
-def _setting_problems(settings: TrainingSettings, of_family: Family) -> Iterator[Problem]:
-    step = of_family.kohya_bucket_step
+def _setting_problems(settings: TrainingSettings, of_family: Architecture) -> Iterator[Problem]:
+    script = sd_scripts(of_family)
+    step = script.bucket_step
     if settings.enable_bucket and settings.bucket_reso_steps % step:
         yield Problem(
             "bucket_step",
@@ -248,18 +250,20 @@ def _setting_problems(settings: TrainingSettings, of_family: Family) -> Iterator
             f"diff_output_preservation_multiplier {settings.diff_output_preservation_multiplier}: sd-scripts has no such thing.",
             "Set it to 0, or choose the native engine.",
         )
-    cached = settings.cache_text_encoder_outputs and of_family.name != "sd15"
+    cached = settings.cache_text_encoder_outputs and script.caches_text
     if cached and settings.caption_dropout_rate:
         yield Problem(
             "cached_dropout",
             f"caption_dropout_rate {settings.caption_dropout_rate} with cache_text_encoder_outputs: sd-scripts refuses that.",
             "Set caption_dropout_rate to 0, or cache_text_encoder_outputs to false.",
         )
-    if settings.cache_text_encoder_outputs and of_family.name == "sd15":
-        yield _advice("sd-scripts has no cache for SD 1.x captions; they are encoded at every step.")
-    if settings.clip_skip > 1 and of_family.name != "sd15":
+    if settings.cache_text_encoder_outputs and not script.caches_text:
+        yield _advice(
+            f"sd-scripts has no cache for {of_family.title} captions; they are encoded at every step."
+        )
+    if settings.clip_skip > 1 and not of_family.captions.clip_skip:
         yield _advice(f"clip_skip {settings.clip_skip} has no effect on {of_family.title}.")
-    if not of_family.native:
+    if of_family.flow:
         for name in ("min_snr_gamma", "noise_offset"):
             if getattr(settings, name):
                 yield _advice(f"{name} has no effect on {of_family.title}: it is a flow model.")
@@ -271,17 +275,21 @@ def _setting_problems(settings: TrainingSettings, of_family: Family) -> Iterator
             f"network_train_unet_only false: sd-scripts trains no text encoder of {of_family.title}.",
             "Set it to true.",
         )
-    if of_family.name == "hunyuan_image" and settings.mixed_precision == "fp16":
-        yield Problem("precision", "mixed_precision fp16 is too narrow for HunyuanImage.", "Set it to bf16.")
+    if settings.mixed_precision in script.refused_precisions:
+        yield Problem(
+            "precision",
+            f"mixed_precision {settings.mixed_precision} is too narrow for {of_family.title}.",
+            "Set it to bf16.",
+        )
 
 
 def _advice(sentence: str) -> Problem:
     return Problem("no_effect", sentence, "", blocks=False)
 
 
-def _contradictions(plan: TrainingPlan, of_family: Family) -> Iterator[Problem]:
+def _contradictions(plan: TrainingPlan, of_family: Architecture) -> Iterator[Problem]:
     """Pairs that upstream refuses late, after the models are loaded, or silently takes for something else."""
-    settings, section = plan.settings, plan.kohya
+    settings, section, script = plan.settings, plan.kohya, sd_scripts(of_family)
     on = {name for name, value in section.items() if value not in (None, False, 0)}
     rules = (
         (
@@ -295,7 +303,7 @@ def _contradictions(plan: TrainingPlan, of_family: Family) -> Iterator[Problem]:
             "color_aug and random_crop change pictures each time; cache_latents is true.",
         ),
         (
-            "token_warmup_step" in on and settings.cache_text_encoder_outputs and of_family.name != "sd15",
+            "token_warmup_step" in on and settings.cache_text_encoder_outputs and script.caches_text,
             "token_warmup_step changes captions; cache_text_encoder_outputs is true.",
         ),
         (
@@ -311,7 +319,7 @@ def _contradictions(plan: TrainingPlan, of_family: Family) -> Iterator[Problem]:
             "v_pred_like_loss can't be used with prediction_type v_prediction.",
         ),
         (
-            "blocks_to_swap" in on and of_family.native,
+            "blocks_to_swap" in on and not script.swaps_blocks,
             f"blocks_to_swap has no meaning for {of_family.title}.",
         ),
         (

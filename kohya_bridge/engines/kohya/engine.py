@@ -6,12 +6,15 @@ the run folder. Knows no torch; sd-scripts runs in its own interpreter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from ...architectures import architecture
+from ...architectures.base import Architecture, sd_scripts
 from ...datasets.dataset_folder import read_dataset
 from ...errors import BridgeError, Unavailable
-from ...families import family
-from ...models.foreign_bases import foreign_family
+from ...models.base_models import inspect_base_model
 from ...plan import TrainingPlan
 from ...run_folder import RunFolder
 from ..contract import Command, MachinePaths, Problem, python_module_command, write_child_file
@@ -37,6 +40,10 @@ class KohyaEngine:
         """The commit of the sd-scripts checkout. Raises Unavailable when it or its interpreter is missing."""
         find_interpreter()
         return find_checkout().commit
+
+    def cannot_train(self, family: Architecture, options: Mapping[str, Any]) -> str:
+        """A family that sd-scripts has no script for."""
+        return "" if family.kohya else f"sd-scripts does not train {family.title}."
 
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         """Everything between this plan and its start. The parser's own option list is read once for each commit."""
@@ -67,16 +74,14 @@ class KohyaEngine:
     ) -> Command:
         """Stage the run and say how to start it. Raises StorageError, Unavailable."""
         checkout, interpreter = find_checkout(), find_interpreter()
-        of_family = family(plan.base_model.family)
+        of_family = architecture(plan.base_model.family)
         models, _ = find_model_files(plan, paths)
         tokenizers = build_tokenizers(paths.tokenizer_dir, paths.cache_dir / "kohya" / "tokenizers")
         places = Places(
             # A relative link would be looked up from the wrong folder by upstream: give it the file itself.
             base_model=paths.base_model_file.resolve(),
             staging=run.staging_dir,
-            tokenizers=None
-            if of_family.name == "lumina2"
-            else tokenizers,  # Gemma's comes from the hub's own cache
+            tokenizers=tokenizers if sd_scripts(of_family).takes_tokenizer_folder else None,
             models=models,
         )
         pictures = [
@@ -131,23 +136,15 @@ def _launch(run: RunFolder, plan: TrainingPlan, interpreter: Path) -> Command:
 
 
 def _base_problems(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
-    """Whether the base model is one of the plan's family, for families that nobody looked at before."""
-    wanted = family(plan.base_model.family)
-    if wanted.native:
+    """Whether the base model is one of the plan's family; what a U-Net is was looked at when the plan was made."""
+    wanted = architecture(plan.base_model.family)
+    if not wanted.flow:
         return []
     try:
-        found = foreign_family(paths.base_model_file)
+        found = inspect_base_model(paths.base_model_file)
     except BridgeError as error:
         return [Problem("base_model", error.problem, error.fix)]
-    if found == wanted.name:
+    if found.family == wanted.name:
         return []
-    what = family(found).title if found else "none of the models that are known here"
-    return [
-        Problem(
-            "base_model_family",
-            f"{plan.base_model.name} is not a {wanted.title} model but {what}.",
-            f"Set family to {found}."
-            if found
-            else f"Choose a {wanted.title} file from {wanted.base_folder}.",
-        )
-    ]
+    problem = f"{plan.base_model.name} is not a {wanted.title} model but {found.title}."
+    return [Problem("base_model_family", problem, f"Set family to {found.family}.")]

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ...architectures import ARCHITECTURES
 from ...errors import InvalidInput, NotFound
 from ...models.lora_facts import read_lora_facts
 from .carrying import Imported, carry
@@ -31,7 +32,6 @@ GUI_NAMES = {
     "model_list": "",
     "num_cpu_threads_per_process": "",
     "LoRA_type": "",
-    "sdxl": "",
     "additional_parameters": "",
     "lr_warmup": "",
 }
@@ -40,13 +40,21 @@ GUI_NETWORKS: dict[str, dict[str, Any]] = {
     "Kohya LoCon": {},
     "Kohya DyLoRA": {"network_module": "networks.dylora"},
     "LoRA-FA": {"network_module": "networks.lora_fa"},
-    "Flux1": {"family": "flux1"},
-    "Flux1 OFT": {"family": "flux1", "network_module": "networks.oft_flux"},
+    **{
+        kind: {"family": each.name, **options}
+        for each in ARCHITECTURES.values()
+        if each.kohya
+        for kind, options in each.kohya.gui_types.items()
+    },
     "LyCORIS/LoCon": {"network_module": "lycoris.kohya", "network_args": ["algo=locon"]},
     "LyCORIS/LoHa": {"network_module": "lycoris.kohya", "network_args": ["algo=loha"]},
     "LyCORIS/LoKr": {"network_module": "lycoris.kohya", "network_args": ["algo=lokr"]},
     "LyCORIS/iA3": {"network_module": "lycoris.kohya", "network_args": ["algo=ia3"]},
     "LyCORIS/DyLoRA": {"network_module": "lycoris.kohya", "network_args": ["algo=dylora"]},
+}
+# Check boxes that mean a family.
+GUI_FLAGS = {
+    each.kohya.gui_flag: each.name for each in ARCHITECTURES.values() if each.kohya and each.kohya.gui_flag
 }
 # What the GUI writes for "leave it alone".
 GUI_EMPTY = ("", None, 0, "0", False)
@@ -125,8 +133,10 @@ def options_of_gui(preset: dict[str, Any]) -> dict[str, Any]:
         options["LoRA_type"] = preset["LoRA_type"]
     else:
         options.update(network)
-    if preset.get("sdxl") in (True, "true", "True", 1):
-        options["family"] = "sdxl"
+    for flag, family in GUI_FLAGS.items():
+        options.pop(flag, None)
+        if preset.get(flag) in (True, "true", "True", 1):
+            options["family"] = family
     if preset.get("LoRA_type") in ("Kohya LoCon", "LyCORIS/LoCon"):
         arguments = [
             f"{name}={preset[name]}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...families import ModelFile, family
+from ...architectures import architecture
+from ...architectures.base import ModelFile
 from ...models.family_files import candidates, model_folders
 from ...models.model_files import list_models
 from ...plan import TrainingPlan
@@ -20,7 +21,7 @@ def find_model_files(plan: TrainingPlan, paths: MachinePaths) -> tuple[dict[str,
     """`(paths by option, what is missing)` for the plan's family; a LoRA to start from is among them."""
     found: dict[str, Path] = {}
     problems: list[Problem] = []
-    for each in family(plan.base_model.family).model_files:
+    for each in architecture(plan.base_model.family).model_files:
         name = str(plan.kohya.get(each.option, ""))
         given = paths.extra.get(each.option)
         place = Path(given) if given else _look_for(name, each, paths)

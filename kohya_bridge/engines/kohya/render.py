@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...families import Family, family
+from ...architectures import architecture
+from ...architectures.base import Architecture, Kohya, sd_scripts
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 
@@ -44,12 +45,13 @@ class Places:
 
 def script_name(plan: TrainingPlan) -> str:
     """Name of the training script's module."""
-    return family(plan.base_model.family).kohya_script.removesuffix(".py")
+    return sd_scripts(architecture(plan.base_model.family)).script.removesuffix(".py")
 
 
 def render_options(plan: TrainingPlan, places: Places) -> dict[str, Any]:
     """The options of the training script, in reading order. The plan's kohya section comes last and may not contradict."""
-    settings, of_family = plan.settings, family(plan.base_model.family)
+    settings, of_family = plan.settings, architecture(plan.base_model.family)
+    script = sd_scripts(of_family)
     options: dict[str, Any] = {
         "pretrained_model_name_or_path": str(places.base_model),
         **{option: str(path) for option, path in sorted(places.models.items())},
@@ -58,9 +60,9 @@ def render_options(plan: TrainingPlan, places: Places) -> dict[str, Any]:
         "output_name": plan.character,
         "save_model_as": "safetensors",
         "training_comment": f"dataset {plan.dataset.slug}, trigger {plan.dataset.trigger or 'none'}",
-        **_network(settings, of_family),
+        **_network(settings, script),
         **_optimiser(settings, of_family),
-        **_memory(settings, of_family),
+        **_memory(settings, script),
         **_text(settings, of_family),
         **_objective(settings, of_family),
         **_saving(settings),
@@ -71,13 +73,13 @@ def render_options(plan: TrainingPlan, places: Places) -> dict[str, Any]:
     }
     if places.tokenizers:
         options["tokenizer_cache_dir"] = str(places.tokenizers)
-    options.update(of_family.kohya_options)
+    options.update(script.options)
     return {**options, **_from_kohya_section(plan, options)}
 
 
-def _network(settings: TrainingSettings, of_family: Family) -> dict[str, Any]:
+def _network(settings: TrainingSettings, script: Kohya) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "network_module": of_family.network_module,
+        "network_module": script.network_module,
         "network_dim": settings.network_dim,
         "network_alpha": settings.network_alpha,
     }
@@ -90,7 +92,7 @@ def _network(settings: TrainingSettings, of_family: Family) -> dict[str, Any]:
     return options
 
 
-def _optimiser(settings: TrainingSettings, of_family: Family) -> dict[str, Any]:
+def _optimiser(settings: TrainingSettings, of_family: Architecture) -> dict[str, Any]:
     arguments = dict(settings.optimizer_args)
     if settings.optimizer_type == "Adafactor":
         arguments = {**ADAFACTOR_ARGS, **arguments}
@@ -118,7 +120,7 @@ def _optimiser(settings: TrainingSettings, of_family: Family) -> dict[str, Any]:
     return options
 
 
-def _memory(settings: TrainingSettings, of_family: Family) -> dict[str, Any]:
+def _memory(settings: TrainingSettings, script: Kohya) -> dict[str, Any]:
     options: dict[str, Any] = {
         "mixed_precision": settings.mixed_precision,
         settings.attention: True,
@@ -130,25 +132,23 @@ def _memory(settings: TrainingSettings, of_family: Family) -> dict[str, Any]:
         options.update(torch_compile=True, dynamo_backend="inductor")
     if settings.cache_latents:
         options["cache_latents"] = True
-    if (
-        settings.cache_text_encoder_outputs and of_family.name != "sd15"
-    ):  # sd-scripts has no such cache for SD 1.x
+    if settings.cache_text_encoder_outputs and script.caches_text:
         options["cache_text_encoder_outputs"] = True
     return options
 
 
-def _text(settings: TrainingSettings, of_family: Family) -> dict[str, Any]:
+def _text(settings: TrainingSettings, of_family: Architecture) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if of_family.name == "sd15" and settings.clip_skip > 1:
+    if of_family.captions.clip_skip and settings.clip_skip > 1:
         options["clip_skip"] = settings.clip_skip
-    if of_family.native and settings.max_token_length > 75:
+    if sd_scripts(of_family).long_captions and settings.max_token_length > 75:
         options["max_token_length"] = settings.max_token_length
     return options
 
 
-def _objective(settings: TrainingSettings, of_family: Family) -> dict[str, Any]:
+def _objective(settings: TrainingSettings, of_family: Architecture) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if of_family.native:
+    if not of_family.flow:
         if settings.min_snr_gamma:
             options["min_snr_gamma"] = settings.min_snr_gamma
         if settings.noise_offset:
@@ -179,7 +179,7 @@ def _saving(settings: TrainingSettings) -> dict[str, Any]:
 
 def _from_kohya_section(plan: TrainingPlan, options: dict[str, Any]) -> dict[str, Any]:
     """What the plan's kohya section adds. Lists of `name=value` are joined with those that the settings made."""
-    names = {PROCESSES, *(each.option for each in family(plan.base_model.family).model_files)}
+    names = {PROCESSES, *(each.option for each in architecture(plan.base_model.family).model_files)}
     added = {
         key: value for key, value in plan.kohya.items() if key not in names
     }  # model files are rendered as paths

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ...architectures.base import Architecture, sd_scripts
 from ...workspace import write_atomically
 
 CLIP_L = "openai_clip-vit-large-patch14"
@@ -35,14 +36,9 @@ def build_tokenizers(clip_dir: Path, target: Path) -> Path:
     return target
 
 
-def missing_tokenizers(family_name: str, clip_dir: Path) -> list[str]:
+def missing_tokenizers(of_family: Architecture, clip_dir: Path) -> list[str]:
     """Names of the tokenizers that a family needs and the host does not have."""
-    needed = {
-        "flux1": ["google_t5-v1_1-xxl"],
-        "chroma": ["google_t5-v1_1-xxl"],
-        "sd3": ["google_t5-v1_1-xxl"],
-        "hunyuan_image": ["Qwen_Qwen2.5-VL-7B-Instruct", "google_byt5-small"],
-    }.get(family_name, [])
+    needed = sd_scripts(of_family).tokenizers
     missing = [name for name in needed if not (clip_dir.parent / "text_encoders" / FURTHER[name]).is_dir()]
     if not all((clip_dir / name).is_file() for name in ("vocab.json", "merges.txt")):
         missing.insert(0, CLIP_L)

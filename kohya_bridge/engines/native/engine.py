@@ -11,10 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from ...families import family
+from ...architectures import architecture
+from ...architectures.base import Architecture
 from ...plan import TrainingPlan
 from ...run_folder import RunFolder
 from ...settings import TrainingSettings
@@ -22,6 +25,9 @@ from ..contract import Command, MachinePaths, Problem, python_module_command, wr
 
 VERSION = "1"
 """Part of every plan: raise it when the same plan would train to other weights, so that it becomes another run."""
+
+SIDES = ("diffusers",)
+"""The sides that this engine has: where the models of a family come from."""
 
 REQUIRED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "PIL")
 OPTIMISER_PACKAGES = {
@@ -32,10 +38,9 @@ OPTIMISER_PACKAGES = {
 }
 """Optimiser to (module, package on PyPI), where it needs one beyond torch and transformers."""
 
-# Rough GPU memory in GiB: frozen U-Net in half precision, and activations of one picture at the family's resolution
-# without and with gradient checkpointing. Estimates from the models' sizes, for advice only.
-_VRAM_GIB = {"sd15": (1.7, 3.0, 0.9), "sdxl": (5.2, 12.0, 3.2)}
 _BYTES_PER_WEIGHT_OF_LORA = 16  # fp32 master, gradient and two moments
+_BYTES_IN_FILE = 2
+_CONTEXT_GIB = 0.8  # CUDA's own memory and the workspaces of its libraries
 
 
 class NativeEngine:
@@ -45,6 +50,17 @@ class NativeEngine:
 
     def version(self) -> str:
         return VERSION
+
+    def cannot_train(self, family: Architecture, options: Mapping[str, Any]) -> str:
+        """A family that neither of its sides knows, and options that exist in sd-scripts only."""
+        if family.trainable is None:
+            return family.not_trainable
+        if family.trainable not in SIDES:
+            return f"The native engine can't train {family.title} through ComfyUI's own models yet."
+        foreign = [
+            name for name in sorted(options) if name not in {each.option for each in family.model_files}
+        ]
+        return f"These options exist in sd-scripts only: {', '.join(foreign)}." if foreign else ""
 
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         """Everything that stands between this plan and its start here, all at once."""
@@ -99,9 +115,11 @@ def gpu_kind() -> str:
 
 def _plan_problems(plan: TrainingPlan) -> list[Problem]:
     found = []
-    if not family(plan.base_model.family).native:
-        problem = f"The native engine does not train {family(plan.base_model.family).title}."
-        found.append(Problem("family", problem, "Choose the kohya engine."))
+    of_family = architecture(plan.base_model.family)
+    why_not = NativeEngine().cannot_train(of_family, {})
+    if why_not:
+        fix = "Choose the kohya engine." if of_family.kohya else "Choose a base model of another family."
+        found.append(Problem("family", why_not, fix))
     if plan.kohya:
         problem = f"These options exist in sd-scripts only: {', '.join(sorted(plan.kohya))}."
         found.append(Problem("kohya_options", problem, "Choose the kohya engine, or leave them out."))
@@ -164,18 +182,19 @@ def _memory_advice(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
 
 
 def estimate_vram_gib(plan: TrainingPlan) -> float:
-    """A rough upper estimate of GPU memory, in GiB."""
-    settings, of = plan.settings, family(plan.base_model.family)
-    weights, plain, checkpointed = _VRAM_GIB.get(of.name, _VRAM_GIB["sdxl"])
+    """A rough estimate of GPU memory, in GiB: model, activations, LoRA with its optimiser, and what CUDA itself takes."""
+    settings, of = plan.settings, architecture(plan.base_model.family)
+    costs = of.estimates
     wide = 2.0 if settings.mixed_precision == "no" else 1.0
-    activations = checkpointed if settings.gradient_checkpointing else plain
+    activations = costs.checkpointed_gib if settings.gradient_checkpointing else costs.activations_gib
     area = (settings.resolution / of.resolution) ** 2
     if settings.diff_output_preservation_multiplier:
         activations *= 2  # captions with and without the trigger in one pass
-    lora = (
-        settings.network_dim * (1.0e6 if of.name == "sd15" else 2.9e6) * _BYTES_PER_WEIGHT_OF_LORA / 2**30 / 4
+    lora_weights = costs.lora_mb_per_rank * 1e6 / _BYTES_IN_FILE * settings.network_dim
+    lora = lora_weights * _BYTES_PER_WEIGHT_OF_LORA / 2**30
+    return (
+        costs.weights_gib * wide + activations * wide * area * settings.train_batch_size + lora + _CONTEXT_GIB
     )
-    return weights * wide + activations * wide * area * settings.train_batch_size + lora + 0.8
 
 
 def _vram_gib() -> float | None:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...architectures.base import Architecture
 from ...captions import without_trigger
 from ...datasets.buckets import Placement
-from ...families import Family
 from ...settings import TrainingSettings
 from .data import Item, Pick, Picker, load_pixels
 from .randomness import Purpose, stream
@@ -74,7 +74,7 @@ class BatchMaker:
     picker: Picker
     settings: TrainingSettings
     sources: Sources
-    family: Family
+    family: Architecture
     latent_channels: int = 4
     pin: bool = False
     left_out: str = ""
@@ -130,7 +130,7 @@ class BatchMaker:
         return int(rng.integers(self.settings.min_timestep, self.settings.max_timestep))
 
 
-def latent_shape(placement: Placement, family: Family, channels: int) -> tuple[int, int, int]:
+def latent_shape(placement: Placement, family: Architecture, channels: int) -> tuple[int, int, int]:
     """(C, H, W) of the picture's latents."""
     width, height = placement.bucket
     return channels, height // family.latent_stride, width // family.latent_stride

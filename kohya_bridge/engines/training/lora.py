@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from ...architectures import architecture
 from ...errors import InvalidInput
-from ...families import family as family_of
 from ...settings import TrainingSettings
 from ..native.diffusers_side.ldm_keys import translate, unet_modules
 from ..native.diffusers_side.models import Base
@@ -112,7 +112,7 @@ def add_lora(base: Base, settings: TrainingSettings, *, seed: int, flat: bool | 
     if flat is None:
         flat = settings.optimizer_type != "Adafactor"
     assert base.unet is not None, "load_base was asked to leave the U-Net out"
-    prefixes = family_of(base.family).text_encoder_prefixes
+    prefixes = architecture(base.family).text_encoder_prefixes
     parts: dict[str, LoraPart] = {}
     if not settings.network_train_unet_only:
         assert base.text is not None, "load_base was asked to leave the text encoders out"

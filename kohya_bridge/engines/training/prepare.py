@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from ...architectures import architecture
 from ...captions import without_trigger
 from ...datasets.caption_variation import captions_vary
-from ...families import family
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..child import Child, ChildFailure, StopRequested
@@ -192,7 +192,7 @@ def _maker(
         picker=Picker(split.trained, settings),
         settings=settings,
         sources=sources,
-        family=family(plan.base_model.family),
+        family=architecture(plan.base_model.family),
         latent_channels=base.unet.config.in_channels,
         pin=device.type == "cuda",
         left_out=_left_out(plan),

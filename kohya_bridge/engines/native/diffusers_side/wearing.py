@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from ....architectures import architecture
 from ....errors import InvalidInput
-from ....families import family as family_of
 from ....models.lora_facts import ALPHA, DOWN, UP
 from ...training.lora_file import read_lora
 from .ldm_keys import translate, unet_modules
@@ -68,7 +68,7 @@ def layers_by_key(base: Base) -> dict[str, Layer]:
                 found[f"lora_unet_{key}".replace(".", "_")] = layer
     if base.text is not None:
         for prefix, encoder in zip(
-            family_of(base.family).text_encoder_prefixes, base.text.encoders, strict=True
+            architecture(base.family).text_encoder_prefixes, base.text.encoders, strict=True
         ):
             for name, layer in _weighted(encoder):
                 found[f"{prefix}_text_model_{name.removeprefix('text_model.')}".replace(".", "_")] = layer

@@ -1,0 +1,241 @@
+"""What an architecture is: everything in which one model family differs from another, as data.
+
+In: nothing. Out: the dataclasses that each file of this folder fills in. A value that is the same for all families has no place
+here; a value that differs between two of them has no place anywhere else. Pure: no file is read, nothing is imported but names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from ..errors import InvalidInput
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Tensors of a file by name, without the prefix that some files put before a diffusion model's names."""
+Size = tuple[int | None, ...]
+"""A shape in which None stands for any number."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How the diffusion model of a family is known by its tensors' names and shapes.
+
+    `having`: beginnings of names, each of which some tensor must have; `lacking`: beginnings that no tensor may have;
+    `sized`: patterns of names (`*` for anything) with the shape that every tensor so named has, and at least one must be there.
+    """
+
+    having: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    sized: Mapping[str, Size] = field(default_factory=dict)
+
+    def fit(self, shapes: Shapes) -> bool:
+        """Whether a file with these tensors bears the marks."""
+        return (
+            all(_begins(shapes, each) for each in self.having)
+            and not any(_begins(shapes, each) for each in self.lacking)
+            and all(_sized(shapes, pattern, size) for pattern, size in self.sized.items())
+        )
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file that a family needs beside its base model: the name by which it is chosen (sd-scripts' option where sd-scripts
+    trains the family), and the ComfyUI folder that lists it.
+
+    `known_by`: tensors and their shapes that no other kind of file in that folder has; the marks that ComfyUI goes by too
+    (`comfy/sd.py`: detect_te_model and the VAE loader). `unknown_by`: tensors that a file with the same marks must not have.
+    """
+
+    option: str
+    title: str
+    folder: str
+    required: bool = True
+    known_by: Mapping[str, Size] = field(default_factory=dict)
+    unknown_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Presets:
+    """Numbers by preset: `always` for every preset of the family, `by_name` on top of it. `sources` says for each setting, or
+    for all of them under "", where its number comes from: docs/presets.md shows it."""
+
+    always: Mapping[str, Any]
+    by_name: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a training of this family costs, for advice before the start.
+
+    GiB are of the model in half precision; activations are those of one picture at the family's resolution, without and with
+    gradient checkpointing; `encoders_gib` is what encodes pictures and captions, and is gone before the first step.
+    """
+
+    weights_gib: float
+    activations_gib: float
+    checkpointed_gib: float
+    encoders_gib: float
+    lora_mb_per_rank: float
+    """Megabytes (10^6) of a LoRA of rank 1 on the diffusion model alone, in half precision."""
+    forward_tflop: float
+    """Floating point operations (10^12) of one picture through the model once, at the family's resolution."""
+
+
+@dataclass(frozen=True)
+class Kohya:
+    """How sd-scripts trains the family, and what is odd about its script there.
+
+    `options` is what its guide sets; `bucket_step` the divisor that it insists on; `tokenizers` the folders that it looks for
+    below --tokenizer_cache_dir; `gui_types` the GUI's names for a LoRA of this family, with further options.
+    """
+
+    script: str
+    network_module: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    bucket_step: int = 64
+    tokenizers: tuple[str, ...] = ()
+    takes_tokenizer_folder: bool = True
+    caches_text: bool = True
+    long_captions: bool = False
+    """Whether the script reads captions in chunks, as many as max_token_length has."""
+    swaps_blocks: bool = True
+    refused_precisions: tuple[str, ...] = ()
+    gui_types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    gui_flag: str = ""
+    """The GUI's check box that means this family."""
+
+
+@dataclass(frozen=True)
+class TextLoader:
+    """ComfyUI's loader for the text encoders: its node, its `type`, and the model files (by option) in the order of its inputs."""
+
+    node: Literal["CLIPLoader", "DualCLIPLoader", "TripleCLIPLoader", "QuadrupleCLIPLoader"]
+    files: tuple[str, ...]
+    type: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How ComfyUI draws with the family: its loaders and the sampling that its own templates use.
+
+    Without `text` and `vae` the base model is a whole checkpoint. `shift` is a value for ModelSamplingAuraFlow, where the
+    templates set one. `guidance` is FluxGuidance's, where the family takes it instead of cfg.
+    """
+
+    text: TextLoader | None = None
+    vae: str = ""
+    """Option of the model file that VAELoader takes."""
+    latent: str = "EmptyLatentImage"
+    steps: int = 20
+    cfg: float = 7.0
+    sampler: str = "euler"
+    scheduler: str = "normal"
+    shift: float | None = None
+    guidance: float | None = None
+
+
+@dataclass(frozen=True)
+class Names:
+    """What others call the family.
+
+    `modelspec` is the architecture of modelspec.org, `base_version` sd-scripts' `ss_base_model_version`, `civitai` Civitai's
+    base model, `lora_manager` the one that ComfyUI-Lora-Manager shows (Civitai's list), `a1111` AUTOMATIC1111's `sd version`,
+    `hub_tag` the tag of its models on Hugging Face and `hub_base` the id of the base model there.
+    """
+
+    modelspec: str
+    base_version: str
+    civitai: str
+    lora_manager: str
+    hub_tag: str
+    hub_base: str
+    a1111: str = "Unknown"
+    implementation: str = "diffusers"
+
+
+@dataclass(frozen=True)
+class Captions:
+    """How the family reads captions: the tokenizer's name, how many tokens of a caption it takes (None: as
+    `max_token_length` says), and whether the encoder's layer can be chosen (`clip_skip`)."""
+
+    tokenizer: str = "clip"
+    tokens: int | None = None
+    clip_skip: bool = False
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One model family. `name` is what plans and configs say."""
+
+    name: str
+    title: str
+    resolution: int
+    """Edge in pixels of the square that it was made for."""
+    prompt_style: str
+    """How it wants to be prompted: `tags`, `prose` or `natural`."""
+    flow: bool
+    """Whether it is a flow model: no SNR weighting, no v-prediction, no noise offset."""
+    marks: tuple[Marks, ...]
+    """How its diffusion model is known; any of them will do."""
+    presets: Presets
+    estimates: Estimates
+    drawing: Drawing
+    names: Names
+    captions: Captions
+    trainable: Literal["diffusers", "host"] | None
+    """Which side of the native engine trains it: diffusers' models or the host's own; None: neither."""
+    not_trainable: str = ""
+    """Why `trainable` is None, as a sentence."""
+    kohya: Kohya | None = None
+    """How sd-scripts trains it; None: it does not."""
+    latent_stride: int = 8
+    """Pixels to a latent, along an edge."""
+    latent_channels: int = 4
+    bucket_step: int = 64
+    """The multiple of pixels that its network takes."""
+    base_folder: str = "checkpoints"
+    """ComfyUI's folder for its base models."""
+    model_files: tuple[ModelFile, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """What a whole checkpoint must hold beside the diffusion model: a word for it, and the prefix of its tensors."""
+    lora_prefixes: tuple[str, ...] = ()
+    """Beginnings of module names that only a LoRA of this family has: they tell it where its metadata does not."""
+    text_encoder_prefixes: tuple[str, ...] = ()
+    """kohya's prefix for the LoRA of each text encoder that can be trained; none: only the diffusion model is."""
+    name_hints: tuple[str, ...] = ()
+    """Words in a file's name that tell this family from another with the same tensors."""
+    untried: bool = False
+    """Whether it stands for models that nobody has tried: their gradients are checked, and the answer says so."""
+    distilled: str = ""
+    """For a model that was distilled to few steps: the advice of what to train instead, as a sentence."""
+
+    def file(self, option: str) -> ModelFile:
+        """The model file that is chosen by that name. Raises KeyError."""
+        return next(each for each in self.model_files if each.option == option)
+
+
+def sd_scripts(architecture: Architecture) -> Kohya:
+    """How sd-scripts trains it. Raises InvalidInput where it does not."""
+    if architecture.kohya is None:
+        raise InvalidInput(f"sd-scripts does not train {architecture.title}.", "Choose the native engine.")
+    return architecture.kohya
+
+
+def _begins(shapes: Shapes, mark: str) -> bool:
+    return any(name.startswith(mark) for name in shapes)
+
+
+def _sized(shapes: Shapes, pattern: str, size: Size) -> bool:
+    found = [shape for name, shape in shapes.items() if fnmatchcase(name, pattern)]
+    return bool(found) and all(fits(shape, size) for shape in found)
+
+
+def fits(shape: tuple[int, ...], size: Size) -> bool:
+    """Whether a shape is of that size."""
+    return len(shape) == len(size) and all(
+        wanted in (None, there) for there, wanted in zip(shape, size, strict=True)
+    )

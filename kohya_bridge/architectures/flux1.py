@@ -1,0 +1,70 @@
+"""FLUX.1 dev, schnell and what was tuned from them: two streams of picture and text that become one."""
+
+from __future__ import annotations
+
+from .base import Architecture, Captions, Drawing, Estimates, Kohya, Marks, Names, TextLoader
+from .shared import CLIP_L, FLUX_VAE, T5_XXL, flow_presets
+
+FAMILIES = (
+    Architecture(
+        name="flux1",
+        title="FLUX.1",
+        resolution=1024,
+        prompt_style="prose",
+        flow=True,
+        marks=(
+            Marks(
+                having=("double_blocks.0.", "single_blocks.0.", "vector_in."),
+                lacking=(
+                    "double_stream_modulation_img.",
+                    "distilled_guidance_layer.",
+                    "byt5_in.",
+                    "txt_in.individual_token_refiner.",
+                ),
+            ),
+        ),
+        presets=flow_presets("sd-scripts, docs/flux_train_network.md."),
+        estimates=Estimates(
+            weights_gib=22.2,
+            activations_gib=28.0,
+            checkpointed_gib=2.5,
+            encoders_gib=9.4,
+            lora_mb_per_rank=19.0,
+            forward_tflop=100.0,
+        ),
+        drawing=Drawing(
+            TextLoader("DualCLIPLoader", ("clip_l", "t5xxl"), "flux"),
+            "ae",
+            "EmptySD3LatentImage",
+            steps=20,
+            cfg=1.0,
+            scheduler="simple",
+            guidance=3.5,
+        ),
+        names=Names(
+            modelspec="flux-1-dev/lora",
+            base_version="flux1",
+            civitai="Flux.1 D",
+            lora_manager="Flux.1 D",
+            hub_tag="flux",
+            hub_base="black-forest-labs/FLUX.1-dev",
+        ),
+        captions=Captions("t5", 512),
+        trainable="host",
+        kohya=Kohya(
+            script="flux_train_network.py",
+            network_module="networks.lora_flux",
+            options={
+                "guidance_scale": 1.0,
+                "timestep_sampling": "flux_shift",
+                "model_prediction_type": "raw",
+            },
+            tokenizers=("google_t5-v1_1-xxl",),
+            gui_types={"Flux1": {}, "Flux1 OFT": {"network_module": "networks.oft_flux"}},
+        ),
+        latent_channels=16,
+        base_folder="diffusion_models",
+        model_files=(CLIP_L, T5_XXL, FLUX_VAE),
+        text_encoder_prefixes=("lora_te1",),
+    ),
+)

@@ -1,0 +1,48 @@
+"""Stable Diffusion 3 and 3.5: joint blocks of picture and text, up to three text encoders, often in one checkpoint."""
+
+from __future__ import annotations
+
+from .base import Architecture, Captions, Drawing, Estimates, Kohya, Marks, Names
+from .shared import CLIP_G, CLIP_L, T5_XXL, flow_presets, optional
+
+FAMILIES = (
+    Architecture(
+        name="sd3",
+        title="Stable Diffusion 3.x",
+        resolution=1024,
+        prompt_style="prose",
+        flow=True,
+        marks=(Marks(having=("joint_blocks.0.",)),),
+        presets=flow_presets("sd-scripts, docs/sd3_train_network.md."),
+        estimates=Estimates(
+            weights_gib=15.2,
+            activations_gib=24.0,
+            checkpointed_gib=2.6,
+            encoders_gib=10.8,
+            lora_mb_per_rank=12.0,
+            forward_tflop=75.0,
+        ),
+        drawing=Drawing(latent="EmptySD3LatentImage", steps=20, cfg=4.0, scheduler="sgm_uniform"),
+        names=Names(
+            modelspec="stable-diffusion-3/lora",
+            base_version="sd3",
+            civitai="SD 3.5",
+            lora_manager="SD 3.5",
+            hub_tag="stable-diffusion-3.5",
+            hub_base="stabilityai/stable-diffusion-3.5-large",
+        ),
+        captions=Captions("t5", 256),
+        trainable="host",
+        kohya=Kohya(
+            script="sd3_train_network.py",
+            network_module="networks.lora_sd3",
+            options={"weighting_scheme": "uniform"},
+            bucket_step=32,
+            tokenizers=("google_t5-v1_1-xxl",),
+        ),
+        latent_channels=16,
+        model_files=(optional(CLIP_L), optional(CLIP_G), optional(T5_XXL)),
+        lora_prefixes=("lora_unet_joint_blocks_",),
+        text_encoder_prefixes=("lora_te1", "lora_te2"),
+    ),
+)
