@@ -9,6 +9,7 @@ from diffusers.training_utils import compute_snr
 from kohya_bridge.engines.training.objective import (
     SD_SCHEDULE,
     cumulative_alphas,
+    loss_B,
     make_objective,
     rescale_to_zero_terminal_snr,
 )
@@ -70,10 +71,10 @@ def test_a_perfect_answer_implies_the_clean_picture(prediction):
 
 def test_the_loss_is_the_weighted_mean_of_each_items_error():
     ours = make_objective(TrainingSettings(min_snr_gamma=5.0))
-    loss_B = ours.loss_B(latents(1).bfloat16(), latents(2))
-    assert loss_B.dtype == torch.float32
+    each_B = loss_B(latents(1).bfloat16(), latents(2))
+    assert each_B.dtype == torch.float32
     expected = ((latents(1).bfloat16().float() - latents(2)) ** 2).flatten(1).mean(1)
-    torch.testing.assert_close(loss_B, expected)
+    torch.testing.assert_close(each_B, expected)
     torch.testing.assert_close(
-        ours.weighted(loss_B, TIMESTEPS_B), (expected * ours.weight_N[TIMESTEPS_B]).mean()
+        ours.weighted(each_B, TIMESTEPS_B), (expected * ours.weight_N[TIMESTEPS_B]).mean()
     )

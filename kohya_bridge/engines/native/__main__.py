@@ -41,12 +41,13 @@ def train(child: Child) -> None:
     from ..training.fit import fit
     from ..training.meter import Clock
     from ..training.ranks import join_ranks
+    from .sides import open_side
 
     ranks, clock = join_ranks(), Clock(started=started, synchronise=bool(child.told.get("measure")))
     try:
         if ranks.speaks:
             write_environment(child.run_dir / "environment.json", device=ranks.device)
-        fit(child, ranks, clock)
+        fit(child, ranks, clock, open_side)
     finally:
         ranks.close()
         print(clock, flush=True)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ...errors import BridgeError
 from ..training.precision import compute_dtype
-from .diffusers_side.denoiser import Conditioning, Denoiser
+from .diffusers_side.denoiser import denoise
 from .diffusers_side.models import Base, load_base
 from .diffusers_side.wearing import wearing
 
@@ -65,15 +65,14 @@ def _render(base: Base, job: dict[str, Any], each: dict[str, Any]) -> Image.Imag
     latents_BCHW = torch.from_numpy(noise).to(base.device) * scheduler.init_noise_sigma
     ids = base.text.tokenize([each["negative"], each["prompt"]], job["max_token_length"])
     encoded = base.text.encode(ids, job["clip_skip"])
-    both = Conditioning(encoded.hidden, encoded.pooled).to(base.device, base.dtype)
+    both = {"hidden": encoded.hidden} | ({} if encoded.pooled is None else {"pooled": encoded.pooled})
     sizes_26 = torch.tensor(
         [[height, width, 0, 0, height, width]] * 2, dtype=torch.float32, device=base.device
     )
-    denoise = Denoiser(unet, base.dtype)
     for timestep in scheduler.timesteps:
         model_input = scheduler.scale_model_input(latents_BCHW, timestep).expand(2, -1, -1, -1)
         without, with_prompt = denoise(
-            model_input, timestep.to(base.device).expand(2), both, sizes_26
+            unet, base.dtype, model_input, timestep.to(base.device).expand(2), both, sizes_26
         ).float()
         said = without + cfg * (with_prompt - without)
         latents_BCHW = scheduler.step(said[None], timestep, latents_BCHW, return_dict=False)[0]

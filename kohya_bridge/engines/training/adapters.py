@@ -11,7 +11,7 @@ Not for use under autocast: the frozen weights already stand in the compute form
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,26 @@ class LinearAdapter(Adapter):
         return out.view(*x.shape[:-1], -1)
 
 
+class CallingAdapter(Adapter):
+    """Beside a Linear of any number format: the layer computes in its own way, whatever that is. `down` (R, in), `up` (out, R).
+
+    `compute` is that way; the layer's own `forward` may lead back here.
+    """
+
+    def __init__(
+        self, base: torch.nn.Module, *, dropout: float, compute: Callable[[torch.Tensor], torch.Tensor]
+    ):
+        super().__init__(base, dropout=dropout)
+        self.compute = compute
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.compute(x)
+        if self.silent:
+            return out
+        hidden = self._dropped(F.linear(x, self.down.to(x.dtype)))
+        return out + F.linear(hidden, self.up.to(x.dtype)).to(out.dtype)
+
+
 class ConvAdapter(Adapter):
     """`down` (R, in, k, k) with the base's stride and padding, `up` (out, R, 1, 1)."""
 
@@ -66,26 +86,39 @@ class ConvAdapter(Adapter):
 
 @dataclass(frozen=True)
 class LoraModule:
-    """One adapted layer: kohya's name for it, the adapter in its place, rank and alpha."""
+    """One adapted layer: its name in a LoRA file, the adapter in its place, rank and alpha, and what its file calls the two
+    matrices."""
 
     name: str
     adapter: Adapter
     rank: int
     alpha: float
+    down: str
+    up: str
+
+    def key(self, kind: str) -> str:
+        """The key of its `down` or `up` matrix in a LoRA file."""
+        return self.name + (self.down if kind == "down" else self.up)
 
     @property
     def down_shape(self) -> tuple[int, ...]:
-        weight = self.adapter.base.weight
-        return (self.rank, *weight.shape[1:])
+        return (self.rank, *weight_shape(self.adapter.base)[1:])
 
     @property
     def up_shape(self) -> tuple[int, ...]:
-        weight = self.adapter.base.weight
-        return (weight.shape[0], self.rank, *(1,) * (weight.dim() - 2))
+        shape = weight_shape(self.adapter.base)
+        return (shape[0], self.rank, *(1,) * (len(shape) - 2))
 
     @property
     def scale(self) -> float:
         return self.alpha / self.rank
+
+
+def weight_shape(layer: Any) -> tuple[int, ...]:
+    """The shape of a layer's weight; of a Linear from its own words, since a packed format stores another."""
+    if hasattr(layer, "out_features"):
+        return (layer.out_features, layer.in_features)
+    return tuple(layer.weight.shape)
 
 
 class LoraPart:
@@ -95,10 +128,18 @@ class LoraPart:
     parameter, or with `flat=False` one parameter for each matrix (Adafactor factorises rows and columns).
     """
 
-    def __init__(self, root: torch.nn.Module, modules: Sequence[LoraModule], *, flat: bool):
+    def __init__(
+        self,
+        root: torch.nn.Module,
+        modules: Sequence[LoraModule],
+        *,
+        flat: bool,
+        dtype: torch.dtype,
+        device: torch.device,
+    ):
+        """`root` is what a forward pass calls; `dtype` is the format that adapters compute in."""
         self.modules = list(modules)
-        self._dtype = next(root.parameters()).dtype
-        device = next(root.parameters()).device
+        self._dtype = dtype
         by_scale = sorted(self.modules, key=lambda module: module.scale)
         self._slots = [(module, "down", module.down_shape) for module in by_scale]
         self._slots += [(module, "up", module.up_shape) for module in by_scale]

@@ -1,9 +1,9 @@
 """What one micro-batch feeds to the model, made ahead of time on the CPU.
 
-In: a micro-batch number. Out: a `Batch` in (pinned) CPU memory: latents or pixels, noise, timesteps, and the text's
+In: a micro-batch number. Out: a `Batch` in (pinned) CPU memory: latents or pixels, noise, times, and the text's
 outputs or token ids. The number decides everything, so a thread may prepare the next one while the device computes.
 
-Shapes: B batch, C latent channels, H and W latent height and width, T tokens, D text width, P pooled width.
+Shapes: B batch, C latent channels, H and W latent height and width (a frame axis may stand between).
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...architectures.base import Architecture
 from ...captions import without_trigger
 from ...datasets.buckets import Placement
 from ...settings import TrainingSettings
+from .conditioning import Conditioning
 from .data import Item, Pick, Picker, load_pixels
+from .model import Condition
+from .objective import Objective
 from .randomness import Purpose, stream
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The input of one forward pass. Either `clean_BCHW` or `pixels_BCHW`, either `hidden_BTD` or `tokens` is there.
+    """The input of one forward pass. Either `clean_BCHW` or `pixels_BCHW`, either `conditioning` or `tokens` is there.
 
     Where the base model's answers are preserved, texts are those of 2 B captions: behind the batch's own stand the same
     without the trigger, and `preserved_B` is 1 where they differ and 0 where they don't.
     """
 
     noise_BCHW: torch.Tensor
-    timesteps_B: torch.Tensor
+    times_B: torch.Tensor
     time_ids_B6: torch.Tensor
     clean_BCHW: torch.Tensor | None = None
     pixels_BCHW: torch.Tensor | None = None
-    hidden_BTD: torch.Tensor | None = None
-    pooled_BP: torch.Tensor | None = None
+    conditioning: Conditioning | None = None
     tokens: Any = None
     preserved_B: torch.Tensor | None = None
 
@@ -46,12 +47,18 @@ class Batch:
         """The batch on the device; from pinned memory this does not wait."""
         if device.type == "cpu":
             return self
-        moved = {
-            each.name: value.to(device, non_blocking=True)
-            for each in fields(self)
-            if isinstance(value := getattr(self, each.name), torch.Tensor)
-        }
-        return replace(self, **moved)
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """The batch with `change` done to every tensor but token ids."""
+        changed: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, torch.Tensor):
+                changed[each.name] = change(value)
+            elif isinstance(value, Conditioning):
+                changed[each.name] = value.mapped(change)
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,8 @@ class Sources:
 
     latents: Callable[[Item, bool], torch.Tensor] | None
     """(item, flipped) to (C, H, W)."""
-    text: Callable[[str], tuple[torch.Tensor, torch.Tensor | None]] | None
-    """Caption to ((T, D), (P,) or None)."""
+    text: Callable[[str], Condition] | None
+    """Caption to what the text encoders say of it."""
     tokenize: Callable[[list[str]], Any] | None = None
     """Captions to token ids."""
 
@@ -74,23 +81,26 @@ class BatchMaker:
     picker: Picker
     settings: TrainingSettings
     sources: Sources
-    family: Architecture
-    latent_channels: int = 4
+    objective: Objective
+    latent_shape: Callable[[Placement], tuple[int, ...]]
     pin: bool = False
     left_out: str = ""
     """The trigger, where answers to captions without it are to be preserved."""
 
     def make(self, micro_batch: int) -> Batch:
         picks = self.picker.picks(micro_batch)
-        noise = [self._noise(pick.item.placement, micro_batch, index) for index, pick in enumerate(picks)]
+        shape = self.latent_shape(picks[0].item.placement)
+        numbers = range(len(picks))
         batch = Batch(
-            noise_BCHW=torch.from_numpy(np.stack(noise)),
-            timesteps_B=torch.tensor([self._timestep(micro_batch, index) for index in range(len(picks))]),
+            noise_BCHW=torch.from_numpy(
+                np.stack([self._noise(shape, micro_batch, each) for each in numbers])
+            ),
+            times_B=torch.tensor([self._time(shape, micro_batch, each) for each in numbers]),
             time_ids_B6=torch.tensor([time_ids(pick.item.placement) for pick in picks], dtype=torch.float32),
             **self._pictures(picks),
             **self._captions([pick.caption for pick in picks]),
         )
-        return _pinned(batch) if self.pin else batch
+        return batch.mapped(lambda tensor: tensor.pin_memory()) if self.pin else batch
 
     def _pictures(self, picks: list[Pick]) -> dict[str, Any]:
         if self.sources.latents:
@@ -109,31 +119,19 @@ class BatchMaker:
     def _texts(self, captions: list[str]) -> dict[str, Any]:
         if self.sources.text is None:
             return {"tokens": self.sources.tokenize(captions) if self.sources.tokenize else None}
-        hidden, pooled = zip(*(self.sources.text(caption) for caption in captions), strict=True)
-        found: dict[str, Any] = {"hidden_BTD": torch.stack(hidden)}
-        if pooled[0] is not None:
-            found["pooled_BP"] = torch.stack(pooled)
-        return found
+        return {"conditioning": Conditioning.of([self.sources.text(caption) for caption in captions])}
 
-    def _noise(self, placement: Placement, micro_batch: int, index: int) -> np.ndarray:
+    def _noise(self, shape: tuple[int, ...], micro_batch: int, index: int) -> np.ndarray:
         """Gaussian noise (C, H, W), shifted per channel by `noise_offset` times another Gaussian."""
         rng = stream(self.settings.seed, Purpose.NOISE, micro_batch, index)
-        shape = latent_shape(placement, self.family, self.latent_channels)
         noise = rng.standard_normal(shape, dtype=np.float32)
         if self.settings.noise_offset:
-            offset = rng.standard_normal((shape[0], 1, 1), dtype=np.float32)
+            offset = rng.standard_normal((shape[0], *(1,) * (len(shape) - 1)), dtype=np.float32)
             noise += np.float32(self.settings.noise_offset) * offset
         return noise
 
-    def _timestep(self, micro_batch: int, index: int) -> int:
-        rng = stream(self.settings.seed, Purpose.TIMESTEP, micro_batch, index)
-        return int(rng.integers(self.settings.min_timestep, self.settings.max_timestep))
-
-
-def latent_shape(placement: Placement, family: Architecture, channels: int) -> tuple[int, int, int]:
-    """(C, H, W) of the picture's latents."""
-    width, height = placement.bucket
-    return channels, height // family.latent_stride, width // family.latent_stride
+    def _time(self, shape: tuple[int, ...], micro_batch: int, index: int) -> float:
+        return self.objective.draw(stream(self.settings.seed, Purpose.TIMESTEP, micro_batch, index), shape)
 
 
 def pixels(item: Item, *, flipped: bool = False) -> torch.Tensor:
@@ -148,11 +146,6 @@ def time_ids(placement: Placement) -> tuple[int, ...]:
     top and left, and the trained height and width."""
     (width, height), (bucket_width, bucket_height) = placement.original, placement.bucket
     return height, width, placement.crop_top, placement.crop_left, bucket_height, bucket_width
-
-
-def _pinned(batch: Batch) -> Batch:
-    tensors = {each.name: getattr(batch, each.name) for each in fields(batch)}
-    return replace(batch, **{k: v.pin_memory() for k, v in tensors.items() if isinstance(v, torch.Tensor)})
 
 
 class Ahead:

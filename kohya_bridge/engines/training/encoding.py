@@ -1,6 +1,6 @@
 """Pictures and captions as the model sees them, each encoded once and found again on disk.
 
-In: items and captions. Out: `Sources` for the batches. What is in the cache already is not made again, and a part of the
+In: items and captions. Out: their latents and conditions. What is in the cache already is not made again, and a part of the
 base model whose entries are all there is not even loaded: a second run on the same pictures starts at once.
 """
 
@@ -10,24 +10,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from ...settings import TrainingSettings
 from .batches import pixels
-from .cache import TensorCache, cache_key, part_digest
+from .cache import TensorCache, cache_key
 from .data import Item
+from .model import Condition, Encoders
 
 Use = tuple[Item, bool]  # item, mirrored
-Loader = Callable[[set[str]], Any]
+Loader = Callable[[set[str]], Encoders]
 DECODERS = 2  # threads that decode pictures ahead; a large PNG takes longer than its encoding on a GPU
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What entries are called. `part` gives the digest of the base model's "vae" or "text" weights."""
+    """What entries are called. `part` says what those of the "vae" or of the "text" encoders depend on."""
 
     settings: TrainingSettings
     part: Callable[[str], str]
@@ -53,24 +52,13 @@ class Keys:
         )
 
 
-def make_keys(settings: TrainingSettings, *, base_file: Path, base_sha256: str, cache_dir: Path) -> Keys:
-    digests: dict[str, str] = {}
-
-    def part(name: str) -> str:
-        if name not in digests:
-            digests[name] = part_digest(base_file, name, base_sha256=base_sha256, cache_dir=cache_dir)
-        return digests[name]
-
-    return Keys(settings, part)
-
-
 class Encodings:
     """Cached latents and text outputs, memory-mapped. `fill` makes what is missing; the rest is looking up."""
 
     def __init__(self, cache: TensorCache, keys: Keys):
         self.cache, self.keys = cache, keys
         self._latents: dict[tuple[str, bool], torch.Tensor] = {}
-        self._texts: dict[str, tuple[torch.Tensor, torch.Tensor | None]] = {}
+        self._texts: dict[str, Condition] = {}
 
     def fill(
         self, uses: Iterable[Use], captions: Iterable[str], *, load: Loader, told: Callable[[int, int], None]
@@ -82,15 +70,15 @@ class Encodings:
         parts = {name for name, missing in (("vae", missing_uses), ("text", missing_captions)) if missing}
         if not parts:
             return
-        base, done, total = load(parts), 0, len(missing_uses) + len(missing_captions)
+        encoders, done, total = load(parts), 0, len(missing_uses) + len(missing_captions)
         for use, pixels_3HW in zip(missing_uses, pixels_ahead(missing_uses), strict=True):
             told(done, total)
-            self.cache.write(self.keys.latents(use), {"latents": encode(base.vae, pixels_3HW)})
+            self.cache.write(self.keys.latents(use), {"latents": encode(encoders, pixels_3HW)})
             self._take_latents(use)
             done += 1
         for caption in missing_captions:
             told(done, total)
-            self.cache.write(self.keys.text(caption), self._encode_text(base.text, caption))
+            self.cache.write(self.keys.text(caption), encoders.caption(caption))
             self._take_text(caption)
             done += 1
         told(total, total)
@@ -99,8 +87,8 @@ class Encodings:
         """(C, H, W) fp32, memory-mapped."""
         return self._latents[item.name, flipped]
 
-    def text(self, caption: str) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """((T, D), (P,) or None) fp32, memory-mapped."""
+    def text(self, caption: str) -> Condition:
+        """What the text encoders say of it, memory-mapped."""
         return self._texts[caption]
 
     def _take_latents(self, use: Use) -> bool:
@@ -112,23 +100,13 @@ class Encodings:
     def _take_text(self, caption: str) -> bool:
         entry = self.cache.read(self.keys.text(caption))
         if entry is not None:
-            self._texts[caption] = entry["hidden"], entry.get("pooled")
+            self._texts[caption] = entry
         return entry is not None
 
-    def _encode_text(self, text: Any, caption: str) -> dict[str, torch.Tensor]:
-        settings = self.keys.settings
-        with torch.no_grad():
-            encoded = text.encode(text.tokenize([caption], settings.max_token_length), settings.clip_skip)
-        found = {"hidden": encoded.hidden[0].float()}
-        if encoded.pooled is not None:
-            found["pooled"] = encoded.pooled[0].float()
-        return found
 
-
-def encode(vae: Any, pixels_3HW: torch.Tensor) -> torch.Tensor:
-    """Scaled latents (C, H, W) in fp32 of one picture. One at a time: in a batch, the last bit depends on the others."""
-    latents: torch.Tensor = vae.encode(pixels_3HW[None])[0]
-    return latents
+def encode(encoders: Encoders, pixels_3HW: torch.Tensor) -> torch.Tensor:
+    """The model's latents (C, H, W) of one picture. One at a time: in a batch, the last bit depends on the others."""
+    return encoders.latents(pixels_3HW[None])[0]
 
 
 def pixels_ahead(uses: Sequence[Use]) -> Iterator[torch.Tensor]:

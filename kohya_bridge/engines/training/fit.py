@@ -13,20 +13,20 @@ from ..child import Child
 from .batches import Ahead
 from .boundary import Boundary
 from .meter import Clock, Meter
-from .prepare import prepare
+from .prepare import Opener, prepare
 from .randomness import Purpose, seed_of
 from .ranks import Ranks
 from .training import Training
 
 
-def fit(child: Child, ranks: Ranks, clock: Clock) -> None:
-    """Train until the planned step, a stop or an early stop. `clock` is told where the time goes.
+def fit(child: Child, ranks: Ranks, clock: Clock, open_side: Opener) -> None:
+    """Train until the planned step, a stop or an early stop. `clock` is told where the time goes, `open_side` knows the model.
 
     Raises:
         StopRequested: stopped on request, with everything saved.
         ChildFailure: something that has a name went wrong.
     """
-    training = prepare(child, ranks)
+    training = prepare(child, ranks, open_side)
     settings, trained = training.settings, training.trained
     weights, optimiser, scaler = trained.weights, trained.optimiser, trained.scaler
     accumulated, picker = settings.gradient_accumulation_steps, training.maker.picker

@@ -2,7 +2,7 @@
 
 In: the model as it is. Out: a `Measure`. Noise and timesteps are fixed by `validation_seed` and the picture, so two
 measurements differ only by what was learned between them. Timesteps are those of sd-scripts' validation (200, 400, 600,
-800). The loss is the unweighted mean squared error; PSNR is that of the clean latents which one answer implies (x0
+800), for a flow model those thousandths of the sampler's own time. The loss is the unweighted mean squared error; PSNR is that of the clean latents which one answer implies (x0
 prediction), in latent space, over all cells, with a peak of 2 (scaled latents have about unit variance): decoding would
 cost more than it tells.
 
@@ -22,10 +22,11 @@ import numpy as np
 import torch
 
 from ...selection import mean_interval
-from ..native.diffusers_side.denoiser import Conditioning, Denoiser
 from .batches import time_ids
+from .conditioning import Conditioning, answers
 from .data import Item
-from .objective import Objective
+from .model import TrainableModel
+from .objective import Objective, loss_B
 from .randomness import Purpose, stream
 
 TIMESTEPS = (200, 400, 600, 800)
@@ -59,7 +60,7 @@ class HeldOut:
     items: Sequence[Item]
     probe: Sequence[Item]
     seed: int
-    denoise: Denoiser
+    model: TrainableModel
     objective: Objective
     latents: Callable[[Item], torch.Tensor]
     """Item to (C, H, W)."""
@@ -91,7 +92,8 @@ class HeldOut:
     @cached_property
     def measured_on(self) -> str:
         items = [(each.sha256, each.caption, each.placement.bucket) for each in self.items]
-        return hashlib.sha256(repr((items, self.seed, TIMESTEPS)).encode()).hexdigest()[:16]
+        times = tuple(self.objective.time_at(step) for step in TIMESTEPS)
+        return hashlib.sha256(repr((items, self.seed, times)).encode()).hexdigest()[:16]
 
     def _cells(self, items: Sequence[Item]) -> tuple[list[float], list[float]]:
         """Losses, and errors of the implied clean latents, of every item at every timestep, item by item."""
@@ -102,19 +104,20 @@ class HeldOut:
 
     def _item(self, item: Item, steps: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         count = len(steps)
-        clean_BCHW = self.latents(item).to(self.device).expand(count, -1, -1, -1)
+        clean_CHW = self.latents(item).to(self.device)
+        clean_BCHW = clean_CHW.expand(count, *clean_CHW.shape)
         noise_BCHW = torch.stack([self._noise(item, step, clean_BCHW[0].shape) for step in steps]).to(
             self.device
         )
-        timesteps_B = torch.tensor(steps, device=self.device)
-        noisy_BCHW = self.objective.noisy(clean_BCHW, noise_BCHW, timesteps_B)
+        times_B = torch.tensor([self.objective.time_at(step) for step in steps], device=self.device)
+        noisy_BCHW = self.objective.noisy(clean_BCHW, noise_BCHW, times_B)
         sizes_B6 = torch.tensor([time_ids(item.placement)] * count, dtype=torch.float32, device=self.device)
-        said_BCHW = self.denoise(
-            noisy_BCHW, timesteps_B, self.condition(item.caption).repeated(count), sizes_B6
+        said_BCHW = answers(
+            self.model, noisy_BCHW, times_B, self.condition(item.caption).repeated(count), sizes_B6
         ).float()
-        loss_B = self.objective.loss_B(said_BCHW, self.objective.target(clean_BCHW, noise_BCHW, timesteps_B))
-        implied_BCHW = self.objective.clean(said_BCHW, noisy_BCHW, timesteps_B)
-        return loss_B, self.objective.loss_B(implied_BCHW, clean_BCHW)
+        target_BCHW = self.objective.target(clean_BCHW, noise_BCHW, times_B)
+        implied_BCHW = self.objective.clean(said_BCHW, noisy_BCHW, times_B)
+        return loss_B(said_BCHW, target_BCHW), loss_B(implied_BCHW, clean_BCHW)
 
     def _noise(self, item: Item, step: int, shape: torch.Size) -> torch.Tensor:
         rng = stream(self.seed, Purpose.HELD_OUT_NOISE, step, int(item.sha256[:12], 16))

@@ -1,7 +1,8 @@
-"""The LoRA network: low-rank updates beside the frozen weights of a base model, under kohya's names.
+"""The LoRA network: low-rank updates beside the frozen weights of a base model.
 
-In: a loaded `Base` and the plan's settings. Out: a `LoraNetwork` whose parameters an optimiser can take. Targets, scaling,
-initialisation and names are sd-scripts' (networks/lora.py), so that its files and ours are interchangeable.
+In: a model that names its targets, and the plan's settings. Out: a `LoraNetwork` whose parameters an optimiser can take.
+Scaling and initialisation are sd-scripts' (networks/lora.py), so that its files and ours are interchangeable; targets and their
+names are the model's.
 
 It is a lean network of its own instead of peft's, for speed (`adapters.py` has the figures); tests hold the two equal.
 """
@@ -11,21 +12,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol
 
 import torch
 
-from ...architectures import architecture
 from ...errors import InvalidInput
 from ...settings import TrainingSettings
-from ..native.diffusers_side.ldm_keys import translate, unet_modules
-from ..native.diffusers_side.models import Base
-from ..native.diffusers_side.unet import shape_of_unet
-from .adapters import ConvAdapter, LinearAdapter, LoraModule, LoraPart
+from .adapters import LoraModule, LoraPart
+from .model import Adaptable, Target
 
-ATTENTION_TARGETS = ("Transformer2DModel",)
-CONVOLUTION_TARGETS = ("ResnetBlock2D", "Downsample2D", "Upsample2D")
-TEXT_TARGETS = ("CLIPAttention", "CLIPSdpaAttention", "CLIPMLP")
+
+class Trainable(Protocol):
+    """All that is asked of a model here."""
+
+    def targets(self, settings: TrainingSettings) -> dict[str, Adaptable]: ...
 
 
 class LoraNetwork:
@@ -48,16 +48,16 @@ class LoraNetwork:
         return [parameter for _, parameters in self.groups() for parameter in parameters]
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Every weight under its key in a kohya file, as fp32 copies in main memory, in the order of the modules."""
+        """Every weight under its key in a LoRA file, as fp32 copies in main memory, in the order of the modules."""
         found = {
-            f"{module.name}.lora_{kind}.weight": tensor
+            module.key(kind): tensor
             for part in self.parts.values()
             for module, kind, tensor in part.matrices()
         }
         state: dict[str, torch.Tensor] = {}
         for module in self.modules:
             for kind in ("down", "up"):
-                key = f"{module.name}.lora_{kind}.weight"
+                key = module.key(kind)
                 state[key] = found[key].detach().to("cpu", torch.float32, copy=True).contiguous()
             state[f"{module.name}.alpha"] = torch.tensor(module.alpha, dtype=torch.float32)
         return state
@@ -80,7 +80,7 @@ class LoraNetwork:
         _check_same_keys(self.state(), state)
         for part in self.parts.values():
             for module, kind, master in part.matrices():
-                master.copy_(state[f"{module.name}.lora_{kind}.weight"])
+                master.copy_(state[module.key(kind)])
 
     @torch.no_grad()
     def start_from(self, state: dict[str, torch.Tensor]) -> list[str]:
@@ -89,36 +89,34 @@ class LoraNetwork:
         Where the file's alpha differs, `up` is rescaled, so that the start has exactly the file's effect. Modules that
         the file lacks keep their fresh start. Raises InvalidInput when no module fits or a rank differs.
         """
-        file_modules = {key.split(".", 1)[0] for key in state}
+        endings = {ending for module in self.modules for ending in (module.down, module.up, ".alpha")}
+        file_modules = {_module_of(key, endings) for key in state}
         ours = {module.name for module in self.modules}
         if not file_modules & ours:
             raise InvalidInput(
                 "The LoRA to start from has no layer in common with this training.",
-                "It must be a LoRA for the same model family, with kohya's key names.",
+                f"It must be a LoRA for the same model family, with key names such as {min(ours)}.",
             )
         for part in self.parts.values():
             for module, kind, master in part.matrices():
-                key = f"{module.name}.lora_{kind}.weight"
-                if key in state:
+                if module.key(kind) in state:
                     master.copy_(_fitted(state, module, kind, master.shape))
         return sorted(file_modules - ours)
 
 
-def add_lora(base: Base, settings: TrainingSettings, *, seed: int, flat: bool | None = None) -> LoraNetwork:
-    """Put a fresh LoRA network into `base`; its effect is nothing until it is trained.
+def add_lora(
+    model: Trainable, settings: TrainingSettings, *, seed: int, flat: bool | None = None
+) -> LoraNetwork:
+    """Put a fresh LoRA network on `model`; its effect is nothing until it is trained.
 
     The same seed gives the same weights, bit for bit, on every device. `flat` is chosen by the optimiser when None.
     """
     if flat is None:
         flat = settings.optimizer_type != "Adafactor"
-    assert base.unet is not None, "load_base was asked to leave the U-Net out"
-    prefixes = architecture(base.family).text_encoder_prefixes
     parts: dict[str, LoraPart] = {}
-    if not settings.network_train_unet_only:
-        assert base.text is not None, "load_base was asked to leave the text encoders out"
-        for prefix, encoder in zip(prefixes, base.text.encoders, strict=True):
-            parts[prefix] = LoraPart(encoder, _adapt_text(encoder, prefix, settings), flat=flat)
-    parts["unet"] = LoraPart(base.unet, _adapt_unet(base.unet, base.family, settings), flat=flat)
+    for name, of in model.targets(settings).items():
+        modules = [_adapted(target, of, settings) for target in of.targets]
+        parts[name] = LoraPart(of.root, modules, flat=flat, dtype=of.dtype, device=of.device)
     network = LoraNetwork(parts)
     _initialise(network, seed)
     return network
@@ -138,56 +136,30 @@ def _initialise(network: LoraNetwork, seed: int) -> None:
             masters[module.name, "up"].zero_()
 
 
-def _adapt_unet(unet: torch.nn.Module, family: str, settings: TrainingSettings) -> list[LoraModule]:
-    targets = ATTENTION_TARGETS + (CONVOLUTION_TARGETS if settings.conv_dim else ())
-    names = _target_names(unet, targets)
-    if (
-        family == "sdxl"
-    ):  # kohya's SDXL names are those of the original model, SD 1.x names those of diffusers
-        to_ldm = {ours: theirs for theirs, ours in unet_modules(shape_of_unet(unet)).items()}
-        return [_adapt(unet, name, f"lora_unet.{translate(name, to_ldm)}", settings) for name in names]
-    return [_adapt(unet, name, f"lora_unet.{name}", settings) for name in names]
-
-
-def _adapt_text(encoder: torch.nn.Module, prefix: str, settings: TrainingSettings) -> list[LoraModule]:
-    names = _target_names(encoder, TEXT_TARGETS)
-    return [
-        _adapt(encoder, name, f"{prefix}.text_model.{name.removeprefix('text_model.')}", settings)
-        for name in names
-    ]
-
-
-def _target_names(root: torch.nn.Module, targets: tuple[str, ...]) -> list[str]:
-    """Full names of the Linear and Conv2d layers inside modules of these classes, in the model's order."""
-    found: dict[str, None] = {}
-    for name, module in root.named_modules():
-        if type(module).__name__ in targets:
-            for inner, child in module.named_modules():
-                if isinstance(child, (torch.nn.Linear, torch.nn.Conv2d)):
-                    found[f"{name}.{inner}"] = None
-    return list(found)
-
-
-def _adapt(root: torch.nn.Module, name: str, dotted_key: str, settings: TrainingSettings) -> LoraModule:
-    """Put an adapter in the place of the layer `name`. 3x3 convolutions have a rank and alpha of their own."""
-    parent_name, _, child_name = name.rpartition(".")
-    parent = root.get_submodule(parent_name)
-    layer: Any = root.get_submodule(name)
+def _adapted(target: Target, of: Adaptable, settings: TrainingSettings) -> LoraModule:
+    """Put an adapter before the layer. 3x3 convolutions have a rank and alpha of their own."""
+    layer = target.layer
     wide = isinstance(layer, torch.nn.Conv2d) and layer.kernel_size != (1, 1)
-    kind = ConvAdapter if isinstance(layer, torch.nn.Conv2d) else LinearAdapter
-    adapter = kind(layer, dropout=settings.network_dropout)
-    adapter.train(parent.training)
-    setattr(parent, child_name, adapter)
     return LoraModule(
-        dotted_key.replace(".", "_"),
-        adapter,
+        target.name,
+        target.adapt(layer, settings.network_dropout),
         settings.conv_dim if wide else settings.network_dim,
         settings.conv_alpha if wide else settings.network_alpha,
+        of.down,
+        of.up,
     )
 
 
+def _module_of(key: str, endings: set[str]) -> str:
+    """The module that a key of a LoRA file belongs to."""
+    for ending in endings:
+        if key.endswith(ending):
+            return key.removesuffix(ending)
+    return key.split(".", 1)[0]
+
+
 def _fitted(state: dict[str, torch.Tensor], module: LoraModule, kind: str, shape: torch.Size) -> torch.Tensor:
-    tensor = state[f"{module.name}.lora_{kind}.weight"].float()
+    tensor = state[module.key(kind)].float()
     rank = tensor.shape[0 if kind == "down" else 1]
     if rank != module.rank:
         setting = "conv_dim" if module.down_shape[2:] not in ((), (1, 1)) else "network_dim"

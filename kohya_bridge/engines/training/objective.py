@@ -1,18 +1,19 @@
-"""The diffusion objective: noising, target, and the weight of each timestep.
+"""What a model is trained to say: noising, target, and the weight of each time; and the objective of eps and v models.
 
-In: clean latents, noise, timesteps. Out: noisy latents, the target, a loss. Formulas: DDPM (Ho et al. 2020),
+In: clean latents, noise, times. Out: noisy latents, the target, a loss. Formulas: DDPM (Ho et al. 2020),
 v-prediction (Salimans & Ho 2022), min-SNR (Hang et al. 2023, arXiv 2303.09556), zero terminal SNR (Lin et al. 2023,
-arXiv 2305.08891). The tests compare them with diffusers.
+arXiv 2305.08891). The tests compare them with diffusers. Flow models have theirs in `flow.py`.
 
-Shapes: B batch, C latent channels, H and W latent height and width, N training timesteps.
+Shapes: B batch, C latent channels, H and W latent height and width (a frame axis may stand between), N training timesteps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from ...settings import TrainingSettings
@@ -26,9 +27,47 @@ SD_SCHEDULE = {
 }
 
 
+class Objective(Protocol):
+    """What the trainer asks of an objective. A time is whatever the objective says: a timestep's number or a share of noise."""
+
+    def draw(self, rng: np.random.Generator, latent_shape: tuple[int, ...]) -> float:
+        """A random time for one item."""
+
+    def time_at(self, thousandths: int) -> float:
+        """The time at so many thousandths of the sampler's way from picture (0) to noise (1000)."""
+
+    def sampling_times(self, steps: int) -> list[float]:
+        """The times of a sample with so many steps, from noise on."""
+
+    def noisy(
+        self, clean_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, times_B: torch.Tensor
+    ) -> torch.Tensor:
+        """The picture at its time, (B, C, H, W)."""
+
+    def target(
+        self, clean_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, times_B: torch.Tensor
+    ) -> torch.Tensor:
+        """What the model should say, (B, C, H, W)."""
+
+    def weighted(self, loss_B: torch.Tensor, times_B: torch.Tensor) -> torch.Tensor:
+        """The scalar that is minimised."""
+
+    def clean(self, said_BCHW: torch.Tensor, noisy_BCHW: torch.Tensor, times_B: torch.Tensor) -> torch.Tensor:
+        """The picture that the model's answer implies in one step (x0 prediction), (B, C, H, W)."""
+
+    def noise(self, said_BCHW: torch.Tensor, noisy_BCHW: torch.Tensor, times_B: torch.Tensor) -> torch.Tensor:
+        """The noise that it implies, (B, C, H, W)."""
+
+
+def loss_B(said_BCHW: torch.Tensor, target_BCHW: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of each item in fp32, unweighted, (B,)."""
+    square = (said_BCHW.float() - target_BCHW.float()).square()
+    return square.mean(dim=tuple(range(1, square.dim())))
+
+
 @dataclass(frozen=True)
-class Objective:
-    """Per-timestep tables, (N,) fp32 each on the training device; indexing them costs no host sync."""
+class DiscreteObjective:
+    """eps and v models: per-timestep tables, (N,) fp32 each on the training device; indexing them costs no host sync."""
 
     signal_N: torch.Tensor
     """Square root of the cumulative alpha: the share of the picture."""
@@ -37,37 +76,52 @@ class Objective:
     weight_N: torch.Tensor
     """Loss weight."""
     v_prediction: bool
+    first: int = 0
+    end: int = 1000
+    """Trained timesteps are those from `first` to before `end`."""
+
+    def draw(self, rng: np.random.Generator, latent_shape: tuple[int, ...]) -> int:
+        """A timestep, each as likely as any."""
+        return int(rng.integers(self.first, self.end))
+
+    def time_at(self, thousandths: int) -> int:
+        return min(thousandths, len(self.signal_N) - 1)
+
+    def sampling_times(self, steps: int) -> list[float]:
+        """Timesteps in diffusers' "trailing" spacing (Lin et al. 2023, table 2)."""
+        count = len(self.signal_N)
+        return [round(count - number * count / steps) - 1 for number in range(steps)]
 
     def noisy(
-        self, clean_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, timesteps_B: torch.Tensor
+        self, clean_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, times_B: torch.Tensor
     ) -> torch.Tensor:
         """The picture at its timestep, (B, C, H, W)."""
-        return _each(self.signal_N, timesteps_B) * clean_BCHW + _each(self.noise_N, timesteps_B) * noise_BCHW
+        return _each(self.signal_N, times_B) * clean_BCHW + _each(self.noise_N, times_B) * noise_BCHW
 
     def target(
-        self, clean_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, timesteps_B: torch.Tensor
+        self, clean_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, times_B: torch.Tensor
     ) -> torch.Tensor:
         """What the model should say: the noise, or the velocity, (B, C, H, W)."""
         if not self.v_prediction:
             return noise_BCHW
-        return _each(self.signal_N, timesteps_B) * noise_BCHW - _each(self.noise_N, timesteps_B) * clean_BCHW
+        return _each(self.signal_N, times_B) * noise_BCHW - _each(self.noise_N, times_B) * clean_BCHW
 
-    def loss_B(self, said_BCHW: torch.Tensor, target_BCHW: torch.Tensor) -> torch.Tensor:
-        """Mean squared error of each item in fp32, unweighted, (B,)."""
-        return (said_BCHW.float() - target_BCHW.float()).square().mean(dim=(1, 2, 3))
-
-    def weighted(self, loss_B: torch.Tensor, timesteps_B: torch.Tensor) -> torch.Tensor:
+    def weighted(self, loss_B: torch.Tensor, times_B: torch.Tensor) -> torch.Tensor:
         """The scalar that is minimised."""
-        return (loss_B * self.weight_N[timesteps_B]).mean()
+        return (loss_B * self.weight_N[times_B]).mean()
 
-    def clean(
-        self, said_BCHW: torch.Tensor, noisy_BCHW: torch.Tensor, timesteps_B: torch.Tensor
-    ) -> torch.Tensor:
+    def clean(self, said_BCHW: torch.Tensor, noisy_BCHW: torch.Tensor, times_B: torch.Tensor) -> torch.Tensor:
         """The picture that the model's answer implies in one step (x0 prediction), (B, C, H, W)."""
-        signal, noise = _each(self.signal_N, timesteps_B), _each(self.noise_N, timesteps_B)
+        signal, noise = _each(self.signal_N, times_B), _each(self.noise_N, times_B)
         if self.v_prediction:
             return signal * noisy_BCHW - noise * said_BCHW
         return (noisy_BCHW - noise * said_BCHW) / signal
+
+    def noise(self, said_BCHW: torch.Tensor, noisy_BCHW: torch.Tensor, times_B: torch.Tensor) -> torch.Tensor:
+        """The noise that it implies, (B, C, H, W)."""
+        if not self.v_prediction:
+            return said_BCHW
+        return _each(self.signal_N, times_B) * said_BCHW + _each(self.noise_N, times_B) * noisy_BCHW
 
 
 def make_objective(
@@ -75,17 +129,19 @@ def make_objective(
     scheduler: Mapping[str, Any] | None = None,
     *,
     device: torch.device | str = "cpu",
-) -> Objective:
+) -> DiscreteObjective:
     """The objective of these settings. `scheduler` is a diffusers scheduler config; missing keys are SD's."""
     alphas_N = cumulative_alphas({**SD_SCHEDULE, **(scheduler or {})})
     if settings.zero_terminal_snr:
         alphas_N = rescale_to_zero_terminal_snr(alphas_N)
     v_prediction = settings.prediction_type == "v_prediction"
-    return Objective(
+    return DiscreteObjective(
         signal_N=alphas_N.sqrt().to(device),
         noise_N=(1.0 - alphas_N).sqrt().to(device),
         weight_N=min_snr_weights(alphas_N, settings.min_snr_gamma, v_prediction=v_prediction).to(device),
         v_prediction=v_prediction,
+        first=settings.min_timestep,
+        end=settings.max_timestep,
     )
 
 
@@ -120,5 +176,5 @@ def min_snr_weights(alphas_N: torch.Tensor, gamma: float, *, v_prediction: bool)
     return snr_N.clamp(max=gamma) / (snr_N + 1.0 if v_prediction else snr_N)
 
 
-def _each(table_N: torch.Tensor, timesteps_B: torch.Tensor) -> torch.Tensor:
-    return table_N[timesteps_B].view(-1, 1, 1, 1)
+def _each(table_N: torch.Tensor, times_B: torch.Tensor) -> torch.Tensor:
+    return table_N[times_B].view(-1, 1, 1, 1)

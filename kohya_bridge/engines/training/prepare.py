@@ -6,35 +6,36 @@ are loaded when they are needed and let go before the next: the text encoders ne
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ...architectures import architecture
 from ...captions import without_trigger
 from ...datasets.caption_variation import captions_vary
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
-from ..child import Child, ChildFailure, StopRequested
-from ..native.diffusers_side.denoiser import Denoiser
-from ..native.diffusers_side.models import Base, load_base
+from ..child import Child, StopRequested
 from .batches import BatchMaker, Sources
 from .cache import TensorCache
 from .data import Picker, Split, read_items, split_items
-from .encoding import Encodings, make_keys
+from .encoding import Encodings, Keys
 from .held_out import HeldOut
 from .lora import LoraNetwork, add_lora
 from .lora_file import read_lora
-from .objective import make_objective
+from .model import ModelSide, TrainableModel
+from .objective import Objective
 from .optimisers import FlatWeights, Optimiser
 from .precision import compute_dtype, make_repeatable
 from .ranks import Ranks
 from .state import Trained, read_state
 from .training import Training
 
+Opener = Callable[[TrainingPlan, Mapping[str, Path], torch.dtype, torch.device], ModelSide]
+"""(plan, paths, compute format, device) to the base model's side. Nothing is loaded yet."""
 
-def prepare(child: Child, ranks: Ranks) -> Training:
+
+def prepare(child: Child, ranks: Ranks, open_side: Opener) -> Training:
     """Load and build everything. Reports its phases; a stop that is asked for meanwhile ends it between two of them."""
     plan = TrainingPlan.model_validate(child.told["plan"])
     paths = {name: Path(value) for name, value in child.told["paths"].items()}
@@ -42,48 +43,36 @@ def prepare(child: Child, ranks: Ranks) -> Training:
     make_repeatable(device)
     dtype = compute_dtype(settings.mixed_precision, device)
 
-    def load(parts: set[str]) -> Base:
-        """Encoders in fp32: their outputs are made once and serve runs in any precision."""
-        return load_base(
-            paths["base_model_file"],
-            family=plan.base_model.family,
-            dtype=dtype,
-            device=device,
-            parts=parts,
-            tokenizer_dir=paths["tokenizer_dir"],
-            text_dtype=dtype if "unet" in parts else torch.float32,
-        )
-
+    side = open_side(plan, paths, dtype, device)
     split = split_items(read_items(paths["dataset_dir"], settings), settings)
     stop_if_asked(child, ranks)
-    encodings = _encodings(plan, paths)
+    encodings = Encodings(TensorCache(paths["cache_dir"] / "encodings"), Keys(settings, side.digest))
     if ranks.speaks:
-        _fill(encodings, split, plan, load, child)
+        _fill(encodings, split, plan, side, child)
     ranks.agree(set())  # the others wait until the cache is complete, and then find it so
     if not ranks.speaks:
-        _fill(encodings, split, plan, load, child)
+        _fill(encodings, split, plan, side, child)
     child.report.phase("loading")
-    base = load({"unet", *_parts_of_every_step(settings)})
+    model = side.load_model(_parts_of_every_step(settings))
     stop_if_asked(child, ranks)
-    network = add_lora(base, settings, seed=settings.seed)
+    network = add_lora(model, settings, seed=settings.seed)
     if settings.network_weights:
         _start_from(network, paths["network_weights"], child)
-    _arrange(base, settings, device)
+    model.arrange(settings)
     weights = FlatWeights(network.groups())
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     trained = Trained(network, weights, Optimiser(weights, settings), scaler, plan.run_id)
-    objective = make_objective(settings, base.scheduler_config, device=device)
+    objective = model.objective(settings, device)
     training = Training(
         plan=plan,
-        base=base,
+        model=model,
         trained=trained,
         objective=objective,
-        denoise=Denoiser(base.unet, dtype),
         split=split,
-        maker=_maker(plan, split, base, encodings, device),
+        maker=_maker(plan, split, model, encodings, objective, device),
         held_out=None,
         encodings=encodings,
-        load=load,
+        load_encoders=side.load_encoders,
         ranks=ranks,
         first_step=read_state(Path(child.told["resume"]), trained) if child.told.get("resume") else 0,
     )
@@ -108,17 +97,7 @@ def stop_if_asked(child: Child, ranks: Ranks) -> None:
         raise StopRequested("Stopped on request before the first step.")
 
 
-def _encodings(plan: TrainingPlan, paths: dict[str, Path]) -> Encodings:
-    keys = make_keys(
-        plan.settings,
-        base_file=paths["base_model_file"],
-        base_sha256=plan.base_model.sha256,
-        cache_dir=paths["cache_dir"],
-    )
-    return Encodings(TensorCache(paths["cache_dir"] / "encodings"), keys)
-
-
-def _fill(encodings: Encodings, split: Split, plan: TrainingPlan, load: Any, child: Child) -> None:
+def _fill(encodings: Encodings, split: Split, plan: TrainingPlan, side: ModelSide, child: Child) -> None:
     settings, trigger = plan.settings, _left_out(plan)
     items = (*split.trained, *split.held_out)
     mirrored = (False, True) if settings.flip_aug else (False,)
@@ -131,7 +110,7 @@ def _fill(encodings: Encodings, split: Split, plan: TrainingPlan, load: Any, chi
         if "stop" in child.controls.wanted():
             raise StopRequested("Stopped on request while caching; what is cached stays.")
 
-    encodings.fill(uses, captions, load=load, told=told)
+    encodings.fill(uses, captions, load=side.load_encoders, told=told)
 
 
 def _left_out(plan: TrainingPlan) -> str:
@@ -153,47 +132,27 @@ def _parts_of_every_step(settings: TrainingSettings) -> set[str]:
     }
 
 
-def _arrange(base: Any, settings: TrainingSettings, device: torch.device) -> None:
-    """Checkpointing, attention kernel and compilation, as the settings say."""
-    base.unet.train()
-    encoders = [] if settings.network_train_unet_only else base.text.encoders
-    for encoder in encoders:
-        encoder.train()
-    if settings.gradient_checkpointing:
-        base.unet.enable_gradient_checkpointing()
-        for encoder in encoders:
-            encoder.gradient_checkpointing_enable({"use_reentrant": False})
-    if settings.attention == "xformers":
-        try:
-            base.unet.enable_xformers_memory_efficient_attention()
-        except (ImportError, ValueError, NotImplementedError) as error:
-            raise ChildFailure(
-                f"attention is xformers, which does not work here: {error}",
-                "Set attention to sdpa: it needs nothing and is as fast on most cards.",
-                code="xformers",
-            ) from error
-    if settings.torch_compile:
-        base.unet.compile_repeated_blocks()
-
-
 def _maker(
-    plan: TrainingPlan, split: Split, base: Any, encodings: Encodings, device: torch.device
+    plan: TrainingPlan,
+    split: Split,
+    model: TrainableModel,
+    encodings: Encodings,
+    objective: Objective,
+    device: torch.device,
 ) -> BatchMaker:
     settings = plan.settings
     cached_text = text_is_cached(settings)
     sources = Sources(
         latents=encodings.latents if settings.cache_latents else None,
         text=encodings.text if cached_text else None,
-        tokenize=None
-        if cached_text
-        else lambda captions: base.text.tokenize(captions, settings.max_token_length),
+        tokenize=None if cached_text else model.encoders.tokens,
     )
     return BatchMaker(
         picker=Picker(split.trained, settings),
         settings=settings,
         sources=sources,
-        family=architecture(plan.base_model.family),
-        latent_channels=base.unet.config.in_channels,
+        objective=objective,
+        latent_shape=model.latent_shape,
         pin=device.type == "cuda",
         left_out=_left_out(plan),
     )
@@ -207,7 +166,7 @@ def _held_out(training: Training) -> HeldOut | None:
         items=training.split.held_out,
         probe=training.split.probe,
         seed=settings.validation_seed,
-        denoise=training.denoise,
+        model=training.model,
         objective=training.objective,
         latents=training.clean_latents,
         condition=training.condition,

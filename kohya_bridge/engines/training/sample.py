@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..native.diffusers_side.denoiser import Conditioning
-from .batches import latent_shape, time_ids
+from .batches import time_ids
+from .conditioning import answers
 from .randomness import Purpose, stream
 
 if TYPE_CHECKING:
     from .training import Training
 
-GUIDANCE = 6.0
 STEPS_ON_GPU, STEPS_ON_CPU = 20, 8
 
 
@@ -29,8 +28,8 @@ def render_sample(training: Training, step: int, folder: Path) -> dict[str, Any]
     item, seed = training.split.trained[0], training.settings.seed
     with training.trained.optimiser.averaged(), training.evaluating():
         latents_BCHW = _denoised(training, item.caption, item.placement, seed)
-    vae = training.base.vae or training.load({"vae"}).vae
-    pixels_CHW = vae.decode(latents_BCHW)[0].cpu()
+    encoders = training.load_encoders({"vae"}) if training.settings.cache_latents else training.model.encoders
+    pixels_CHW = encoders.pixels(latents_BCHW)[0].cpu()
     picture = ((pixels_CHW.permute(1, 2, 0) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"step{step:08d}-{seed}.png"
@@ -40,36 +39,30 @@ def render_sample(training: Training, step: int, folder: Path) -> dict[str, Any]
 
 @torch.no_grad()
 def _denoised(training: Training, caption: str, placement: Any, seed: int) -> torch.Tensor:
-    """Latents (1, C, H, W) by DDIM with classifier-free guidance."""
-    from diffusers import DDIMScheduler
-
-    device, maker = training.device, training.maker
-    scheduler: Any = DDIMScheduler(
-        **{
-            **training.base.scheduler_config,
-            "prediction_type": training.settings.prediction_type,
-            "rescale_betas_zero_snr": training.settings.zero_terminal_snr,
-            "timestep_spacing": "trailing",
-        }
-    )
-    scheduler.set_timesteps(STEPS_ON_GPU if device.type == "cuda" else STEPS_ON_CPU)
-    shape = latent_shape(placement, maker.family, maker.latent_channels)
+    """Latents (1, C, H, W) with classifier-free guidance, by DDIM (Song et al. 2021, eta 0): from each time straight to the
+    next, along the picture and the noise that the model's answer implies. For a flow model that is Euler's method."""
+    device, objective, guidance = training.device, training.objective, training.model.guidance
+    steps = STEPS_ON_GPU if device.type == "cuda" else STEPS_ON_CPU
+    times = objective.sampling_times(steps)
+    shape = training.model.latent_shape(placement)
     noise = stream(seed, Purpose.SAMPLE).standard_normal((1, *shape), dtype=np.float32)
-    latents_BCHW: torch.Tensor = torch.from_numpy(noise).to(device) * scheduler.init_noise_sigma
-    both = _side_by_side(training.condition(""), training.condition(caption))
-    sizes_26 = torch.tensor([time_ids(placement)] * 2, dtype=torch.float32, device=device)
-    for timestep in scheduler.timesteps:
-        timesteps_2 = timestep.to(device).expand(2)
-        without, with_caption = training.denoise(
-            latents_BCHW.expand(2, -1, -1, -1), timesteps_2, both, sizes_26
+    noisy_BCHW: torch.Tensor = torch.from_numpy(noise).to(device)
+    conditioning = training.condition(caption)
+    if guidance != 1.0:
+        conditioning = training.condition("").beside(conditioning)
+    passes = len(conditioning)
+    sizes_B6 = torch.tensor([time_ids(placement)] * passes, dtype=torch.float32, device=device)
+    for number, time in enumerate(times):
+        times_B = torch.tensor([time] * passes, device=device)
+        said = answers(
+            training.model, torch.cat([noisy_BCHW] * passes), times_B, conditioning, sizes_B6
         ).float()
-        said = without + GUIDANCE * (with_caption - without)
-        latents_BCHW = scheduler.step(said[None], timestep, latents_BCHW).prev_sample
-    return latents_BCHW
-
-
-def _side_by_side(first: Conditioning, second: Conditioning) -> Conditioning:
-    pooled = None
-    if first.pooled_BP is not None and second.pooled_BP is not None:
-        pooled = torch.cat([first.pooled_BP, second.pooled_BP])
-    return Conditioning(torch.cat([first.hidden_BTD, second.hidden_BTD]), pooled)
+        said_BCHW = said[-1:] if passes == 1 else said[:1] + guidance * (said[-1:] - said[:1])
+        clean_BCHW = objective.clean(said_BCHW, noisy_BCHW, times_B[:1])
+        if number == steps - 1:
+            return clean_BCHW
+        implied_BCHW = objective.noise(said_BCHW, noisy_BCHW, times_B[:1])
+        noisy_BCHW = objective.noisy(
+            clean_BCHW, implied_BCHW, torch.tensor([times[number + 1]], device=device)
+        )
+    raise AssertionError("a sample has a step")

@@ -12,20 +12,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from ...models.lora_metadata import TrainingFacts
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
-from ..native.diffusers_side.denoiser import Conditioning, Denoiser
 from ..off_device import OffDevice, empty_cache
 from .batches import Batch, BatchMaker, pixels
+from .conditioning import Conditioning, answers
 from .data import Item, Split
 from .encoding import Encodings, encode
 from .held_out import HeldOut
-from .objective import Objective
+from .model import Encoders, TrainableModel
+from .objective import Objective, loss_B
 from .ranks import Ranks
 from .state import Trained
 
@@ -35,17 +35,16 @@ class Training:
     """One run, ready to step."""
 
     plan: TrainingPlan
-    base: Any
-    """The loaded base model: `.unet`, and `.vae` and `.text` where they are needed at every step."""
+    model: TrainableModel
+    """The loaded base model, with the encoders that every step needs."""
     trained: Trained
     objective: Objective
-    denoise: Denoiser
     split: Split
     maker: BatchMaker
     held_out: HeldOut | None
     encodings: Encodings
-    load: Callable[[set[str]], Any]
-    """Loads further parts of the base model: `load({"vae"}).vae`."""
+    load_encoders: Callable[[set[str]], Encoders]
+    """Loads encoders that no step needs: `load_encoders({"vae"})`."""
     ranks: Ranks
     first_step: int
     """Optimizer steps that are done already."""
@@ -60,16 +59,17 @@ class Training:
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The scalar loss of one micro-batch, fp32 on the device."""
-        clean_BCHW = (
-            batch.clean_BCHW if batch.clean_BCHW is not None else self.base.vae.encode(batch.pixels_BCHW)
-        )
-        noise_BCHW, timesteps_B = batch.noise_BCHW, batch.timesteps_B
-        noisy_BCHW = self.objective.noisy(clean_BCHW, noise_BCHW, timesteps_B)
-        target_BCHW = self.objective.target(clean_BCHW, noise_BCHW, timesteps_B)
+        clean_BCHW = batch.clean_BCHW
+        if clean_BCHW is None:
+            assert batch.pixels_BCHW is not None
+            clean_BCHW = self.model.encoders.latents(batch.pixels_BCHW)
+        noise_BCHW, times_B = batch.noise_BCHW, batch.times_B
+        noisy_BCHW = self.objective.noisy(clean_BCHW, noise_BCHW, times_B)
+        target_BCHW = self.objective.target(clean_BCHW, noise_BCHW, times_B)
         if batch.preserved_B is not None:
             return self._preserving_loss(batch, noisy_BCHW, target_BCHW, batch.preserved_B)
-        said_BCHW = self.denoise(noisy_BCHW, timesteps_B, self._conditioning(batch), batch.time_ids_B6)
-        return self.objective.weighted(self.objective.loss_B(said_BCHW, target_BCHW), timesteps_B)
+        said_BCHW = answers(self.model, noisy_BCHW, times_B, self._conditioning(batch), batch.time_ids_B6)
+        return self.objective.weighted(loss_B(said_BCHW, target_BCHW), times_B)
 
     def _preserving_loss(
         self, batch: Batch, noisy_BCHW: torch.Tensor, target_BCHW: torch.Tensor, preserved_B: torch.Tensor
@@ -78,44 +78,39 @@ class Training:
 
         Differential output preservation (ostris/ai-toolkit): the target of those is what the base model says itself.
         """
-        count, timesteps_B, sizes_B6 = len(noisy_BCHW), batch.timesteps_B, batch.time_ids_B6
+        model, count, times_B, sizes_B6 = self.model, len(noisy_BCHW), batch.times_B, batch.time_ids_B6
         with torch.no_grad(), self.trained.network.silent():
-            base_BCHW = self.denoise(noisy_BCHW, timesteps_B, self._conditioning(batch).last(count), sizes_B6)
-        said_2BCHW = self.denoise(
-            noisy_BCHW.repeat(2, 1, 1, 1),
-            timesteps_B.repeat(2),
-            self._conditioning(batch),
-            sizes_B6.repeat(2, 1),
+            plain = self._conditioning(batch).last(count)
+            base_BCHW = answers(model, noisy_BCHW, times_B, plain, sizes_B6)
+        twice = torch.cat([noisy_BCHW, noisy_BCHW])
+        said_2BCHW = answers(
+            model, twice, times_B.repeat(2), self._conditioning(batch), sizes_B6.repeat(2, 1)
         )
         said_BCHW, plain_BCHW = said_2BCHW[:count], said_2BCHW[count:]
-        moved_B = self.objective.loss_B(plain_BCHW, base_BCHW) * preserved_B
-        loss_B = self.objective.loss_B(said_BCHW, target_BCHW)
-        loss_B = loss_B + self.settings.diff_output_preservation_multiplier * moved_B
-        return self.objective.weighted(loss_B, timesteps_B)
+        moved_B = loss_B(plain_BCHW, base_BCHW) * preserved_B
+        both_B = loss_B(said_BCHW, target_BCHW)
+        both_B = both_B + self.settings.diff_output_preservation_multiplier * moved_B
+        return self.objective.weighted(both_B, times_B)
 
     def _conditioning(self, batch: Batch) -> Conditioning:
-        if batch.hidden_BTD is not None:
-            return Conditioning(batch.hidden_BTD, batch.pooled_BP)
+        if batch.conditioning is not None:
+            return batch.conditioning
         with torch.set_grad_enabled(not self.settings.network_train_unet_only):
-            encoded = self.base.text.encode(batch.tokens, self.settings.clip_skip)
-        return Conditioning(encoded.hidden, encoded.pooled)
+            return Conditioning.whole(self.model.encoders.conditions(batch.tokens))
 
     def condition(self, caption: str) -> Conditioning:
-        """What the text encoders say of a caption now, (1, T, D)."""
+        """What the text encoders say of a caption now."""
         if self.maker.sources.text is not None:
-            hidden, pooled = self.encodings.text(caption)
-            return Conditioning(hidden[None], None if pooled is None else pooled[None]).to(
-                self.device, self.denoise.dtype
-            )
+            return Conditioning.of([self.encodings.text(caption)]).mapped(lambda each: each.to(self.device))
+        encoders = self.model.encoders
         with torch.no_grad():
-            text, settings = self.base.text, self.settings
-            encoded = text.encode(text.tokenize([caption], settings.max_token_length), settings.clip_skip)
-        return Conditioning(encoded.hidden, encoded.pooled)
+            return Conditioning.whole(encoders.conditions(encoders.tokens([caption])))
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Without dropout, for as long as the block lasts."""
-        models = self._denoising_models()
+        adapters = [module.adapter for module in self.trained.network.modules]
+        models = [*self.model.modules(), *adapters]
         before = [model.training for model in models]
         for model in models:
             model.eval()
@@ -131,8 +126,7 @@ class Training:
         What stays is CUDA's own context, and tables of a few kilobytes.
         """
         trained, device = self.trained, self.device
-        vae = [self.base.vae.model] if self.base.vae else []
-        others = OffDevice([*self._denoising_models(), *vae], trained.optimiser.inner)
+        others = OffDevice([*self.model.modules(), *self.model.encoders.modules()], trained.optimiser.inner)
 
         def release() -> None:
             for part in trained.network.parts.values():
@@ -146,9 +140,6 @@ class Training:
             others.restore()
 
         return release, restore
-
-    def _denoising_models(self) -> list[torch.nn.Module]:
-        return [self.base.unet, *(self.base.text.encoders if self.base.text else [])]
 
     def facts(self, step: int) -> TrainingFacts:
         """What a checkpoint's metadata says beyond the plan. No times: the same training gives the same file."""
@@ -173,4 +164,4 @@ class Training:
         """The latents of a picture, (C, H, W)."""
         if self.settings.cache_latents:
             return self.encodings.latents(item, False)
-        return encode(self.base.vae, pixels(item))
+        return encode(self.model.encoders, pixels(item))

@@ -16,8 +16,11 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 
 from ....errors import InvalidInput
 from ....models.base_models import BaseModel, inspect_base_model
+from ....settings import TrainingSettings
+from ...training.model import Adaptable
 from .autoencoder import Autoencoder, load_autoencoder
 from .checkpoint import open_checkpoint, put_weights
+from .targets import targets
 from .text import TextStack, load_text_stack, load_text_stack_from_folder
 from .unet import build_unet
 
@@ -46,6 +49,10 @@ class Base:
     @property
     def family(self) -> str:
         return self.facts.family
+
+    def targets(self, settings: TrainingSettings) -> dict[str, Adaptable]:
+        """The layers that a LoRA stands beside, by part."""
+        return targets(self, settings)
 
 
 def load_base(
