@@ -24,6 +24,7 @@ from .models.places import LEAST_FREE_BYTES, Places
 from .plan import TrainingPlan, TrainingRequest, plan_differences
 from .run_folder import RunFolder
 from .run_state import RunState, fold
+from .runs.choices import Choices, keep_choices
 from .runs.held_prompt import HeldPrompt, keep
 from .runs.plan_paths import paths_of, refuse_changed_dataset
 from .runs.run_list import RunList
@@ -138,6 +139,7 @@ class Desk:
                     note_training(
                         check.paths.dataset_dir, run_id=plan.run_id, cache_dir=check.paths.cache_dir
                     )
+                    keep_choices(run, Choices(check.engine_reason, check.precision_reason))
                     write_atomically(run.plan_file, plan.to_yaml())
                 self._order(run, plan, check.paths)
             if held_prompt is not None:

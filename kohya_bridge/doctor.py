@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .engines.environment import git_commit, gpus, package_version
+from .device.finding import find_device
+from .device.graphics import gpus
+from .device.precision import usual
+from .engines.environment import git_commit, package_version
 from .engines.kohya.doctor import examine as examine_sd_scripts
 from .models.comfy_folders import default_tokenizer_dir
 from .models.model_files import list_models
@@ -101,6 +104,13 @@ def _gpu(patient: Patient) -> Iterator[Diagnosis]:
         yield Diagnosis("gpu", "optional", "no NVIDIA GPU found", fix)
 
 
+def _precision(patient: Patient) -> Iterator[Diagnosis]:
+    """What `mixed_precision: auto` is for the native engine here. Starts a child only where the machine can't be looked at."""
+    device = find_device(patient.workspace.cache_dir)
+    yield Diagnosis("device", "ok", f"{device.kind}: {device.name}")
+    yield Diagnosis("mixed_precision", "ok", f"auto is {usual(device).reason}")
+
+
 def _disk(patient: Patient) -> Iterator[Diagnosis]:
     root = patient.workspace.root
     existing = next(each for each in (root, *root.parents) if each.exists())
@@ -152,6 +162,7 @@ EXAMINATIONS: tuple[Callable[[Patient], Iterator[Diagnosis]], ...] = (
     _python,
     _packages,
     _gpu,
+    _precision,
     _disk,
     _workspace,
     _base_models,

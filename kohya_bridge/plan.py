@@ -100,6 +100,8 @@ def _slug(value: str) -> str:
 LATER_SETTINGS = {"diff_output_preservation_multiplier": 0.0}
 """Settings that came after plans were first written, and their value when off: then they're no part of the identity, so that a
 run planned before keeps its id."""
+FORMER_DEFAULTS = {"mixed_precision": "bf16"}
+"""What settings meant that an old plan does not name, where the default has changed since."""
 
 
 class TrainingPlan(Forbidding):
@@ -128,6 +130,21 @@ class TrainingPlan(Forbidding):
     @classmethod
     def _known(cls, value: str) -> str:
         return _one_of(tuple(ENGINES), value)
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _as_it_was_meant(cls, value: object) -> object:
+        return {**FORMER_DEFAULTS, **value} if isinstance(value, dict) else value
+
+    @field_validator("settings")
+    @classmethod
+    def _resolved(cls, value: TrainingSettings) -> TrainingSettings:
+        """A plan is the same on every machine, and what `auto` means is not."""
+        if value.mixed_precision == "auto":
+            raise ValueError(
+                "mixed_precision is auto. | A plan names no, fp16 or bf16; the preflight decides."
+            )
+        return value
 
     @property
     def run_id(self) -> str:

@@ -69,6 +69,7 @@ class RunFolder:
     launch_file = property(lambda self: self.dir / "launch.json")
     stopping_file = property(lambda self: self.dir / "stopping.json")
     lending_file = property(lambda self: self.dir / "lending.json")
+    choices_file = property(lambda self: self.dir / "choices.json")
     unattended_file = property(lambda self: self.dir / "unattended.json")
     held_prompts_dir = property(lambda self: self.dir / "held_prompts")
     checkpoints_dir = property(lambda self: self.dir / "checkpoints")

@@ -67,8 +67,9 @@ class TrainingSettings(Forbidding):
     """Gradients are scaled down to this L2 norm; 0 switches clipping off."""
 
     # --- memory and speed ------------------------------------------------------------------------------------------
-    mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
-    """Precision of the frozen model and of the activations. LoRA weights are always kept in fp32."""
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    """Precision of the frozen model and of the activations: auto is the one that the device computes best, and the plan says which.
+    LoRA weights are always kept in fp32."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: much less memory, about a third more time."""
     attention: Literal["sdpa", "xformers"] = "sdpa"

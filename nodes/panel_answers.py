@@ -15,6 +15,7 @@ from typing import Any
 
 from ..kohya_bridge.errors import InvalidInput, NotFound, Unavailable
 from ..kohya_bridge.run_folder import RunFolder
+from ..kohya_bridge.runs.choices import read_choices
 from ..kohya_bridge.runs.retry import choices_of, request_of, suggestions
 from ..kohya_bridge.runs.run_list import RunList
 from ..kohya_bridge.runs.run_pictures import (
@@ -158,7 +159,8 @@ def plan(panel: Panel, ask: Ask) -> dict[str, Any]:
 
 
 def request(panel: Panel, ask: Ask) -> dict[str, Any]:
-    return {"request": choices_of(ask.run.plan()).model_dump(mode="json")}
+    automatic = ["mixed_precision"] if read_choices(ask.run).mixed_precision else []
+    return {"request": choices_of(ask.run.plan(), automatic=automatic).model_dump(mode="json")}
 
 
 def checkpoint(panel: Panel, ask: Ask) -> dict[str, Any]:

@@ -60,7 +60,12 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "runs", answers.runs, "All runs, newest first, and the queue."),
     Route("GET", "held", answers.held, "Runs that a workflow waits for."),
     Route("GET", "compare", answers.compare, "Curves and plan differences of 2 to 6 runs: `runs=ID,ID`."),
-    Route("GET", "runs/{run}", answers.run, "One run: state, plan, changes, pictures, suggestions."),
+    Route(
+        "GET",
+        "runs/{run}",
+        answers.run,
+        "One run: state, plan, what was chosen for it and why, changes, pictures, suggestions.",
+    ),
     Route("GET", "runs/{run}/events", answers.events, "Events with `seq` above `after`, at most 2,000."),
     Route(
         "GET", "runs/{run}/losses", answers.losses, "Loss rows of steps `from` to `to`, thinned to `points`."

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..kohya_bridge.errors import NotFound
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
+from ..kohya_bridge.runs.choices import read_choices
 from . import host
 from .edge import plainly
 from .sockets import RUN, RunName
@@ -85,6 +86,7 @@ def describe(run: RunFolder) -> str:
         f"run {run.run_id}, {plan.engine} engine, dataset {plan.dataset.slug} ({plan.dataset.images} pictures), "
         f"base {plan.base_model.name}",
     ]
+    lines += read_choices(run).facts()
     if state.validations:
         first, last = state.validations[0], state.validations[-1]
         lines.append(

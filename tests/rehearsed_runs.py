@@ -42,7 +42,11 @@ def rehearsed_plan(
 ) -> TrainingPlan:
     """A valid plan; the dataset's digest and the base's hash are made from their names."""
     request = TrainingRequest(
-        dataset=dataset, base_model=base, family=family_name, preset=preset, settings=dict(settings)
+        dataset=dataset,
+        base_model=base,
+        family=family_name,
+        preset=preset,
+        settings={"mixed_precision": "bf16", **settings},
     )
     return make_plan(
         request,

@@ -40,7 +40,9 @@ def world(tmp_path):
     own = [Image.new("RGB", (80, 80), (250, 250, 10 + number)) for number in range(10)]
     dataset = export_pictures(workspace, "wren", own, ["char_wren"])
     plan = make_plan(
-        TrainingRequest(dataset="wren", base_model="base", settings={"validation_split": 0.2}),
+        TrainingRequest(
+            dataset="wren", base_model="base", settings={"validation_split": 0.2, "mixed_precision": "bf16"}
+        ),
         dataset=DatasetFacts(slug="wren", digest=dataset_digest(dataset), images=10, trigger="char_wren"),
         base_model=BaseModelFacts(name="base", sha256="b" * 64, family="sd15"),
         engine="native",

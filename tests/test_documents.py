@@ -87,6 +87,8 @@ def test_the_figures_of_every_preset_are_what_the_preset_gives(preset):
 def test_every_template_gives_a_valid_plan(file):
     request = read_request(file)
     family = request.family
+    assert request.settings["mixed_precision"] == "auto"
+    request = request.model_copy(update={"settings": {**request.settings, "mixed_precision": "bf16"}})
     plan = make_plan(
         request,
         dataset=DatasetFacts(slug="my_character", digest="d" * 64, images=30),

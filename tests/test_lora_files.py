@@ -27,7 +27,7 @@ FACTS = TrainingFacts(
 
 def plan_for(family="sd15", **settings):
     return make_plan(
-        TrainingRequest(dataset="alice", base_model="x", settings=settings),
+        TrainingRequest(dataset="alice", base_model="x", settings={"mixed_precision": "bf16", **settings}),
         dataset=DatasetFacts(slug="alice", digest="d" * 64, images=30, trigger="char_alice"),
         base_model=BaseModelFacts(name="folder/base.safetensors", sha256="b" * 64, family=family),
         engine="native",

@@ -1,5 +1,7 @@
 """A plan is complete, refuses nonsense with every problem at once, and names its run by content."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -18,14 +20,15 @@ from kohya_bridge.plan import (
 from kohya_bridge.presets import PRESETS
 from kohya_bridge.settings import TrainingSettings
 
+PLANS = Path(__file__).parent / "fixtures" / "plans_before_auto"
 DATASET = DatasetFacts(slug="alice", digest="d" * 64, images=30, trigger="char_alice")
 BASE = BaseModelFacts(name="base.safetensors", sha256="b" * 64, family="sd15")
 
 
 def plan_for(**request):
-    full = parse(
-        TrainingRequest, {"dataset": "alice", "base_model": "base.safetensors", **request}, what="the request"
-    )
+    settings = {"mixed_precision": "bf16", **request.pop("settings", {})}
+    values = {"dataset": "alice", "base_model": "base.safetensors", "settings": settings, **request}
+    full = parse(TrainingRequest, values, what="the request")
     return make_plan(full, dataset=DATASET, base_model=BASE, engine="native", engine_version="1")
 
 
@@ -39,6 +42,21 @@ def test_a_plan_that_was_written_before_a_setting_existed_keeps_its_id():
     assert switched_on.run_id != plan.run_id
 
 
+@pytest.mark.parametrize("file", sorted(PLANS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_plan_of_the_time_before_auto_is_the_run_that_it_was(file):
+    """Written by the program of that time; the short one leaves out all that its defaults said."""
+    plan = read_plan(file)
+    assert plan.run_id == file.stem.rpartition("-")[2]
+    if not file.stem.startswith("short"):
+        assert plan.to_yaml() == file.read_text("utf-8")
+
+
+def test_a_plan_never_holds_auto():
+    with pytest.raises(ValueError, match="mixed_precision is auto"):
+        plan_for(settings={"mixed_precision": "auto"})
+    assert TrainingSettings().mixed_precision == "auto"
+
+
 def test_the_same_request_gives_the_same_run_id_and_a_changed_number_another():
     assert plan_for().run_id == plan_for().run_id
     assert plan_for(settings={"seed": 7}).run_id != plan_for().run_id
@@ -46,7 +64,7 @@ def test_the_same_request_gives_the_same_run_id_and_a_changed_number_another():
 
 def test_renaming_the_base_file_does_not_change_the_run():
     renamed = make_plan(
-        TrainingRequest(dataset="alice", base_model="x"),
+        TrainingRequest(dataset="alice", base_model="x", settings={"mixed_precision": "bf16"}),
         dataset=DATASET,
         base_model=BaseModelFacts(name="other.safetensors", sha256="b" * 64, family="sd15"),
         engine="native",
@@ -92,7 +110,8 @@ def test_a_name_that_could_leave_the_workspace_is_refused(slug):
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_of_every_family_gives_valid_settings(preset, family):
-    request = TrainingRequest(dataset="alice", base_model="x", preset=preset)
+    settings = {"mixed_precision": "bf16"}
+    request = TrainingRequest(dataset="alice", base_model="x", preset=preset, settings=settings)
     base = BaseModelFacts(name="x", sha256="b" * 64, family=family)
     plan = make_plan(request, dataset=DATASET, base_model=base, engine="native", engine_version="1")
     assert plan.settings.max_train_steps % 50 == 0

@@ -14,7 +14,10 @@ def test_the_choices_of_a_plan_lead_to_the_same_numbers(family_name, preset):
     plan = rehearsed_plan(family_name=family_name, preset=preset, network_dim=24, flip_aug=True)
     for request in (request_of(plan), choices_of(plan)):
         assert make_settings(request, family_name, images=plan.dataset.images) == plan.settings
-    assert choices_of(plan).settings.keys() == {"network_dim", "flip_aug", "seed"}
+    assert choices_of(plan).settings.keys() == {"network_dim", "flip_aug", "seed", "mixed_precision"}
+    left_to_the_machine = choices_of(plan, automatic=["mixed_precision"])
+    assert left_to_the_machine.settings.keys() == {"network_dim", "flip_aug", "seed"}
+    assert make_settings(left_to_the_machine, family_name, images=24).mixed_precision == "auto"
 
 
 @pytest.mark.parametrize("code", ["out_of_memory", "not_finite", "precision_unsupported", "xformers"])

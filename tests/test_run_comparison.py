@@ -15,7 +15,7 @@ from kohya_bridge.workspace import Workspace
 
 def make_run(workspace, *, losses, digest="d" * 64, **settings):
     plan = make_plan(
-        TrainingRequest(dataset="alice", base_model="b", settings=settings),
+        TrainingRequest(dataset="alice", base_model="b", settings={"mixed_precision": "bf16", **settings}),
         dataset=DatasetFacts(slug="alice", digest=digest, images=30, trigger="char_alice"),
         base_model=BaseModelFacts(name="base", sha256="b" * 64, family="sd15"),
         engine="native",

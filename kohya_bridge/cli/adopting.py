@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from ..dataset import read_dataset
+from ..device.finding import find_device
 from ..engines.kohya.import_config import import_config
 from ..errors import Conflict
 from ..plan import TrainingRequest
@@ -37,7 +38,11 @@ def import_file(context: Context, arguments: argparse.Namespace) -> int:
     folder = context.workspace.dataset_dir(arguments.dataset)
     images = len(read_dataset(folder).items) if folder.is_dir() else None
     found = import_config(
-        arguments.file, dataset=arguments.dataset, base_model=arguments.base_model, images=images
+        arguments.file,
+        dataset=arguments.dataset,
+        base_model=arguments.base_model,
+        images=images,
+        device=find_device(context.workspace.cache_dir),
     )
     values = found.request.model_dump(mode="json", exclude_defaults=True)
     text = f"# Imported from {found.source}.\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

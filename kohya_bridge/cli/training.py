@@ -15,6 +15,7 @@ from ..errors import InvalidInput, NotFound
 from ..forbidding import parse, read_yaml
 from ..plan import TrainingRequest
 from ..run_folder import RunFolder
+from ..runs.choices import Choices
 from ..steering.preflight import Check
 from ..workspace import PACK_ROOT
 from . import exit_codes
@@ -43,6 +44,7 @@ def show_plan(context: Context, arguments: argparse.Namespace) -> int:
     out.say(check.plan.to_yaml().rstrip())
     out.say()
     out.say(f"Run {check.plan.run_id}. {check.engine_reason}")
+    _say_precision(context, check)
     _say_changes(context, check)
     _say_problems(context, check)
     return exit_codes.REFUSED if check.blocking else exit_codes.DONE
@@ -51,6 +53,7 @@ def show_plan(context: Context, arguments: argparse.Namespace) -> int:
 def train_config(context: Context, arguments: argparse.Namespace) -> int:
     check = context.desk.check(_request(context, arguments))
     context.out.say(check.engine_reason)
+    _say_precision(context, check)
     _say_changes(context, check)
     for each in check.advice:
         context.out.say(f"Note: {each.problem} {each.fix}".rstrip())
@@ -172,6 +175,11 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _say_precision(context: Context, check: Check) -> None:
+    for fact in Choices(mixed_precision=check.precision_reason).facts():
+        context.out.say(fact)
+
+
 def _say_changes(context: Context, check: Check) -> None:
     if check.changes:
         context.out.say(f"Changed since run {check.compared_with}:")
@@ -189,6 +197,7 @@ def _check_json(check: Check) -> dict[str, Any]:
         "run_id": check.plan.run_id,
         "plan": check.plan.model_dump(mode="json"),
         "engine_reason": check.engine_reason,
+        "precision_reason": check.precision_reason,
         "problems": [each.__dict__ for each in check.problems],
         "compared_with": check.compared_with,
         "changes": [list(each) for each in check.changes],

@@ -137,7 +137,7 @@ CAUSES: tuple[Cause, ...] = (
         r"fp16 mixed precision requires a (?:gpu|\S+)|bf16 mixed precision requires|bfloat16 is (?:only|not) supported|"
         r"not implemented for 'half'|expected scalar type half but found",
         "This device can't do the chosen mixed_precision.",
-        "Set mixed_precision to no on a CPU, to fp16 on cards before Ampere, to bf16 on newer ones.",
+        "Set mixed_precision to auto, which takes what the device computes best; no works everywhere.",
     ),
     _cause(
         "missing_package",

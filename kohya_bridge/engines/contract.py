@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..architectures.base import Architecture
-from ..plan import TrainingPlan
+from ..device.description import Device
+from ..device.precision import Precision
+from ..plan import TrainingPlan, TrainingRequest
 from ..run_folder import RunFolder
 from ..workspace import PACK_ROOT, write_atomically
 
@@ -64,6 +66,12 @@ class Engine(Protocol):
     def cannot_train(self, family: Architecture, options: Mapping[str, Any]) -> str:
         """Why it can't train that family, or can't with these options of the request's kohya section, as a sentence; empty
         when it can. Whether it is set up on this machine is another question."""
+
+    def device(self, cache_dir: Path) -> Device:
+        """What it would train on here. Takes seconds where torch has to be asked, and is remembered in `cache_dir`."""
+
+    def precision(self, request: TrainingRequest, of_family: Architecture, device: Device) -> Precision:
+        """What `mixed_precision: auto` means for this request on that device, and why."""
 
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         """Everything that stands between this plan and its start on this machine, all at once."""

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from .. import __version__
+from ..device.graphics import gpus
 from ..run_folder import RunFolder
 from ..workspace import PACK_ROOT, write_atomically
 
@@ -73,18 +74,6 @@ def git_commit(folder: Path) -> str | None:
     if not (folder / ".git").exists() or shutil.which("git") is None:
         return None
     return _first_line(["git", "-C", str(folder), "rev-parse", "HEAD"])
-
-
-def gpus() -> list[dict[str, str]]:
-    """NVIDIA GPUs with their memory and driver, none where there is no `nvidia-smi`."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    fields = ["name", "memory.total", "driver_version", "compute_cap"]
-    answer = _output(["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"])
-    return [
-        dict(zip(fields, [part.strip() for part in line.split(",")], strict=False))
-        for line in answer.splitlines()
-    ]
 
 
 def _first_line(command: list[str]) -> str | None:

@@ -5,7 +5,7 @@ In: a plan and the code of what went wrong. Out: a request, and a `Suggestion` o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,8 +44,11 @@ def request_of(plan: TrainingPlan, change: Suggestion | None = None) -> Training
     )
 
 
-def choices_of(plan: TrainingPlan) -> TrainingRequest:
-    """The same, but with only those numbers that the preset would not give: what a person would set on the node."""
+def choices_of(plan: TrainingPlan, *, automatic: Collection[str] = ()) -> TrainingRequest:
+    """The same, but with only those numbers that the preset would not give: what a person would set on the node.
+
+    `automatic` names settings that were left to the machine, and are left to it again.
+    """
     usual = preset_settings(
         plan.preset or "standard", architecture(plan.base_model.family), images=plan.dataset.images
     )
@@ -53,7 +56,7 @@ def choices_of(plan: TrainingPlan) -> TrainingRequest:
     chosen = {
         name: value
         for name, value in plan.settings.model_dump(mode="json").items()
-        if name == "seed" or usual.get(name) != value
+        if name not in automatic and (name == "seed" or usual.get(name) != value)
     }
     return request_of(plan).model_copy(update={"settings": chosen})
 
@@ -64,9 +67,9 @@ def suggestions(plan: TrainingPlan, code: str) -> tuple[Suggestion, ...]:
     For lack of memory the rungs of the memory ladder follow, each alone and with its price. Codes are those of
     `engines/causes.py` and `engines/failures.py`.
     """
-    maker = MAKERS.get(code)
-    found = maker(plan.settings) if maker else None
-    first = [_changed(plan, code, *found)] if found else []
+    first = [
+        _changed(plan, code, *found) for maker in MAKERS.get(code, ()) if (found := maker(plan.settings))
+    ]
     rungs = safer_settings(plan.settings.model_dump(mode="json"), plan.base_model.family)
     ladder = [
         _changed(plan, code, f"Retry: {each.title[0].lower()}{each.title[1:]}", each.price, each.changes)
@@ -116,17 +119,24 @@ def _gentler(now: TrainingSettings) -> _Words | None:
         "unet_lr": now.unet_lr / 2,
         "text_encoder_lr": now.text_encoder_lr / 2,
         "max_grad_norm": now.max_grad_norm or 1.0,
-        "mixed_precision": "bf16" if now.mixed_precision == "fp16" else now.mixed_precision,
+        "mixed_precision": "auto" if now.mixed_precision == "fp16" else now.mixed_precision,
     }
     return "Retry with half the learning rate", "Smaller steps keep the numbers finite.", changes
 
 
-def _other_precision(now: TrainingSettings) -> _Words | None:
-    wanted = "fp16" if now.mixed_precision == "bf16" else "no"
+def _own_precision(now: TrainingSettings) -> _Words | None:
     return (
-        f"Retry with {'fp16' if wanted == 'fp16' else 'full precision'}",
-        "This GPU can compute it.",
-        {"mixed_precision": wanted},
+        "Retry with this device's own precision",
+        "mixed_precision auto takes what the device computes best.",
+        {"mixed_precision": "auto"},
+    )
+
+
+def _full_precision(now: TrainingSettings) -> _Words | None:
+    return (
+        "Retry with full precision",
+        "Every device can compute it; it needs more memory.",
+        {"mixed_precision": "no"},
     )
 
 
@@ -134,10 +144,10 @@ def _plain_attention(now: TrainingSettings) -> _Words | None:
     return "Retry with PyTorch's attention", "It needs no further package.", {"attention": "sdpa"}
 
 
-MAKERS: dict[str, Callable[[TrainingSettings], _Words | None]] = {
-    "out_of_memory": _less_memory,
-    "killed": _less_memory,
-    "not_finite": _gentler,
-    "precision_unsupported": _other_precision,
-    "xformers": _plain_attention,
+MAKERS: dict[str, tuple[Callable[[TrainingSettings], _Words | None], ...]] = {
+    "out_of_memory": (_less_memory,),
+    "killed": (_less_memory,),
+    "not_finite": (_gentler,),
+    "precision_unsupported": (_own_precision, _full_precision),
+    "xformers": (_plain_attention,),
 }

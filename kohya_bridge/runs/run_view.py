@@ -19,6 +19,7 @@ from ..plan import TrainingPlan, plan_differences
 from ..run_folder import RunFolder
 from ..run_state import RunState, fold
 from ..workspace import Workspace
+from .choices import read_choices
 from .retry import suggestions
 from .run_list import RunLine, RunList, plan_line
 from .run_pictures import Picture, list_pictures
@@ -89,6 +90,7 @@ class RunViews:
             "plan": plan.model_dump(mode="json") if plan else None,
             "plan_problem": problem,
             "line": plan_line(plan) if plan else None,
+            "choices": read_choices(run).facts(),
             "changes": self._changes(run, plan),
             "suggestions": _suggestions(plan, state),
             **self.judged(run),

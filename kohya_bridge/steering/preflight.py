@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..architectures import ARCHITECTURES, FIRST, architecture
+from ..architectures.base import Architecture
 from ..building.character_options import check_trigger
 from ..dataset import Dataset, dataset_digest, find_dataset
+from ..device.precision import AUTO, Precision
 from ..engines.contract import Engine, MachinePaths, Problem
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused, Unavailable
 from ..lint import LintReport, lint_dataset
@@ -26,6 +28,7 @@ from ..models.starting_lora import resolve_network_weights
 from ..plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan, make_settings
 from ..runs.disk_need import disk_problems
 from ..runs.engine_choice import choose_engine
+from ..settings import TrainingSettings
 
 T = TypeVar("T")
 
@@ -40,6 +43,8 @@ class Check:
     problems: tuple[Problem, ...]
     engine_reason: str
     """Which engine was taken and why, as a sentence."""
+    precision_reason: str
+    """What `mixed_precision: auto` became and why, such as `no: this CPU has no bf16 arithmetic; ...`; empty where it was named."""
     lint: LintReport
     changes: tuple[tuple[str, Any, Any], ...] = ()
     """`(field, old, new)` against the newest run of the same name, if there is one with another id."""
@@ -98,10 +103,15 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     )
     choice = faults.of("engine", request.engine, lambda: choose_engine(request, family_name, engines))
     faults.raise_any()
-    assert dataset and base_file and choice and weights
+    assert dataset and base_file and choice and weights and settings_made
     if choice.name == "kohya":
         parts = complete_model_files(wanted.kohya, architecture(family_name), base_file, places)
         wanted = wanted.model_copy(update={"kohya": parts})
+    precision = _resolved(wanted, settings_made, architecture(family_name), engines[choice.name], places)
+    if precision:
+        wanted = wanted.model_copy(
+            update={"settings": {**wanted.settings, "mixed_precision": precision.name}}
+        )
 
     lint = lint_dataset(
         dataset,
@@ -139,7 +149,8 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
         *disk_problems(plan, places.workspace.root, least_free_bytes=places.least_free_bytes),
         *engines[choice.name].problems(plan, paths),
     ]
-    return Check(request, plan, paths, tuple(problems), choice.reason, lint)
+    reason = precision.reason if precision else ""
+    return Check(request, plan, paths, tuple(problems), choice.reason, reason, lint)
 
 
 class _Faults:
@@ -226,6 +237,19 @@ def _predicted(request: TrainingRequest, base: BaseModel | None) -> dict[str, An
     if base is None or "prediction_type" in request.settings or base.prediction_type != "v_prediction":
         return {}
     return {"prediction_type": base.prediction_type, "zero_terminal_snr": base.zero_terminal_snr}
+
+
+def _resolved(
+    request: TrainingRequest,
+    settings: TrainingSettings,
+    of_family: Architecture,
+    engine: Engine,
+    places: Places,
+) -> Precision | None:
+    """What `mixed_precision: auto` means for the device that will train; None where a format is named."""
+    if settings.mixed_precision != AUTO:
+        return None
+    return engine.precision(request, of_family, engine.device(places.workspace.cache_dir))
 
 
 def _lint_problems(report: LintReport) -> list[Problem]:

@@ -15,6 +15,9 @@ import pytest
 
 from kohya_bridge.__main__ import make_parser
 from kohya_bridge.cli import exit_codes
+from kohya_bridge.device.description import Device
+from kohya_bridge.device.finding import find_device
+from kohya_bridge.device.precision import usual
 from kohya_bridge.engines import child
 from kohya_bridge.engines.contract import python_module_command
 from kohya_bridge.workspace import PACK_ROOT
@@ -67,6 +70,17 @@ def test_values_are_replaced_from_the_command_line(shell):
     assert row["plan"]["settings"]["unet_lr"] == 5e-5
     assert row["plan"]["settings"]["network_dim"] == 4
     assert row["plan"]["character"] == "hero"
+
+
+def test_the_format_that_auto_became_is_told_with_its_reason(shell):
+    shell.engine = QuickEngine(trains_on=Device("cpu", "AMD EPYC", "avx2"))
+    name, reason = shell.config(), "no: this CPU has no bf16 arithmetic; bf16 would be about 40 times slower"
+    assert f"mixed_precision {reason}." in shell("plan", name).out.splitlines()
+    assert f"mixed_precision {reason}." in shell("train", name).out.splitlines()
+    (row,) = shell("plan", name, "--json").rows
+    assert row["precision_reason"] == reason and row["plan"]["settings"]["mixed_precision"] == "no"
+    named = shell("plan", name, "--set", "mixed_precision=no")
+    assert "mixed_precision no:" not in named.out
 
 
 def test_a_plan_that_is_blocked_says_by_what_and_starts_nothing(shell):
@@ -204,6 +218,8 @@ def test_the_doctor_names_what_is_missing_with_a_command(shell):
         "tokenizer",
     }
     assert all(row["fix"] for row in rows if row["verdict"] != "ok")
+    (precision,) = [row["found"] for row in rows if row["subject"] == "mixed_precision"]
+    assert precision == f"auto is {usual(find_device(shell.workspace.cache_dir)).reason}"
 
 
 def start_in_a_terminal(shell, *words: str, before: str = "") -> subprocess.Popen[str]:

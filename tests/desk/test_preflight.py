@@ -8,9 +8,11 @@ import json
 import pytest
 
 from kohya_bridge.desk import Desk
+from kohya_bridge.device.description import Device
 from kohya_bridge.engines.contract import Problem
 from kohya_bridge.errors import BridgeError, InvalidInput, NotFound, Refused, StorageError, Unavailable
 from kohya_bridge.plan import read_request
+from kohya_bridge.runs.choices import read_choices
 from tests.desk.conftest import BASE, make_dataset, request, write_base_model
 from tests.doubles.quick_engine import QuickEngine
 
@@ -133,6 +135,40 @@ def test_auto_says_which_engine_it_took_and_why(desk):
     )
     with pytest.raises(Unavailable, match="kohya engine is not part"):
         desk.check(request(kohya={"loss_type": "huber"}))
+
+
+AVX2 = Device("cpu", "AMD EPYC", "avx2")
+AMPERE = Device("cuda", "NVIDIA GeForce RTX 3060", "8.6", 12.0)
+TURING = Device("cuda", "NVIDIA GeForce RTX 2080", "7.5", 8.0)
+
+
+@pytest.mark.parametrize("device, name", [(AVX2, "no"), (AMPERE, "bf16"), (TURING, "fp16")])
+def test_auto_becomes_the_format_of_the_device_and_is_the_same_run_as_that_format_by_name(
+    desk_with, device, name
+):
+    desk = desk_with(QuickEngine(trains_on=device))
+    check = desk.check(request())
+    assert check.plan.settings.mixed_precision == name
+    assert check.precision_reason.startswith(f"{name}: ")
+    named = desk.check(request(settings={"mixed_precision": name}))
+    assert named.plan == check.plan and named.precision_reason == ""
+
+
+def test_auto_asks_the_engine_that_was_chosen(workspace, tmp_path):
+    both = {"native": QuickEngine(trains_on=AVX2), "kohya": QuickEngine(name="kohya", trains_on=TURING)}
+    desk = Desk(workspace, checkpoint_dirs=[tmp_path / "models" / "checkpoints"], engines=both)
+    assert desk.check(request()).plan.settings.mixed_precision == "no"
+    assert desk.check(request(kohya={"loss_type": "huber"})).plan.settings.mixed_precision == "fp16"
+
+
+def test_a_run_keeps_why_its_format_was_chosen(desk_with):
+    desk = desk_with(QuickEngine(trains_on=AVX2))
+    run = desk.submit(request())
+    desk.wait(run.run_id, poll_s=0.05)
+    assert read_choices(run).facts() == [f"mixed_precision {desk.check(request()).precision_reason}."]
+    assert read_choices(run).engine.startswith("Engine native")
+    run.choices_file.write_text("[1]")
+    assert read_choices(run).facts() == []
 
 
 def test_auto_takes_kohya_where_a_plan_needs_it(workspace, tmp_path):

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kohya_bridge.architectures.base import Architecture
+from kohya_bridge.device.description import Device
+from kohya_bridge.device.precision import Precision, usual
 from kohya_bridge.engines.contract import (
     Command,
     MachinePaths,
@@ -21,7 +23,7 @@ from kohya_bridge.engines.contract import (
     write_child_file,
 )
 from kohya_bridge.engines.registry import load_engines
-from kohya_bridge.plan import TrainingPlan
+from kohya_bridge.plan import TrainingPlan, TrainingRequest
 from kohya_bridge.run_folder import RunFolder
 
 MODES = {
@@ -37,6 +39,7 @@ MODES = {
     "no_package": "die while importing, before training begins",
     "disk_full": "write the LoRA to a full device",
 }
+A_CPU = Device("cpu", "a CPU", "amx_bf16 avx2 avx512_bf16 avx512f")
 TRAINER = Path(__file__).with_name("quick_trainer.py")
 
 
@@ -51,12 +54,19 @@ class QuickEngine:
     obstacles: tuple[Problem, ...] = ()
     name: str = "native"
     number: str = "quick-1"
+    trains_on: Device = A_CPU
 
     def version(self) -> str:
         return self.number
 
     def cannot_train(self, family: Architecture, options: Mapping[str, Any]) -> str:
         return load_engines()[self.name].cannot_train(family, options)
+
+    def device(self, cache_dir: Path) -> Device:
+        return self.trains_on
+
+    def precision(self, request: TrainingRequest, of_family: Architecture, device: Device) -> Precision:
+        return usual(device)
 
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         return list(self.obstacles)

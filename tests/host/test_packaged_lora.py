@@ -39,7 +39,7 @@ def packaged(comfy, base_file, tmp_path_factory):
     dataset_dir.mkdir(parents=True)
     (dataset_dir / "metadata.yaml").write_text("licence: CC0-1.0\nsource: A test.\nrelease_approved: true\n")
     plan = make_plan(
-        TrainingRequest(dataset="alice", base_model=base_file.name),
+        TrainingRequest(dataset="alice", base_model=base_file.name, settings={"mixed_precision": "bf16"}),
         dataset=DatasetFacts(slug="alice", digest="d" * 64, images=30, trigger="char_alice"),
         base_model=BaseModelFacts(name=base_file.name, sha256="b" * 64, family="sd15"),
         engine="native",

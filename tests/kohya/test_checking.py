@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from kohya_bridge.engines.kohya.checking import DECIDED_BY, REFUSED
+from kohya_bridge.architectures import ARCHITECTURES
+from kohya_bridge.device.description import Device
+from kohya_bridge.engines.kohya import engine as engine_module
+from kohya_bridge.engines.kohya.checking import DECIDED_BY, REFUSED, suitable_precision
+from kohya_bridge.engines.kohya.checkout import find_interpreter
 from kohya_bridge.engines.kohya.engine import KohyaEngine
 from kohya_bridge.engines.kohya.packages import needed_modules
 from kohya_bridge.settings import TrainingSettings
@@ -51,6 +55,50 @@ def test_an_option_that_will_not_do_is_named_with_what_to_do(bench, kohya, code,
     problems = blocking(found(bench, kohya=kohya))
     assert [each.code for each in problems] == [code]
     assert words in f"{problems[0].problem} {problems[0].fix}"
+
+
+AVX2, AMX = Device("cpu", "EPYC", "avx2"), Device("cpu", "Xeon", "amx_bf16 avx2 avx512_bf16 avx512f")
+PASCAL, AMPERE = Device("cuda", "GTX 1080", "6.1"), Device("cuda", "RTX 3060", "8.6")
+MAXWELL = Device("cuda", "GTX 980", "5.2")
+
+
+@pytest.mark.parametrize(
+    ("kohya", "family", "device", "name"),
+    [
+        ({}, "sd15", AVX2, "no"),
+        ({}, "sd15", AMX, "bf16"),
+        ({}, "sdxl", PASCAL, "fp16"),
+        ({"full_bf16": True}, "sdxl", AVX2, "bf16"),
+        ({"full_bf16": False}, "sdxl", AVX2, "no"),
+        ({"full_fp16": True}, "sdxl", AMPERE, "fp16"),
+        ({"fp8_base": True}, "sdxl", AVX2, "bf16"),
+        ({"fp8_base": True}, "sdxl", MAXWELL, "fp16"),
+        ({}, "hunyuan_image", PASCAL, "bf16"),
+    ],
+)
+def test_auto_is_what_the_device_does_best_unless_an_option_or_the_family_wants_another(
+    bench, kohya, family, device, name
+):
+    chosen = suitable_precision(kohya, ARCHITECTURES[family], device)
+    assert chosen.name == name and chosen.reason.startswith(f"{name}: ")
+    settings = {"mixed_precision": chosen.name, "resolution": 256}
+    assert "contradiction" not in {each.code for each in found(bench, kohya=kohya, **settings)}
+
+
+def test_the_device_is_that_of_sd_scripts_own_torch(bench, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        engine_module, "find_device", lambda cache, *, interpreter: asked.append(interpreter) or AVX2
+    )
+    assert KohyaEngine().device(tmp_path) == AVX2
+    assert asked == [find_interpreter()]
+
+
+def test_fp16_on_a_cpu_is_refused_before_the_start(bench, monkeypatch):
+    monkeypatch.setattr(engine_module, "find_device", lambda *_, **__: AVX2)
+    assert [each.code for each in blocking(found(bench, mixed_precision="fp16"))] == ["precision"]
+    slow = [each for each in found(bench, mixed_precision="bf16") if each.code == "precision_slow"]
+    assert len(slow) == 1 and not slow[0].blocks and "about 40 times" in slow[0].problem
 
 
 def test_every_wrong_option_is_told_at_once(bench):

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from kohya_bridge.device.description import Device
+from kohya_bridge.device.precision import usual
 from kohya_bridge.engines.kohya.import_config import import_config
 from kohya_bridge.errors import InvalidInput, NotFound
 from kohya_bridge.plan import make_settings
@@ -94,6 +96,38 @@ def test_paths_secrets_and_places_stay_behind_with_a_reason_and_no_secret_is_sho
     assert "secret" in why(found, "wandb_api_key")
     assert "a-secret-key" not in found.report()
     assert "dataset" in why(found, "train_data_dir")
+
+
+AVX2 = Device("cpu", "EPYC", "avx2")
+AMPERE = Device("cuda", "RTX 3060", "8.6")
+TURING = Device("cuda", "RTX 2080", "7.5")
+
+
+@pytest.mark.parametrize(
+    ("named", "device", "kept"),
+    [
+        ("bf16", AMPERE, "bf16"),
+        ("fp16", AMPERE, "fp16"),
+        ("fp16", TURING, "fp16"),
+        ("no", AVX2, "no"),
+        ("bf16", None, "bf16"),
+        ("bf16", AVX2, "auto"),
+        ("fp16", AVX2, "auto"),
+        ("bf16", TURING, "auto"),
+        (None, AMPERE, "auto"),
+    ],
+)
+def test_a_number_format_is_kept_where_the_device_has_it_and_else_left_to_the_device(
+    tmp_path, named, device, kept
+):
+    preset = {**GUI_PRESET, **({"mixed_precision": named} if named else {})}
+    file = write(tmp_path, "a.json", json.dumps(preset))
+    found = import_config(file, dataset="alice", images=30, device=device)
+    assert make_settings(found.request, "sd15", images=30).mixed_precision == kept
+    told = [note for note in found.notes if "mixed_precision" in note]
+    assert len(told) == (0 if named == "no" or device is None else 1)
+    if kept == "auto" and named:
+        assert f"{named} became auto, which is {usual(device).name}: " in told[0]
 
 
 def test_a_toml_preset_is_flattened_and_what_only_sd_scripts_knows_goes_to_the_kohya_section(tmp_path):

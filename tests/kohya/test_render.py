@@ -25,7 +25,7 @@ def plan_for(family, *, preset="standard", kohya=None, **settings):
             dataset="char_wren",
             base_model="base.safetensors",
             preset=preset,
-            settings=settings,
+            settings={"mixed_precision": "bf16", **settings},
             kohya=kohya or {},
         ),
         dataset=DatasetFacts(slug="char_wren", digest="a" * 64, images=24, trigger="char_wren"),

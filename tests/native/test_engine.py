@@ -5,11 +5,14 @@ import sys
 
 import pytest
 
+from kohya_bridge.device.finding import look, this_processor
 from kohya_bridge.engines.contract import Engine
-from kohya_bridge.engines.native.engine import NativeEngine, estimate_vram_gib, gpu_kind
+from kohya_bridge.engines.native.engine import NativeEngine, estimate_vram_gib
 from kohya_bridge.run_folder import RunFolder
 
-needs_cpu = pytest.mark.skipif(gpu_kind() == "cuda", reason="asks what a machine without a GPU is told")
+needs_cpu = pytest.mark.skipif(
+    (look() or this_processor()).is_gpu, reason="asks what a machine without a GPU is told"
+)
 
 
 def codes(world, *, blocks=True, extra=None, **settings):

@@ -83,7 +83,11 @@ def finished(tmp_path):
     dataset_dir.mkdir(parents=True)
     (dataset_dir / "metadata.yaml").write_text(METADATA)
     plan = make_plan(
-        TrainingRequest(dataset="alice", base_model="base.safetensors", settings={"max_train_steps": 800}),
+        TrainingRequest(
+            dataset="alice",
+            base_model="base.safetensors",
+            settings={"max_train_steps": 800, "mixed_precision": "bf16"},
+        ),
         dataset=DatasetFacts(slug="alice", digest="d" * 64, images=30, trigger="char_alice"),
         base_model=BaseModelFacts(name="base.safetensors", sha256="b" * 64, family="sd15"),
         engine="native",

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import pytest
 from PIL import Image
 
+from kohya_bridge.run_folder import RunFolder
+from kohya_bridge.runs.choices import Choices, keep_choices
 from kohya_bridge.workspace import Workspace
 from tests.panel.stage import Stage
 from tests.rehearsed_runs import rehearse, rehearsed_plan
@@ -148,6 +150,20 @@ def test_the_choices_of_a_run_leave_to_the_preset_what_it_gave(told):
     _, body = get(told, f"runs/{told.training}/request")
     settings = body["request"]["settings"]
     assert settings["max_train_steps"] == 400 and "network_dim" not in settings
+
+
+def test_a_run_tells_what_was_chosen_for_it_and_its_choices_leave_that_to_the_machine_again(told):
+    run = RunFolder(told.workspace.run_named(told.training))
+    named = get(told, f"runs/{told.training}/request")[1]["request"]["settings"]
+    assert named["mixed_precision"] == "bf16" and get(told, f"runs/{told.training}")[1]["choices"] == []
+    keep_choices(run, Choices("Engine native: so.", "bf16: this CPU has bf16 arithmetic (amx_bf16)"))
+    try:
+        _, body = get(told, f"runs/{told.training}")
+        assert body["choices"] == ["mixed_precision bf16: this CPU has bf16 arithmetic (amx_bf16)."]
+        left = get(told, f"runs/{told.training}/request")[1]["request"]["settings"]
+        assert "mixed_precision" not in left
+    finally:
+        run.choices_file.unlink()
 
 
 def test_a_checkpoint_is_named_by_step_or_by_what_it_is(told):

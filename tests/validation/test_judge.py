@@ -30,7 +30,9 @@ def run(tmp_path):
     workspace = Workspace.at(tmp_path / "training")
     dataset = export_pictures(workspace, "alice", [noise(n) for n in range(10)], ["char_alice"])
     plan = make_plan(
-        TrainingRequest(dataset="alice", base_model="base", settings={"validation_split": 0.2}),
+        TrainingRequest(
+            dataset="alice", base_model="base", settings={"validation_split": 0.2, "mixed_precision": "bf16"}
+        ),
         dataset=DatasetFacts(slug="alice", digest=dataset_digest(dataset), images=10, trigger="char_alice"),
         base_model=BaseModelFacts(name="base", sha256="b" * 64, family="sd15"),
         engine="native",

@@ -25,7 +25,7 @@ import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
  * @typedef {{code: string, title: string, why: string, settings: Record<string, any>, kohya: Record<string, any>}} Suggestion
  * @typedef {{
  *   run_id: string, slug: string, dir: string, state: RunState, steps_told: number, plan: any, plan_problem: string,
- *   line: any, changes: {against: string, fields: {field: string, old: any, new: any}[]}|null,
+ *   line: any, choices: string[], changes: {against: string, fields: {field: string, old: any, new: any}[]}|null,
  *   suggestions: Suggestion[], pictures: Picture[], grid_notices: import("./run_state.js").Row[], queue: string[], held: boolean, now: number,
  * }} RunView
  * @typedef {{

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...architectures import ARCHITECTURES
+from ...device.description import Device
+from ...device.precision import BF16, FP16, settled, usual
 from ...errors import InvalidInput
 from ...forbidding import parse
 from ...plan import TrainingRequest
@@ -80,9 +82,10 @@ def carry(
     base_model: str = "",
     images: int | None = None,
     source: str = "the file",
+    device: Device | None = None,
 ) -> Imported:
     """The request that these options amount to; see `import_config`."""
-    carrier = _Carrier(dict(options), images)
+    carrier = _Carrier(dict(options), images, device)
     carrier.run()
     named = base_model or carrier.base_model
     if not named:
@@ -103,9 +106,10 @@ def carry(
 class _Carrier:
     """One import in progress."""
 
-    def __init__(self, options: dict[str, Any], images: int | None):
+    def __init__(self, options: dict[str, Any], images: int | None, device: Device | None):
         self.options = {name: _value(value) for name, value in options.items()}
         self.images = images
+        self.device = device
         self.family = "auto"
         self.base_model = ""
         self.settings: dict[str, Any] = {}
@@ -123,6 +127,7 @@ class _Carrier:
             self._network,
             self._sizes,
             self._modes,
+            self._precision,
         ):
             take()
         self._steps()
@@ -257,6 +262,22 @@ class _Carrier:
             self.options.pop("max_token_length", None)
         if "dataset_repeats" in self.options:
             self.options["num_repeats"] = self.options.pop("dataset_repeats")
+
+    def _precision(self) -> None:
+        """A format that the device computes well is kept, another one or none becomes auto; either is told."""
+        named = self.options.get("mixed_precision")
+        if named in (None, "", False):
+            self.options.pop("mixed_precision", None)
+            self.notes.append("No mixed_precision is named: it is auto, what the device computes best.")
+            return
+        if self.device is None or named not in (BF16, FP16):
+            return
+        known = settled(self.device)
+        if named in known.impossible or named in known.slower:
+            self._take("mixed_precision")
+            self.notes.append(f"mixed_precision {named} became auto, which is {usual(self.device).reason}.")
+        else:
+            self.notes.append(f"mixed_precision {named} is kept: this device computes it.")
 
     def _steps(self) -> None:
         epochs = self.options.pop("max_train_epochs", None)

@@ -7,11 +7,13 @@ or choices, so all of that is done here.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...architectures import architecture
 from ...architectures.base import Architecture, sd_scripts
+from ...device.description import Device
+from ...device.precision import BF16, FP16, NO, Precision, settled, usual
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..contract import MachinePaths, Problem
@@ -131,6 +133,26 @@ def plan_problems(plan: TrainingPlan, paths: MachinePaths, options: ParserOption
             )
         )
     return found
+
+
+def suitable_precision(kohya: Mapping[str, Any], of_family: Architecture, device: Device) -> Precision:
+    """What `mixed_precision: auto` means for sd-scripts: what the device does best, unless an option or the family wants another."""
+    on = _switched_on(kohya)
+    for option, name in (("full_bf16", BF16), ("full_fp16", FP16)):
+        if option in on:
+            return Precision(name, f"{name}: {option} asks for it")
+    found = usual(device)
+    if found.name in sd_scripts(of_family).refused_precisions:
+        return Precision(BF16, f"{BF16}: {found.name} is too narrow for {of_family.title}")
+    eight_bit = sorted(on & {"fp8_base", "fp8_base_unet"})
+    if found.name == NO and eight_bit:
+        half = FP16 if device.is_gpu and BF16 in settled(device).slower else BF16
+        return Precision(half, f"{half}: {eight_bit[0]} needs a half format")
+    return found
+
+
+def _switched_on(section: Mapping[str, Any]) -> set[str]:
+    return {name for name, value in section.items() if value not in (None, False, 0)}
 
 
 def _section_problems(
@@ -290,7 +312,7 @@ def _advice(sentence: str) -> Problem:
 def _contradictions(plan: TrainingPlan, of_family: Architecture) -> Iterator[Problem]:
     """Pairs that upstream refuses late, after the models are loaded, or silently takes for something else."""
     settings, section, script = plan.settings, plan.kohya, sd_scripts(of_family)
-    on = {name for name, value in section.items() if value not in (None, False, 0)}
+    on = _switched_on(section)
     rules = (
         (
             on & {"fp8_base", "fp8_base_unet"} and settings.mixed_precision == "no",

@@ -13,12 +13,16 @@ from typing import Any
 from ...architectures import architecture
 from ...architectures.base import Architecture, sd_scripts
 from ...datasets.dataset_folder import read_dataset
+from ...device.description import Device
+from ...device.finding import find_device
+from ...device.precision import Precision
 from ...errors import BridgeError, Unavailable
 from ...models.base_models import inspect_base_model
-from ...plan import TrainingPlan
+from ...plan import TrainingPlan, TrainingRequest
 from ...run_folder import RunFolder
 from ..contract import Command, MachinePaths, Problem, python_module_command, write_child_file
-from .checking import plan_problems
+from ..precision_problems import precision_problems
+from .checking import plan_problems, suitable_precision
 from .checkout import find_checkout, find_interpreter
 from .doctor import quick_problems
 from .model_files import find_model_files
@@ -45,6 +49,13 @@ class KohyaEngine:
         """A family that sd-scripts has no script for."""
         return "" if family.kohya else f"sd-scripts does not train {family.title}."
 
+    def device(self, cache_dir: Path) -> Device:
+        """That of sd-scripts' own torch. Raises Unavailable without its interpreter."""
+        return find_device(cache_dir, interpreter=find_interpreter())
+
+    def precision(self, request: TrainingRequest, of_family: Architecture, device: Device) -> Precision:
+        return suitable_precision(request.kohya, of_family, device)
+
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         """Everything between this plan and its start. The parser's own option list is read once for each commit."""
         try:
@@ -60,6 +71,11 @@ class KohyaEngine:
                     "Check that commit out again, or make a new plan.",
                 )
             )
+        problems += precision_problems(
+            plan.settings.mixed_precision,
+            self.device(paths.cache_dir),
+            lambda: find_device(paths.cache_dir, interpreter=interpreter, measured=True),
+        )
         _, missing = find_model_files(plan, paths)
         problems += [*_base_problems(plan, paths), *missing, *package_problems(plan, interpreter)]
         options: ParserOptions | None = None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...architectures import ARCHITECTURES
+from ...device.description import Device
 from ...errors import InvalidInput, NotFound
 from ...models.lora_facts import read_lora_facts
 from .carrying import Imported, carry
@@ -60,12 +61,20 @@ GUI_FLAGS = {
 GUI_EMPTY = ("", None, 0, "0", False)
 
 
-def import_config(file: Path, *, dataset: str, base_model: str = "", images: int | None = None) -> Imported:
+def import_config(
+    file: Path,
+    *,
+    dataset: str,
+    base_model: str = "",
+    images: int | None = None,
+    device: Device | None = None,
+) -> Imported:
     """The request that a foreign configuration amounts to.
 
     Args:
         dataset, base_model: names to use; without `base_model` the file's own is taken, as a name.
         images: number of pictures, to turn epochs into steps.
+        device: what will train; a number format that it lacks becomes auto. None keeps what the file names.
 
     Raises:
         NotFound, InvalidInput: the file is not there or is none of the known kinds.
@@ -88,7 +97,9 @@ def import_config(file: Path, *, dataset: str, base_model: str = "", images: int
         raise InvalidInput(
             f"{file.name} is no preset that is known here.", "Name a .json, .toml or .safetensors file."
         )
-    return carry(options, dataset=dataset, base_model=base_model, images=images, source=file.name)
+    return carry(
+        options, dataset=dataset, base_model=base_model, images=images, source=file.name, device=device
+    )
 
 
 def _read(file: Path, suffix: str) -> dict[str, Any]:

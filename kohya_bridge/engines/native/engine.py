@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ...architectures import architecture
 from ...architectures.base import Architecture
-from ...plan import TrainingPlan
+from ...device.description import CUDA, ROCM, Device
+from ...device.finding import find_device
+from ...device.precision import Precision, usual
+from ...plan import TrainingPlan, TrainingRequest
 from ...run_folder import RunFolder
 from ...settings import TrainingSettings
 from ..contract import Command, MachinePaths, Problem, python_module_command, write_child_file
+from ..precision_problems import precision_problems
 
 VERSION = "1"
 """Part of every plan: raise it when the same plan would train to other weights, so that it becomes another run."""
@@ -62,6 +62,12 @@ class NativeEngine:
         ]
         return f"These options exist in sd-scripts only: {', '.join(foreign)}." if foreign else ""
 
+    def device(self, cache_dir: Path) -> Device:
+        return find_device(cache_dir)
+
+    def precision(self, request: TrainingRequest, of_family: Architecture, device: Device) -> Precision:
+        return usual(device)
+
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         """Everything that stands between this plan and its start here, all at once."""
         settings = plan.settings
@@ -69,13 +75,16 @@ class NativeEngine:
         if missing:
             fix = f"Install them into ComfyUI's Python: pip install {' '.join(missing).replace('PIL', 'pillow')}"
             return [Problem("packages", f"The native engine needs {', '.join(missing)}.", fix)]
-        gpu = gpu_kind()
+        device = self.device(paths.cache_dir)
         return [
             *_plan_problems(plan),
             *_optimiser_problems(settings),
-            *_device_problems(settings, gpu),
+            *precision_problems(
+                settings.mixed_precision, device, lambda: find_device(paths.cache_dir, measured=True)
+            ),
+            *_device_problems(settings, device),
             *_file_problems(settings, paths),
-            *(_memory_advice(plan, paths) if gpu == "cuda" else []),
+            *_memory_advice(plan, paths, device.memory_gib),
         ]
 
     def command(
@@ -98,19 +107,6 @@ def _environment() -> dict[str, str]:
     """
     wanted = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_WAIT_POLICY": "PASSIVE"}
     return {name: value for name, value in wanted.items() if name not in os.environ}
-
-
-def gpu_kind() -> str:
-    """`cuda` (NVIDIA, or AMD through ROCm) or `cpu`, without importing torch where nobody else has."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        build = version("torch")
-    except PackageNotFoundError:
-        return "cpu"
-    driver = any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/dxg", "/dev/kfd"))
-    return "cuda" if "+cpu" not in build and (driver or shutil.which("nvidia-smi")) else "cpu"
 
 
 def _plan_problems(plan: TrainingPlan) -> list[Problem]:
@@ -146,18 +142,14 @@ def _optimiser_problems(settings: TrainingSettings) -> list[Problem]:
     return found
 
 
-def _device_problems(settings: TrainingSettings, gpu: str) -> list[Problem]:
+def _device_problems(settings: TrainingSettings, device: Device) -> list[Problem]:
     found = []
-    if gpu == "cpu" and settings.mixed_precision == "fp16":
-        problem = (
-            "mixed_precision is fp16, and this machine has no GPU to train on: a CPU has no fp16 training."
-        )
-        found.append(Problem("precision", problem, "Set mixed_precision to bf16 or no."))
-    if settings.attention == "xformers" and (gpu == "cpu" or importlib.util.find_spec("xformers") is None):
-        lacking = "a GPU" if gpu == "cpu" else "the package xformers"
+    has_kernels = device.kind in (CUDA, ROCM)
+    if settings.attention == "xformers" and not (has_kernels and importlib.util.find_spec("xformers")):
+        lacking = "the package xformers" if has_kernels else "an NVIDIA or AMD GPU"
         problem = f"attention is xformers, which needs {lacking}."
         found.append(Problem("attention", problem, "Set attention to sdpa: it needs nothing."))
-    if gpu == "cpu":
+    if not device.is_gpu:
         problem = "There is no GPU: full-size models train on the CPU, at minutes a step."
         found.append(Problem("no_gpu", problem, "Fine for small models and trials.", blocks=False))
     return found
@@ -170,9 +162,8 @@ def _file_problems(settings: TrainingSettings, paths: MachinePaths) -> list[Prob
     return []
 
 
-def _memory_advice(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
-    """Advice when the estimate is above what the card has. A base much smaller than its family's needs none."""
-    card = _vram_gib()
+def _memory_advice(plan: TrainingPlan, paths: MachinePaths, card: float | None) -> list[Problem]:
+    """Advice when the estimate is above what the card has, in GiB. A base much smaller than its family's needs none."""
     need = estimate_vram_gib(plan)
     if card is None or need <= card or paths.base_model_file.is_dir():
         return []
@@ -195,16 +186,3 @@ def estimate_vram_gib(plan: TrainingPlan) -> float:
     return (
         costs.weights_gib * wide + activations * wide * area * settings.train_batch_size + lora + _CONTEXT_GIB
     )
-
-
-def _vram_gib() -> float | None:
-    """Memory of the first NVIDIA card, None where it can't be asked."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    query = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        asked = subprocess.run(query, capture_output=True, text=True, timeout=5, check=False)
-        return float(asked.stdout.splitlines()[0]) / 1024
-    except (OSError, subprocess.TimeoutExpired, IndexError, ValueError):
-        return None

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from ...device.graphics import gpus
 from ...workspace import PACK_ROOT, write_atomically
-from ..environment import PACKAGES, git_commit, gpus, package_version
+from ..environment import PACKAGES, git_commit, package_version
 
 
 def write_environment(file: Path, *, device: torch.device) -> None:

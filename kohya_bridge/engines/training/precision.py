@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from ...device.description import CPU, CUDA
+from ...device.precision import NO_FP16_ON_A_CPU
 from ..child import ChildFailure
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -19,20 +21,16 @@ def compute_dtype(mixed_precision: str, device: torch.device) -> torch.dtype:
     Raises:
         ChildFailure: the device can't train in it.
     """
-    if mixed_precision == "fp16" and device.type != "cuda":
+    if mixed_precision == "fp16" and device.type == CPU:
         raise ChildFailure(
-            "mixed_precision is fp16, and this machine has no GPU to train on: a CPU has no fp16 training.",
-            "Set mixed_precision to bf16 or no.",
+            f"mixed_precision is fp16, and {NO_FP16_ON_A_CPU}.",
+            "Set mixed_precision to auto.",
             code="precision",
         )
-    if (
-        mixed_precision == "bf16"
-        and device.type == "cuda"
-        and not torch.cuda.is_bf16_supported(including_emulation=False)
-    ):
+    if mixed_precision == "bf16" and device.type == CUDA and not torch.cuda.is_bf16_supported():
         raise ChildFailure(
             f"mixed_precision is bf16, which {torch.cuda.get_device_name(device)} can't do.",
-            "Set mixed_precision to fp16.",
+            "Set mixed_precision to auto.",
             code="precision",
         )
     return DTYPES[mixed_precision]

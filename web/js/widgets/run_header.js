@@ -1,7 +1,7 @@
 // @ts-check
 /** The head of a run's view: the way back, its name, its state, and what it was made from. */
 
-import { el, setText } from "../dom.js";
+import { el, setText, show } from "../dom.js";
 import { ago, status } from "../format.js";
 import { button } from "./button.js";
 
@@ -13,6 +13,7 @@ export function createRunHeader(document, calls) {
   const pill = el(document, "span", { class: "wz-pill" });
   const corner = el(document, "div", { class: "wz-menu-anchor" });
   const facts = el(document, "p", { class: "wz-facts wz-muted" });
+  const choices = el(document, "p", { class: "wz-facts wz-muted" });
   const element = el(
     document,
     "header",
@@ -28,6 +29,7 @@ export function createRunHeader(document, calls) {
     ),
     title,
     facts,
+    choices,
   );
   return {
     element,
@@ -47,6 +49,8 @@ export function createRunHeader(document, calls) {
         : [];
       const when = run.state.started ? `started ${ago(run.state.started, now)}` : "";
       setText(facts, [...made, when, `run ${run.run_id}`].filter(Boolean).join("  ·  "));
+      setText(choices, (run.choices ?? []).join(" "));
+      show(choices, !!choices.textContent);
     },
     destroy() {},
   };

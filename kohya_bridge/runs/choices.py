@@ -1,0 +1,40 @@
+"""What was chosen for a person when a run was ordered, and why: its engine, and the number format that `auto` became.
+
+In: a `Check`'s sentences. Out: `choices.json` in the run folder, beside the plan whose identity it is no part of: the same run may be
+asked for with other words. Runs of before have none.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from ..run_folder import RunFolder
+from ..workspace import write_atomically
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Sentences for a person; empty where the person chose, or where nothing was kept."""
+
+    engine: str = ""
+    mixed_precision: str = ""
+    """Such as `no: this CPU has no bf16 arithmetic; bf16 would be about 40 times slower`."""
+
+    def facts(self) -> list[str]:
+        """What a report says of it, one sentence each."""
+        return [f"mixed_precision {self.mixed_precision}."] if self.mixed_precision else []
+
+
+def keep_choices(run: RunFolder, choices: Choices) -> None:
+    """Raises StorageError."""
+    write_atomically(run.choices_file, json.dumps(asdict(choices), indent=1))
+
+
+def read_choices(run: RunFolder) -> Choices:
+    """Those of a run; empty ones where its file is missing or damaged, since nothing but words depends on it."""
+    try:
+        told = json.loads(run.choices_file.read_text("utf-8"))
+        return Choices(str(told["engine"]), str(told["mixed_precision"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Choices()
