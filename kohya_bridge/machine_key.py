@@ -12,7 +12,10 @@ import hashlib
 import hmac
 import os
 import secrets
+import stat
 import sys
+import tempfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -42,28 +45,72 @@ def is_ours(purpose: str, text: str, signature: object) -> bool:
 
 
 def key_file() -> Path:
-    """Where the key lies: `$WIZDROID_KEY_DIR`, else the person's data folder of this system."""
-    return _folder() / KEY_NAME
+    """Where the key lies: `$WIZDROID_KEY_DIR`, else the person's data folder of this system.
 
-
-def _folder() -> Path:
+    Where that can't be written (a read-only home, a container without one) a folder of theirs that lasts until the machine
+    is started again stands in: what was signed before a restart is then not known as ours, and a person is asked.
+    """
     given = os.environ.get(FOLDER_VARIABLE)
     if given:
-        return Path(given)
+        return Path(given) / KEY_NAME
+    usual = _data_folder() / KEY_NAME
+    if _is_whole(usual) or _can_be_made(usual.parent):
+        return usual
+    return next((each / KEY_NAME for each in _passing_folders() if _is_private(each)), usual)
+
+
+def _data_folder() -> Path:
+    home = Path(os.path.expanduser("~"))
+    if not home.is_absolute():  # a container's user that no one wrote down
+        home = Path(os.devnull)
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+        base = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
     elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Application Support")
+        base = home / "Library" / "Application Support"
     else:
-        base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        base = os.environ.get("XDG_DATA_HOME") or home / ".local" / "share"
     return Path(base) / FOLDER_NAME
+
+
+def _passing_folders() -> Iterator[Path]:
+    """Folders of this person alone that are gone after a restart."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        yield Path(runtime) / FOLDER_NAME
+    owner = str(os.getuid()) if hasattr(os, "getuid") else "own"
+    yield Path(tempfile.gettempdir()) / f"{FOLDER_NAME}-{owner}"
+
+
+def _can_be_made(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether a folder among those of others is ours alone: somebody else may have made one of that name first."""
+    if not _can_be_made(folder):
+        return False
+    found = folder.lstat()
+    if not hasattr(os, "getuid"):
+        return stat.S_ISDIR(found.st_mode)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        return file.is_file() and file.stat().st_size == KEY_BYTES
+    except OSError:
+        return False
 
 
 @lru_cache(maxsize=4)
 def _key(file: Path) -> bytes:
     """The key in `file`, made at the first need; whoever comes second takes the first one's."""
     try:
-        if not file.is_file() or file.stat().st_size != KEY_BYTES:
+        if not _is_whole(file):
             _make(file)
         key = file.read_bytes()
     except OSError as error:
@@ -84,7 +131,7 @@ def _make(file: Path) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     try:
-        if file.is_file() and file.stat().st_size != KEY_BYTES:  # cut by a full disk or by hand: of no use
+        if file.is_file() and not _is_whole(file):  # cut by a full disk or by hand: of no use
             os.replace(part, file)
         else:
             os.link(part, file)

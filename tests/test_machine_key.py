@@ -71,3 +71,31 @@ def test_the_key_lies_outside_every_workspace(monkeypatch, tmp_path):
     if sys.platform == "linux":
         assert key_file() == tmp_path / machine_key.FOLDER_NAME / machine_key.KEY_NAME
     assert not key_file().is_relative_to(PACK_ROOT)
+
+
+@pytest.fixture
+def home_that_cannot_be_written(monkeypatch, tmp_path):
+    """A person's data folder below a file: nobody can make it, not even root. The folder that stands in is returned."""
+    monkeypatch.delenv(machine_key.FOLDER_VARIABLE)
+    (tmp_path / "home").write_text("")
+    for variable in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home" / "below"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    return tmp_path / "run" / machine_key.FOLDER_NAME
+
+
+def test_where_the_home_is_read_only_the_key_lasts_until_the_next_restart(home_that_cannot_be_written):
+    assert is_ours("order", "x", sign("order", "x"))
+    assert key_file().parent == home_that_cannot_be_written
+
+
+def test_a_folder_that_others_can_write_does_not_stand_in(home_that_cannot_be_written, monkeypatch, tmp_path):
+    monkeypatch.setattr(machine_key.tempfile, "gettempdir", lambda: str(tmp_path / "shared"))
+    home_that_cannot_be_written.mkdir(parents=True)
+    home_that_cannot_be_written.chmod(0o777)
+    assert key_file().parent.parent == tmp_path / "shared"
+    elsewhere = key_file().parent
+    elsewhere.rmdir()
+    elsewhere.symlink_to(home_that_cannot_be_written)
+    with pytest.raises(StorageError, match=machine_key.FOLDER_VARIABLE):
+        sign("order", "x")
