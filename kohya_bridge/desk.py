@@ -15,9 +15,9 @@ from pathlib import Path
 
 from . import supervisor
 from .datasets.dataset_lock import note_training
-from .engines.contract import Engine, MachinePaths
+from .engines.contract import Engine
 from .engines.registry import load_engines
-from .errors import Conflict, Unavailable
+from .errors import Conflict, InvalidInput, UnusableFile
 from .events import read_events_from
 from .models.comfy_folders import default_tokenizer_dir
 from .models.places import LEAST_FREE_BYTES, Places
@@ -26,15 +26,16 @@ from .run_folder import RunFolder
 from .run_state import RunState, fold
 from .runs.choices import Choices, keep_choices
 from .runs.held_prompt import HeldPrompt, keep
-from .runs.plan_paths import paths_of, refuse_changed_dataset
+from .runs.plan_paths import refuse_changed_dataset
 from .runs.run_list import RunList
 from .runs.run_summary import RunSummary, summarise
 from .runs.unattended import Unattended
 from .runs.unattended import keep as validate_unattended
 from .steering.lending import let_lend
-from .steering.preflight import Check, check_request, refuse_obstacles
+from .steering.preflight import Check, check_request
 from .steering.settling import completion_problems, revoke_completion
 from .steering.slot import Slot
+from .steering.starting import refuse_foreign_plan, startable
 from .steering.watch import OnEvent, Watcher
 from .stop_ladder import AT_ONCE, SOFT, Rung
 from .workspace import Workspace, write_atomically
@@ -66,7 +67,7 @@ class Desk:
             least_free_bytes,
             model_dirs or {},
         )
-        self.slot = Slot(workspace)
+        self.slot = Slot(workspace, engines=engines, places=self.places)
         self._watcher: Watcher | None = None
         self._run_list = RunList(workspace)
         self._folded: dict[RunFolder, tuple[int, RunState]] = {}
@@ -135,13 +136,13 @@ class Desk:
             if not self._is_settled_well(run) and not self._is_under_way(run):
                 check.refuse_if_blocked()
                 refuse_changed_dataset(plan, check.paths)
-                if not run.exists:
+                if not _holds_its_plan(run):
                     note_training(
                         check.paths.dataset_dir, run_id=plan.run_id, cache_dir=check.paths.cache_dir
                     )
                     keep_choices(run, Choices(check.engine_reason, check.precision_reason))
                     write_atomically(run.plan_file, plan.to_yaml())
-                self._order(run, plan, check.paths)
+                self.slot.enqueue(run, plan.engine)
             if held_prompt is not None:
                 keep(run, held_prompt)
             if unattended is not None:
@@ -165,18 +166,9 @@ class Desk:
             if self._is_under_way(run):
                 run.withdraw("pause")
             elif not self._is_settled_well(run):
-                plan = run.plan()
-                paths = paths_of(run, plan, self.places)
-                self._refuse_other_engine(plan)
-                refuse_obstacles(self._engine_of(plan).problems(plan, paths))
-                self._order(run, plan, paths)
+                plan, _ = startable(run, self.engines, self.places)
+                self.slot.enqueue(run, plan.engine)
         return run
-
-    def _order(self, run: RunFolder, plan: TrainingPlan, paths: MachinePaths) -> None:
-        engine = self._engine_of(plan)
-        saved = run.latest_state()
-        command = engine.command(run, plan, paths, resume=saved[1] if saved else None)
-        self.slot.enqueue(run, command)
 
     # --- steering --------------------------------------------------------------------------------------------------
 
@@ -312,7 +304,7 @@ class Desk:
 
     def _is_under_way(self, run: RunFolder) -> bool:
         """Whether a run waits, trains, or has ended and is just being settled."""
-        return run.queue_file.exists() or supervisor.trainer_lives(run) or supervisor.keeper_lives(run)
+        return self.slot.waits(run) or supervisor.trainer_lives(run) or supervisor.keeper_lives(run)
 
     def _let_it_settle(self, run: RunFolder) -> None:
         """Wait while a run that has told its end is being closed: it would be taken for one that trains."""
@@ -335,21 +327,23 @@ class Desk:
             raise Conflict(f"Run {run.run_id} does not train now.", "Resume it first.")
         run.ask(control)
 
-    def _engine_of(self, plan: TrainingPlan) -> Engine:
-        engine = self.engines.get(plan.engine)
-        if engine is None:
-            raise Unavailable(f"The {plan.engine} engine is not part of this installation.", "See `doctor`.")
-        return engine
-
-    def _refuse_other_engine(self, plan: TrainingPlan) -> None:
-        here = self._engine_of(plan).version()
-        if here != plan.engine_version:
-            raise Conflict(
-                f"The run was begun with version {plan.engine_version} of the {plan.engine} engine; here is {here}.",
-                "Submit the training again as a new run, or bring that version back.",
-            )
-
     def _newest_other_run(self, plan: TrainingPlan) -> RunFolder | None:
         folder = self.workspace.runs_dir / plan.character
         others = [each for each in folder.glob("*/plan.yaml") if each.parent.name != plan.run_id]
         return RunFolder(max(others, key=lambda each: each.stat().st_mtime).parent) if others else None
+
+
+def _holds_its_plan(run: RunFolder) -> bool:
+    """Whether the plan lies in the run's folder already. One that is damaged is written again.
+
+    Raises:
+        Conflict: the folder holds the plan of another run.
+    """
+    if not run.exists:
+        return False
+    try:
+        plan = run.plan()
+    except (InvalidInput, UnusableFile):
+        return False
+    refuse_foreign_plan(run, plan)
+    return True

@@ -1,9 +1,10 @@
 """The keeper: a small process beside every trainer, which starts it, ends it when asked, and closes the books.
 
-In: `python -m kohya_bridge.keeper RUN_DIR [--adopt]` with `launch.json` there. Out: `run.json`, the trainer's exit code, signals
-when `control/stop` says so, and in the end the settled run and the next one in line. Detached, so that closing ComfyUI
-stops neither a run nor the queue. It knows nothing of training, and loads the rest of the pack only when the trainer is
-gone: while it waits it holds some 20 MiB.
+In: `python -m kohya_bridge.keeper RUN_DIR`, and one line of JSON on its standard input: the command to start, or the trainer to
+adopt. Nothing that lies in the run's folder is started. Out: `run.json`, the trainer's exit code, signals when `control/stop`
+says so, and in the end the settled run and the next one in line. Detached, so that closing ComfyUI stops neither a run nor
+the queue. It knows nothing of training, and loads the rest of the pack only when the trainer is gone: while it waits it holds
+some 20 MiB.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,29 +43,29 @@ class Keeper:
         self.mark: ProcessMark | None = None
         self.ladder: Ladder | None = None
 
-    def start(self) -> str:
-        """Start the trainer that `launch.json` names. Returns "" or why it could not be started."""
-        launch = json.loads((self.dir / "launch.json").read_text("utf-8"))
+    def start(self, told: dict[str, Any]) -> str:
+        """Start the trainer that `told` names. Returns "" or why it could not be started."""
         try:
             with open(self.dir / "train.log", "ab", buffering=0) as log:
                 self.trainer = processes.start_detached(
-                    launch["argv"],
-                    cwd=launch["cwd"],
-                    env={**os.environ, **launch["environment"]},
+                    told["argv"],
+                    cwd=told["cwd"],
+                    env={**os.environ, **told["environment"], processes.RUN_VARIABLE: str(self.dir)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )
         except OSError as error:
-            return f"{error.strerror or error}: {error.filename or launch['argv'][0]}"
+            return f"{error.strerror or error}: {error.filename or told['argv'][0]}"
         self.mark = processes.mark(self.trainer.pid)
-        self._sign({**self.mark.to_json(), "argv": launch["argv"], "attempt": launch["attempt"]})
+        self._sign({**self.mark.to_json(), "argv": told["argv"], "attempt": told["attempt"]})
         return ""
 
-    def adopt(self) -> str:
+    def adopt(self, identity: dict[str, Any]) -> str:
         """Take over a trainer whose keeper was killed. Its exit code will stay unknown: only a parent is told."""
-        identity = json.loads((self.dir / "run.json").read_text("utf-8"))
         self.mark = ProcessMark(*(identity[name] for name in ("pid", "started", "boot_id", "start_ticks")))
+        if not processes.was_started_for(self.mark.pid, self.dir):
+            return "The process that was named does not train this run."
         self._sign(identity)
         self.tell("A new keeper watches over the trainer; the former one is gone.")
         return ""
@@ -141,22 +143,36 @@ class Keeper:
             log.write(line.encode())
 
 
-def main(run_dir: Path, *, adopt: bool) -> int:
+def main(run_dir: Path) -> int:
     """Start or adopt the trainer of a run folder and stay until the run is settled."""
     for number in (signal.SIGINT, signal.SIGTERM):
         # Whoever wants the trainer stopped leaves a request. A handler, not SIG_IGN: the trainer would inherit that.
         signal.signal(number, _stay)
+    line = sys.stdin.readline()
+    if not line:
+        return _answer(
+            "It was not told what to start; restart ComfyUI, which may run a version before this one."
+        )
+    told = json.loads(line)
     keeper = Keeper(run_dir)
-    failure = keeper.adopt() if adopt else keeper.start()
-    print(json.dumps({"failure": failure}), flush=True)  # the desk waits for this line
-    sys.stdout.close()
-    if failure:
+    failure = keeper.adopt(told["adopt"]) if "adopt" in told else keeper.start(told)
+    if _answer(failure):
         return 1
     code = keeper.wait()
-    from .steering.slot import Slot  # only now: pydantic and the rest weigh more than this whole process
+    # Only now: pydantic, and the engines that make the next run's command, weigh more than this whole process.
+    from .steering.slot import Slot
 
-    Slot.of_run(run_dir, patience_s=FOREVER).close_attempt(run_dir, exit_code=code)
+    Slot.of_run(run_dir, patience_s=FOREVER, engines=told["engines"]).close_attempt(run_dir, exit_code=code)
     return 0
+
+
+def _answer(failure: str) -> int:
+    """Tell whoever started us, and waits for this line, how it went; they may be gone already. Returns an exit code."""
+    with suppress(OSError):
+        print(json.dumps({"failure": failure}), flush=True)
+    with suppress(OSError):
+        sys.stdout.close()
+    return 1 if failure else 0
 
 
 def _stay(number: int, frame: object) -> None:
@@ -164,4 +180,4 @@ def _stay(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), adopt="--adopt" in sys.argv[2:]))
+    sys.exit(main(Path(sys.argv[1])))

@@ -60,6 +60,27 @@ def lives(marked: ProcessMark) -> bool:
         return False
 
 
+RUN_VARIABLE = "WIZDROID_RUN"
+"""In a trainer's environment: the folder of the run that it was started for."""
+_OURS = f"{__package__.rpartition('.')[2]}."
+"""How the names of our modules begin on a command line."""
+
+
+def was_started_for(pid: int, run_dir: Path) -> bool:
+    """Whether a process shows by its own command line or environment that a program of ours was started for that run.
+
+    No file can make another process show it, and processes that a version before started show it as well.
+    """
+    try:
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        if str(run_dir) in words and any(word.startswith(_OURS) for word in words):
+            return True
+        return process.environ().get(RUN_VARIABLE) == str(run_dir)
+    except (psutil.Error, OSError):  # gone, or another person's
+        return False
+
+
 def boot_id() -> str:
     """Names this boot of this machine."""
     try:

@@ -65,8 +65,6 @@ class RunFolder:
     losses_file = property(lambda self: self.dir / "losses.json")
     environment_file = property(lambda self: self.dir / "environment.json")
     best_file = property(lambda self: self.dir / "best.json")
-    queue_file = property(lambda self: self.dir / "queued.json")
-    launch_file = property(lambda self: self.dir / "launch.json")
     stopping_file = property(lambda self: self.dir / "stopping.json")
     lending_file = property(lambda self: self.dir / "lending.json")
     choices_file = property(lambda self: self.dir / "choices.json")
@@ -107,6 +105,11 @@ class RunFolder:
             return None
         data = json.loads(self.identity_file.read_text("utf-8"))
         return ChildIdentity(**{**data, "argv": tuple(data["argv"])})
+
+    def next_attempt(self) -> int:
+        """The number of the attempt that comes next."""
+        identity = self.identity()
+        return max(self.state().attempt, identity.attempt if identity else 0) + 1
 
     def write_identity(self, identity: ChildIdentity) -> None:
         write_atomically(self.identity_file, json.dumps(asdict(identity), indent=1))

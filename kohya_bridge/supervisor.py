@@ -1,7 +1,8 @@
 """The supervisor: starting a trainer so that it outlives us, and knowing afterwards whether it still lives.
 
-In: a run folder with `launch.json`. Out: a detached keeper with the trainer under it, and an `Outcome` of the start: a
-missing interpreter is one too, not an exception. Whoever asks later needs nothing but the run folder.
+In: a run and the command of its next attempt. Out: a detached keeper with the trainer under it, and a `StartOutcome`: a
+missing interpreter is one too, not an exception. Who lives is asked of the system, never believed of a file: `run.json` says
+where to look, the process itself must show that it was started for this run.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import processes
-from .engines.contract import python_module_command
+from .engines.contract import Command, python_module_command
 from .processes import ProcessMark
 from .run_folder import ChildIdentity, RunFolder
 
@@ -26,36 +29,50 @@ class StartOutcome:
     """How a start went: truthy when the trainer runs."""
 
     failure: str = ""
+    fix: str = ""
 
     def __bool__(self) -> bool:
         return not self.failure
 
 
-def start(run: RunFolder) -> StartOutcome:
-    """Start the keeper of `run`, and with it the trainer that `launch.json` names. Returns once its pid is on disk."""
-    return _start_keeper(run)
+def start(
+    run: RunFolder, command: Command, *, attempt: int, engines: Mapping[str, str] | None = None
+) -> StartOutcome:
+    """Start the keeper of `run`, and with it the trainer. Returns once its pid is on disk.
+
+    `engines` are those, in words, from which the keeper starts the next run, where they are not the usual ones.
+    """
+    told = {"argv": list(command.argv), "cwd": str(command.cwd), "environment": command.environment}
+    return _start_keeper(run, {**told, "attempt": attempt, "engines": dict(engines or {})})
 
 
-def adopt(run: RunFolder) -> StartOutcome:
+def adopt(run: RunFolder, *, engines: Mapping[str, str] | None = None) -> StartOutcome:
     """Give a trainer whose keeper was killed a new one, so that it is stopped, settled and followed by the next run."""
-    return _start_keeper(run, "--adopt")
+    identity = run.identity()
+    if identity is None:
+        return StartOutcome("There is no trainer.")
+    return _start_keeper(run, {"adopt": asdict(identity), "engines": dict(engines or {})})
 
 
-def _start_keeper(run: RunFolder, *options: str) -> StartOutcome:
-    command = python_module_command("kohya_bridge.keeper", str(run.dir), *options)
+def _start_keeper(run: RunFolder, told: dict[str, Any]) -> StartOutcome:
+    """What is to be done goes through a pipe: whatever lies in the run's folder may have come along with it."""
+    command = python_module_command("kohya_bridge.keeper", str(run.dir))
     with open(run.log_file, "ab", buffering=0) as log:
         try:
             keeper = processes.start_detached(
                 command.argv,
                 cwd=command.cwd,
                 env={**os.environ, **command.environment},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
         except OSError as error:
             return StartOutcome(f"{error.strerror or error}: {sys.executable}")
-    assert keeper.stdout is not None
+    assert keeper.stdin is not None and keeper.stdout is not None
+    with suppress(BrokenPipeError):  # it died at once; the answer that does not come says so
+        keeper.stdin.write(json.dumps(told).encode() + b"\n")
+        keeper.stdin.close()
     with keeper.stdout as answer:
         line = answer.readline()
     _keepers[keeper.pid] = keeper
@@ -67,7 +84,7 @@ def _start_keeper(run: RunFolder, *options: str) -> StartOutcome:
 def trainer_lives(run: RunFolder) -> bool:
     """Whether the trainer of the newest attempt runs."""
     identity = run.identity()
-    return identity is not None and identity.ended is None and is_alive(identity)
+    return identity is not None and identity.ended is None and is_alive(run, identity)
 
 
 def keeper_lives(run: RunFolder) -> bool:
@@ -76,14 +93,19 @@ def keeper_lives(run: RunFolder) -> bool:
     if identity is None or identity.ended is not None or not identity.keeper:
         return False
     reap()
-    return processes.lives(ProcessMark(**identity.keeper))
+    return _works_for(run, ProcessMark(**identity.keeper))
 
 
-def is_alive(identity: ChildIdentity) -> bool:
-    """Whether that very process runs: not a zombie, not another one with its pid, not one from before a reboot."""
-    return processes.lives(
-        ProcessMark(identity.pid, identity.started, identity.boot_id, identity.start_ticks)
+def is_alive(run: RunFolder, identity: ChildIdentity) -> bool:
+    """Whether that very process runs and trains `run`: not a zombie, not another one with its pid, not one from before a
+    reboot, and not somebody else's that a file names."""
+    return _works_for(
+        run, ProcessMark(identity.pid, identity.started, identity.boot_id, identity.start_ticks)
     )
+
+
+def _works_for(run: RunFolder, mark: ProcessMark) -> bool:
+    return processes.lives(mark) and processes.was_started_for(mark.pid, run.dir)
 
 
 def reap() -> None:

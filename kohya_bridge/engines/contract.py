@@ -128,6 +128,9 @@ def python_module_command(
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # Resume states of sd-scripts are pickles, and a run's folder may have been passed on: of those, tensors alone are read.
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
     }
     if isolated is None:
         isolated = interpreter is None and bool(sys.flags.isolated)

@@ -30,3 +30,16 @@ def _is_there(module: str) -> bool:
 def _load(module: str, attribute: str) -> Engine:
     engine: Engine = getattr(importlib.import_module(module, __package__), attribute)()
     return engine
+
+
+def in_words(engines: Mapping[str, Engine]) -> dict[str, str]:
+    """`module:class` of engines that are none of this list, so that another process can have the same ones."""
+    return {name: f"{type(each).__module__}:{type(each).__qualname__}" for name, each in engines.items()}
+
+
+def from_words(words: Mapping[str, str]) -> Mapping[str, Engine]:
+    """The engines that `in_words` told of."""
+    named = {name: text.partition(":") for name, text in words.items()}
+    return {
+        name: getattr(importlib.import_module(module), kind)() for name, (module, _, kind) in named.items()
+    }

@@ -25,15 +25,24 @@ def find_model(name: str, folders: Sequence[Path], *, what: str) -> Path:
         InvalidInput: `name` is a path that leads elsewhere.
         NotFound: no folder has it; the fix names the nearest ones that are there.
     """
-    refuse_paths(name, what=what)
-    for folder in folders:
-        candidate = folder / name
-        if candidate.is_file() or (candidate / "model_index.json").is_file():
-            return candidate
+    found = models_called(name, folders, what=what)
+    if found:
+        return found[0]
     there = list_models(folders)
     near = difflib.get_close_matches(name, there, n=3, cutoff=0.4) or there[:5]
     fix = f"There are: {', '.join(near)}." if near else f"Put a file into {_named(folders)}."
     raise NotFound(f"There is no {what} {name!r}.", fix)
+
+
+def models_called(name: str, folders: Sequence[Path], *, what: str) -> list[Path]:
+    """Every file (or diffusers folder) called `name` in `folders`. Raises InvalidInput for a path that leads elsewhere."""
+    refuse_paths(name, what=what)
+    return [each for each in dict.fromkeys(folder / name for folder in folders) if is_model(each)]
+
+
+def is_model(place: Path) -> bool:
+    """Whether a file or a diffusers folder is there."""
+    return place.is_file() or (place / "model_index.json").is_file()
 
 
 def base_model_dirs(checkpoint_dirs: Sequence[Path], folder: str) -> list[Path]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..workspace import Workspace
 from .model_files import base_model_dirs
@@ -30,6 +31,28 @@ class Places:
     least_free_bytes: int = LEAST_FREE_BYTES
     model_dirs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     """Further model folders by ComfyUI's name for them ("diffusion_models", "text_encoders", "vae")."""
+
+    @property
+    def folders(self) -> dict[str, Any]:
+        """The model folders as plain JSON; `with_folders` takes them back."""
+        return {
+            "checkpoints": [str(each) for each in self.checkpoint_dirs],
+            "loras": [str(each) for each in self.lora_dirs],
+            "tokenizer": str(self.tokenizer_dir),
+            "models": {kind: [str(each) for each in dirs] for kind, dirs in self.model_dirs.items()},
+        }
+
+    def with_folders(self, folders: Mapping[str, Any]) -> Places:
+        """The same with the model folders that somebody else knew; `folders` is empty or what the property gave there."""
+        if not folders:
+            return self
+        return replace(
+            self,
+            checkpoint_dirs=[Path(each) for each in folders["checkpoints"]],
+            lora_dirs=[Path(each) for each in folders["loras"]],
+            tokenizer_dir=Path(folders["tokenizer"]),
+            model_dirs={kind: [Path(each) for each in dirs] for kind, dirs in folders["models"].items()},
+        )
 
     def folder_hints(self) -> dict[str, str]:
         """`model_dirs` as `MachinePaths.extra` carries them: path lists, separated as in PATH."""

@@ -6,14 +6,14 @@ proven to be the one that the plan was made with.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..architectures import architecture
 from ..dataset import dataset_digest, read_dataset
 from ..engines.contract import MachinePaths
-from ..errors import Conflict, NotFound
-from ..models.model_files import find_model, model_sha256
+from ..errors import Conflict
+from ..files import Tree
+from ..models.model_files import find_model, is_model, model_sha256, models_called
 from ..models.places import Places
 from ..models.starting_lora import resolve_network_weights
 from ..plan import TrainingPlan
@@ -48,25 +48,26 @@ def refuse_changed_dataset(plan: TrainingPlan, paths: MachinePaths) -> None:
 
 
 def _base_file(run: RunFolder, plan: TrainingPlan, places: Places) -> Path:
+    """The file of that name that is the plan's base model; several folders may hold one of the name."""
+    name, folder = plan.base_model.name, architecture(plan.base_model.family).base_folder
+    folders = [*places.base_model_dirs(folder), *places.checkpoint_dirs]
+    found = models_called(name, folders, what="checkpoint") or _former_base_file(run)
+    for file in found:
+        if model_sha256(file, cache_dir=places.workspace.cache_dir) == plan.base_model.sha256:
+            return file
+    if not found:
+        find_model(name, folders, what="checkpoint")  # raises, and names what is there
+    raise Conflict(
+        f"The checkpoint {name!r} is not the one that this run began with.",
+        "Put the former file back, or submit the training again as a new run.",
+    )
+
+
+def _former_base_file(run: RunFolder) -> list[Path]:
+    """Where the last attempt found it, if it is still there. The word of a file, so only a model is looked at."""
     try:
-        folder = architecture(plan.base_model.family).base_folder
-        file = find_model(plan.base_model.name, places.base_model_dirs(folder), what="checkpoint")
-    except NotFound:
-        former = _former_base_file(run)
-        if former is None:
-            raise
-        file = former
-    if model_sha256(file, cache_dir=places.workspace.cache_dir) != plan.base_model.sha256:
-        raise Conflict(
-            f"The checkpoint {plan.base_model.name!r} is not the one that this run began with.",
-            "Put the former file back, or submit the training again as a new run.",
-        )
-    return file
-
-
-def _former_base_file(run: RunFolder) -> Path | None:
-    """Where the last attempt found it, if it is still there."""
-    if not run.child_file.is_file():
-        return None
-    told = json.loads(run.child_file.read_text("utf-8"))["paths"]["base_model_file"]
-    return Path(told) if Path(told).exists() else None
+        place = Path(Tree(run.dir).read_json(run.child_file)["paths"]["base_model_file"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return []
+    is_one = place.is_absolute() and is_model(place) and (place.is_dir() or place.suffix == ".safetensors")
+    return [place] if is_one else []

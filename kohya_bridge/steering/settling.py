@@ -23,10 +23,11 @@ from ..runs.experiments import record_experiment
 from ..runs.run_log import copy_log
 from ..selection import choose_best
 from ..stop_ladder import read_climbed
+from ..supervisor import StartOutcome
 from ..workspace import Workspace, write_atomically
 
 
-def settle(run: RunFolder, *, exit_code: int | None, why_not_started: str = "") -> RunState:
+def settle(run: RunFolder, *, exit_code: int | None, not_started: StartOutcome | None = None) -> RunState:
     """Write what the ended attempt left unsaid and return the final state. The caller holds the slot's lock.
 
     A state of `completed` afterwards means that the final LoRA was checked; see `completion_problems`.
@@ -36,7 +37,7 @@ def settle(run: RunFolder, *, exit_code: int | None, why_not_started: str = "") 
     if not state.is_finished:
         for rung in climbed:
             run.append("notice", level="info", problem=f"Stop: {rung['how']}.", fix="", code="stop_ladder")
-        run.append("run_finished", **_verdict(run, state, exit_code, climbed, why_not_started))
+        run.append("run_finished", **_verdict(run, state, exit_code, climbed, not_started))
         write_losses(run.dir)
     elif state.status == "completed" and (problems := completion_problems(run, state)):
         revoke_completion(run, problems)
@@ -74,7 +75,7 @@ def _verdict(
     state: RunState,
     exit_code: int | None,
     climbed: list[dict[str, Any]],
-    why_not_started: str,
+    not_started: StartOutcome | None,
 ) -> dict[str, Any]:
     saved = run.latest_state()
     fix = (
@@ -83,12 +84,11 @@ def _verdict(
         else "No state was saved yet: starting it again begins anew."
     )
     fields = {"step": state.step, "evidence": run.log_tail(20)[-2000:]}
-    if why_not_started:
-        problem = f"The trainer could not be started: {why_not_started}"
+    if not_started is not None:
         return {
             "outcome": "failed",
-            "problem": problem,
-            "fix": "Check the installation with `doctor`.",
+            "problem": f"The trainer could not be started: {not_started.failure}",
+            "fix": not_started.fix or "Check the installation with `doctor`.",
             "code": "not_started",
             **fields,
         }

@@ -1,69 +1,68 @@
 """The GPU slot: one training at a time in a workspace, and the line of those that wait for it.
 
-In: orders (a run and the ready-made command that starts it) from any process: ComfyUI, a shell, a keeper whose trainer
-has just ended. Out: at most one living trainer, the rest in order on disk (`queued.json` in each waiting run). Every
-change happens under one lock between processes. It needs no engine: an order is complete when it is put in line.
+In: runs to be put in line, from any process: ComfyUI, a shell, a keeper whose trainer has just ended. Out: at most one living
+trainer, the rest in order on disk (`orders.py`). Every change happens under one lock between processes. An engine is needed
+only at the moment when a run is started; it then makes the command.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from .. import supervisor
-from ..engines.contract import Command
-from ..errors import Conflict, StorageError
+from ..engines.registry import from_words, in_words, load_engines
+from ..errors import BridgeError, Conflict, StorageError
 from ..events import last_event
 from ..run_folder import CONTROLS, RunFolder
 from ..runs.run_log import link_log
+from ..supervisor import StartOutcome
 from ..workspace import Workspace, write_atomically
+from .former_orders import take_over
+from .orders import Order, Orders
 from .settling import settle
 
+if TYPE_CHECKING:
+    from ..engines.contract import Engine
+    from ..models.places import Places
+
 PATIENCE_S = 60.0
-
-
-@dataclass(frozen=True)
-class Order:
-    """A waiting run: who, what to start, its place in line (ascending), and the attempt's number."""
-
-    run: RunFolder
-    command: Command
-    place: float
-    attempt: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "place": self.place,
-            "attempt": self.attempt,
-            "argv": list(self.command.argv),
-            "cwd": str(self.command.cwd),
-            "environment": self.command.environment,
-            "time": time.time(),
-        }
 
 
 class Slot:
     """The slot of one workspace. Methods that change something take the lock themselves; it can be taken again inside."""
 
-    def __init__(self, workspace: Workspace, *, patience_s: float = PATIENCE_S):
-        """`patience_s` is how long another process may hold the lock before Conflict is raised; -1 waits for ever."""
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        patience_s: float = PATIENCE_S,
+        engines: Mapping[str, Engine] | None = None,
+        places: Places | None = None,
+    ):
+        """`patience_s` is how long another process may hold the lock before Conflict is raised; -1 waits for ever. `engines`
+        replaces the registry's, also for the keepers that are started here. `places` are this machine's model folders."""
         self.workspace = workspace
+        self.orders = Orders(workspace)
         self._lock = FileLock(workspace.runs_dir / ".slot.lock", timeout=patience_s)
+        self._engines, self._places = engines, places
         self._closed: dict[RunFolder, int] = {}
         self.changed_file = workspace.runs_dir / ".changed"
 
     @classmethod
-    def of_run(cls, run_dir: Path, *, patience_s: float) -> Slot:
-        """The slot of the workspace in which a run folder lies."""
-        return cls(Workspace.at(run_dir.parents[2]), patience_s=patience_s)
+    def of_run(cls, run_dir: Path, *, patience_s: float, engines: Mapping[str, str] | None = None) -> Slot:
+        """The slot of the workspace in which a run folder lies; `engines` in words, as a keeper was told of them."""
+        return cls(
+            Workspace.at(run_dir.parents[2]),
+            patience_s=patience_s,
+            engines=from_words(engines) if engines else None,
+        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -82,6 +81,7 @@ class Slot:
                 f"Mend {self.workspace.runs_dir} or choose another workspace.",
             ) from error
         try:
+            take_over(self.orders, folders=self._folders)
             yield
         finally:
             self._lock.release()
@@ -108,18 +108,18 @@ class Slot:
 
     def line(self) -> list[Order]:
         """The waiting runs, next one first."""
-        orders = [
-            _read_order(RunFolder(file.parent)) for file in self.workspace.runs_dir.glob("*/*/queued.json")
-        ]
-        return sorted((each for each in orders if each), key=lambda order: (order.place, order.run.run_id))
+        return self.orders.line()
 
-    def enqueue(self, run: RunFolder, command: Command) -> None:
+    def waits(self, run: RunFolder) -> bool:
+        """Whether `run` is in line."""
+        return self.orders.of(run) is not None
+
+    def enqueue(self, run: RunFolder, engine: str) -> None:
         """Put `run` at the end of the line and start it if the slot is free."""
         with self.locked():
             waiting = self.line()
             place = waiting[-1].place + 1.0 if waiting else 0.0
-            order = Order(run, command, place, run.state().attempt + 1)
-            _write_order(order)
+            self.orders.put(Order(run, engine, place, run.next_attempt(), self._folders))
             self.advance()
             self._tell_positions()
             self.touch()
@@ -127,9 +127,9 @@ class Slot:
     def leave(self, run: RunFolder) -> bool:
         """Take a waiting run out of the line. False if it does not wait."""
         with self.locked():
-            if not run.queue_file.exists():
+            if not self.waits(run):
                 return False
-            run.queue_file.unlink()
+            self.orders.drop(run)
             run.append("run_finished", **_never_began(run))
             self._tell_positions()
             self.touch()
@@ -138,16 +138,11 @@ class Slot:
     def move(self, run: RunFolder, position: int) -> None:
         """Put a waiting run at `position` (1 is next). Raises Conflict if it does not wait."""
         with self.locked():
-            others = [each for each in self.line() if each.run != run]
-            mine = _read_order(run)
-            if mine is None:
+            if not self.orders.move(run, position):
                 raise Conflict(
                     f"Run {run.run_id} is not waiting.",
                     "Only runs in the queue have a place; `status` lists them.",
                 )
-            others.insert(max(0, min(position - 1, len(others))), mine)
-            for place, order in enumerate(others):
-                _write_order(replace(order, place=float(place)))
             self._tell_positions()
             self.touch()
 
@@ -172,7 +167,7 @@ class Slot:
             if supervisor.keeper_lives(run):
                 taken = True
             elif supervisor.trainer_lives(run):
-                supervisor.adopt(run)
+                supervisor.adopt(run, engines=self._engines_in_words)
                 taken = True
             else:
                 self._close(run, exit_code=None)
@@ -189,26 +184,60 @@ class Slot:
         with self.locked():
             self.advance()
             for run in self.runs():
-                if self._is_closed(run) and not run.queue_file.exists() and not _has_verdict(run):
-                    self._close(run, exit_code=None)
+                if self._is_closed(run) and not self.orders.has(run) and not _has_verdict(run):
+                    self._close_orphan(run)
+
+    def _close_orphan(self, run: RunFolder) -> None:
+        last = last_event(run.events_file)
+        if last is not None and last["kind"] == "queued":
+            run.append(
+                "run_finished", **_never_began(run, "It does not wait here: no order for it is in line.")
+            )
+            self.touch()
+        else:
+            self._close(run, exit_code=None)
 
     def touch(self) -> None:
         """Let every watcher know that a run was started, moved or closed."""
         write_atomically(self.changed_file, f"{time.time_ns()} {os.getpid()}\n")
 
     def _launch(self, order: Order) -> bool:
+        """Start a waiting run. Its order is dropped last: whoever is killed before leaves it in line."""
         run = order.run
+        if _was_started(order):
+            self.orders.drop(run)
+            return False
         for control in CONTROLS:
             run.withdraw(control)
         run.stopping_file.unlink(missing_ok=True)
         run.append("queued", position=0)
-        os.replace(run.queue_file, run.launch_file)
         link_log(self.workspace, run)
-        outcome = supervisor.start(run)
+        outcome = self._started(order)
+        self.orders.drop(run)
         self.touch()
         if not outcome:
-            settle(run, exit_code=None, why_not_started=outcome.failure)
+            settle(run, exit_code=None, not_started=outcome)
         return bool(outcome)
+
+    def _started(self, order: Order) -> StartOutcome:
+        # Only where something is started: it brings lint along.
+        from .starting import make_command, usual_places
+
+        engines = load_engines() if self._engines is None else self._engines
+        places = (self._places or usual_places(self.workspace)).with_folders(order.folders)
+        try:
+            command = make_command(order.run, engines, places)
+        except BridgeError as error:
+            return StartOutcome(error.problem, error.fix)
+        return supervisor.start(order.run, command, attempt=order.attempt, engines=self._engines_in_words)
+
+    @property
+    def _folders(self) -> dict[str, Any]:
+        return self._places.folders if self._places else {}
+
+    @property
+    def _engines_in_words(self) -> dict[str, str]:
+        return {} if self._engines is None else in_words(self._engines)
 
     def _close(self, run: RunFolder, *, exit_code: int | None) -> None:
         settle(run, exit_code=exit_code)
@@ -229,26 +258,19 @@ def _has_verdict(run: RunFolder) -> bool:
     return run.state().is_finished
 
 
-def _never_began(run: RunFolder) -> dict[str, Any]:
+def _never_began(run: RunFolder, problem: str = "Taken out of the queue before it began.") -> dict[str, Any]:
     state = run.state()
     return {
         "outcome": "stopped",
         "step": state.step,
-        "problem": "Taken out of the queue before it began.",
+        "problem": problem,
         "fix": "Resume puts it back in line.",
         "evidence": "",
         "code": "unqueued",
     }
 
 
-def _write_order(order: Order) -> None:
-    write_atomically(order.run.queue_file, json.dumps(order.to_json(), indent=1))
-
-
-def _read_order(run: RunFolder) -> Order | None:
-    try:
-        data = json.loads(run.queue_file.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    command = Command(tuple(data["argv"]), Path(data["cwd"]), data["environment"])
-    return Order(run, command, data["place"], data["attempt"])
+def _was_started(order: Order) -> bool:
+    """Whether the attempt of an order was begun already, by a process that was killed before it dropped the order."""
+    identity = order.run.identity()
+    return identity is not None and identity.attempt >= order.attempt

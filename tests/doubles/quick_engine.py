@@ -6,6 +6,7 @@ request: see `MODES`. It is named after a real engine because plans know only th
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from kohya_bridge.engines.contract import (
 from kohya_bridge.engines.registry import load_engines
 from kohya_bridge.plan import TrainingPlan, TrainingRequest
 from kohya_bridge.run_folder import RunFolder
+from kohya_bridge.workspace import write_atomically
 
 MODES = {
     "": "train as told",
@@ -69,14 +71,27 @@ class QuickEngine:
         return usual(device)
 
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
+        """The obstacles; and what this one is like is noted for the keeper that may have to start the run."""
+        if not _in_a_keeper():
+            told = {key: value for key, value in asdict(self).items() if key != "obstacles"}
+            write_atomically(_note(plan, paths), json.dumps(told))
         return list(self.obstacles)
 
     def command(
         self, run: RunFolder, plan: TrainingPlan, paths: MachinePaths, *, resume: Path | None
     ) -> Command:
-        quick = {
-            key: value for key, value in asdict(self).items() if key in ("seconds_per_step", "mode", "at")
-        }
+        noted = json.loads(_note(plan, paths).read_text("utf-8")) if _in_a_keeper() else asdict(self)
+        quick = {key: noted[key] for key in ("seconds_per_step", "mode", "at")}
         write_child_file(run, plan, paths, resume=resume, quick=quick)
         environment = python_module_command("-").environment
-        return Command((self.interpreter, str(TRAINER), str(run.dir)), run.dir, environment)
+        return Command((noted["interpreter"], str(TRAINER), str(run.dir)), run.dir, environment)
+
+
+def _in_a_keeper() -> bool:
+    """A keeper makes its engine anew, by its class: it can't have been told what to be like."""
+    started = getattr(sys.modules["__main__"], "__spec__", None)
+    return started is not None and started.name == "kohya_bridge.keeper"
+
+
+def _note(plan: TrainingPlan, paths: MachinePaths) -> Path:
+    return paths.cache_dir / "quick_engine" / f"{plan.run_id}.json"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+
+import psutil
 import pytest
 
 from kohya_bridge.__main__ import main
@@ -43,6 +47,37 @@ def test_a_run_is_stopped_from_outside_resumed_by_the_same_request_and_then_only
     assert [row[0] for row in finished.losses] == list(range(1, 121))
     assert (run.dir / "best.safetensors").exists()
     assert desk.submit(wanted).state().attempt == 2
+
+
+class Payload:
+    """A pickle that runs a program when it is loaded in full."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.file),)
+
+
+@pytest.mark.parametrize("name", ["random_states_0.pkl", "optimizer.bin", "scheduler.bin"])
+def test_a_state_that_was_passed_on_runs_no_code_when_it_is_resumed_from(desk, tmp_path, name):
+    wanted = request(
+        engine="kohya", settings={**TINY_NUMBERS, "max_train_steps": 120, "save_every_n_steps": 40}
+    )
+    run = desk.submit(wanted)
+    desk.wait(run.run_id, should_stop=lambda: run.state().step >= 5, poll_s=0.05)
+    _, folder = run.latest_state()
+    canary = tmp_path / "somebody-was-here"
+    assert (folder / name).is_file()
+    (folder / name).write_bytes(pickle.dumps(Payload(canary)))
+    desk.resume(run.run_id)
+    assert _environment_of_trainer(run)["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "1"
+    assert desk.wait(run.run_id, poll_s=0.05).status == "failed"
+    assert not canary.exists()
+
+
+def _environment_of_trainer(run):
+    return psutil.Process(run.identity().pid).environ()
 
 
 def test_a_plan_that_needs_sd_scripts_takes_the_kohya_engine_by_itself_and_says_why(desk):

@@ -112,7 +112,7 @@ OPTIMISERS = frozenset(
 )
 OPTIMISER_PACKAGES = (
     "torch.optim.", "bitsandbytes.optim.", "prodigyplus.", "prodigyopt.", "pytorch_optimizer.", "lion_pytorch.",
-    "schedulefree.", "dadaptation.", "came_pytorch.", "transformers.",
+    "schedulefree.", "dadaptation.", "came_pytorch.", "transformers.optimization.",
 )  # fmt: skip
 SCHEDULER_PACKAGES = ("torch.optim.lr_scheduler.", "pytorch_optimizer.")
 NETWORK_MODULES = ("networks.", "lycoris.kohya")
