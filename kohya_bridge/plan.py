@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,11 +98,33 @@ def _slug(value: str) -> str:
         raise ValueError(f"{error.problem} | {error.fix}") from None  # type: ignore[attr-defined]
 
 
-LATER_SETTINGS = {"diff_output_preservation_multiplier": 0.0}
+LATER_SETTINGS = {
+    "diff_output_preservation_multiplier": 0.0,
+    "timestep_sampling": "auto",
+    "discrete_flow_shift": 0.0,
+    "weighting_scheme": "none",
+    "logit_mean": 0.0,
+    "logit_std": 1.0,
+    "sigmoid_scale": 1.0,
+    "mode_scale": 1.29,
+    "base_weights": "",
+    "base_weights_multiplier": 1.0,
+}
 """Settings that came after plans were first written, and their value when off: then they're no part of the identity, so that a
 run planned before keeps its id."""
 FORMER_DEFAULTS = {"mixed_precision": "bf16"}
 """What settings meant that an old plan does not name, where the default has changed since."""
+
+
+OBJECTIVE_OF_FLOW = (
+    "timestep_sampling", "discrete_flow_shift", "weighting_scheme", "logit_mean", "logit_std", "sigmoid_scale", "mode_scale",
+)  # fmt: skip
+"""Settings that mean something for flow models only."""
+
+
+def chosen_later_settings(settings: TrainingSettings, names: Iterable[str]) -> list[str]:
+    """Those of `names`, all of them later settings, that are not off."""
+    return [name for name in names if getattr(settings, name) != LATER_SETTINGS[name]]
 
 
 class TrainingPlan(Forbidding):

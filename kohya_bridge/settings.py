@@ -15,6 +15,7 @@ from .forbidding import Forbidding
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0, le=10.0)]
 SCHEDULE_FREE = ("AdamWScheduleFree",)
+DENSITIES = ("logit_normal", "mode")  # weighting schemes that say how often a time is drawn
 
 
 class TrainingSettings(Forbidding):
@@ -125,6 +126,27 @@ class TrainingSettings(Forbidding):
     word (ai-toolkit's differential output preservation). 1 is common, 0 is off; a step takes up to 2.3 times as long."""
     zero_terminal_snr: bool = False
     """Rescale the noise schedule to end in pure noise (Lin et al. 2023, arXiv 2305.08891); for v-prediction bases."""
+    timestep_sampling: Literal["auto", "uniform", "sigma", "sigmoid", "shift", "flux_shift"] = "auto"
+    """How a flow model's times are drawn. `auto`: uniform in the sampler's own time, with the family's shift. The others as in
+    sd-scripts: `uniform`; `sigma`, by the density of `weighting_scheme`; `sigmoid` of a Gaussian; `shift`, the same moved by
+    `discrete_flow_shift`; `flux_shift`, moved by the picture's size."""
+    discrete_flow_shift: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """A shift of one's own for `auto`, `sigma` and `shift`; 0 takes the family's. Above 1 there is more of the noisy end."""
+    weighting_scheme: Literal["none", "sigma_sqrt", "logit_normal", "mode", "cosmap"] = "none"
+    """Of a flow model: `sigma_sqrt` and `cosmap` weigh times; `logit_normal` and `mode` are densities for `sigma`."""
+    logit_mean: Annotated[float, Field(ge=-10, le=10)] = 0.0
+    """Mean of the Gaussian behind `logit_normal`; below 0 is nearer to the picture."""
+    logit_std: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Its standard deviation."""
+    sigmoid_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Scale of the Gaussian behind `sigmoid`, `shift` and `flux_shift`."""
+    mode_scale: Annotated[float, Field(ge=-1, le=1.75)] = 1.29
+    """How heavy the middle is in `mode` (Esser et al. 2024, arXiv 2403.03206, equation 20)."""
+    base_weights: str = ""
+    """SHA-256 of a LoRA file that is on while training, frozen, and no part of the result: the training adapter of a distilled
+    model. Empty: none. The desk resolves names to digests."""
+    base_weights_multiplier: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """Strength of `base_weights`."""
     min_timestep: Annotated[int, Field(ge=0, le=999)] = 0
     """Smallest diffusion timestep that is trained."""
     max_timestep: Annotated[int, Field(ge=1, le=1000)] = 1000
@@ -225,6 +247,13 @@ class TrainingSettings(Forbidding):
                 (
                     "zero_terminal_snr: true needs prediction_type v_prediction; it is epsilon.",
                     "An epsilon model can't learn the last step; switch it off.",
+                )
+            )
+        if self.weighting_scheme in DENSITIES and self.timestep_sampling != "sigma":
+            wrong.append(
+                (
+                    f"weighting_scheme {self.weighting_scheme} is a density of timestep_sampling sigma; it is {self.timestep_sampling}.",
+                    "Set timestep_sampling to sigma.",
                 )
             )
         if (self.early_stop_patience or self.target_psnr) and not self.validation_split:

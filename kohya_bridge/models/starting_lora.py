@@ -1,7 +1,7 @@
-"""Starting from an existing LoRA: its name or digest, and where the file lies.
+"""LoRA files that a training begins with (`network_weights`) or has beside it (`base_weights`): name, digest, and where it lies.
 
-In: the `network_weights` of a request: a name as ComfyUI's LoRA list shows it, or a SHA-256. Out: the digest, which is
-part of the run's identity, and the path, which is not.
+In: a request's settings, with a name as ComfyUI's LoRA list shows it, or a SHA-256. Out: the digest, which is part of the run's
+identity, and the path, which is not.
 """
 
 from __future__ import annotations
@@ -19,27 +19,33 @@ from .model_files import find_model, list_models
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+NAMED = ("network_weights", "base_weights")
+
+
 @dataclass(frozen=True)
-class StartingLora:
-    """What a plan says of it (`settings`) and where it lies (`extra` of the machine's paths). Both empty without one."""
+class NamedLoras:
+    """What a plan says of them (`settings`) and where they lie (`extra` of the machine's paths). Both empty without any."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
 
 
-def resolve_network_weights(
-    settings: Mapping[str, Any], workspace: Workspace, lora_dirs: Sequence[Path]
-) -> StartingLora:
+def resolve_loras(settings: Mapping[str, Any], workspace: Workspace, lora_dirs: Sequence[Path]) -> NamedLoras:
     """Raises NotFound or InvalidInput when no file has that name or digest."""
-    wanted = settings.get("network_weights")
-    if not isinstance(wanted, str) or not wanted:
-        return StartingLora()
+    found = NamedLoras()
+    for name in NAMED:
+        wanted = settings.get(name)
+        if isinstance(wanted, str) and wanted:
+            file = _resolved(wanted, workspace, lora_dirs)
+            found.settings[name] = file_sha256(file, cache_dir=workspace.cache_dir)
+            found.extra[name] = str(file)
+    return found
+
+
+def _resolved(wanted: str, workspace: Workspace, lora_dirs: Sequence[Path]) -> Path:
     if _DIGEST.fullmatch(wanted):
-        file = _file_of_digest(wanted, workspace, lora_dirs)
-    else:
-        file = find_model(wanted, lora_dirs, what="LoRA")
-    digest = file_sha256(file, cache_dir=workspace.cache_dir)
-    return StartingLora({"network_weights": digest}, {"network_weights": str(file)})
+        return _file_of_digest(wanted, workspace, lora_dirs)
+    return find_model(wanted, lora_dirs, what="LoRA")
 
 
 def _file_of_digest(digest: str, workspace: Workspace, lora_dirs: Sequence[Path]) -> Path:

@@ -15,7 +15,7 @@ from ..errors import Conflict
 from ..files import Tree
 from ..models.model_files import find_model, is_model, model_sha256, models_called
 from ..models.places import Places
-from ..models.starting_lora import resolve_network_weights
+from ..models.starting_lora import resolve_loras
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 
@@ -26,7 +26,7 @@ def paths_of(run: RunFolder, plan: TrainingPlan, places: Places) -> MachinePaths
     Raises:
         NotFound: the dataset or the model is gone. Conflict: one of them has changed.
     """
-    weights = resolve_network_weights(plan.settings.model_dump(), places.workspace, places.lora_dirs)
+    weights = resolve_loras(plan.settings.model_dump(), places.workspace, places.lora_dirs)
     paths = MachinePaths(
         base_model_file=_base_file(run, plan, places),
         dataset_dir=places.workspace.dataset_dir(plan.dataset.slug),

@@ -24,7 +24,7 @@ from ..models.base_models import BaseModel, inspect_base_model
 from ..models.family_files import complete_model_files
 from ..models.model_files import find_model, model_sha256
 from ..models.places import Places
-from ..models.starting_lora import resolve_network_weights
+from ..models.starting_lora import resolve_loras
 from ..plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan, make_settings
 from ..runs.disk_need import disk_problems
 from ..runs.engine_choice import choose_engine
@@ -94,7 +94,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     weights = faults.of(
         "settings.network_weights",
         request.settings.get("network_weights"),
-        lambda: resolve_network_weights(request.settings, places.workspace, places.lora_dirs),
+        lambda: resolve_loras(request.settings, places.workspace, places.lora_dirs),
     )
     settings = {**request.settings, **(weights.settings if weights else {}), **_predicted(request, base)}
     wanted = request.model_copy(update={"settings": settings})

@@ -14,7 +14,7 @@ from ...architectures import architecture
 from ...architectures.base import Architecture, sd_scripts
 from ...device.description import Device
 from ...device.precision import BF16, FP16, NO, Precision, settled, usual
-from ...plan import TrainingPlan
+from ...plan import LATER_SETTINGS, OBJECTIVE_OF_FLOW, TrainingPlan, chosen_later_settings
 from ...settings import TrainingSettings
 from ..contract import MachinePaths, Problem
 from .options import Option, ParserOptions
@@ -271,6 +271,12 @@ def _setting_problems(settings: TrainingSettings, of_family: Architecture) -> It
             "preservation",
             f"diff_output_preservation_multiplier {settings.diff_output_preservation_multiplier}: sd-scripts has no such thing.",
             "Set it to 0, or choose the native engine.",
+        )
+    for name in chosen_later_settings(settings, (*OBJECTIVE_OF_FLOW, "base_weights")):
+        yield Problem(
+            name,
+            f"{name} {getattr(settings, name)}: for sd-scripts this stands in the kohya section, with the script's own name.",
+            f"Write it there and set {name} to {LATER_SETTINGS[name] or 'nothing'}, or choose the native engine.",
         )
     cached = settings.cache_text_encoder_outputs and script.caches_text
     if cached and settings.caption_dropout_rate:

@@ -17,7 +17,7 @@ from ...architectures.base import Architecture
 from ...device.description import CUDA, ROCM, Device
 from ...device.finding import find_device
 from ...device.precision import Precision, usual
-from ...plan import TrainingPlan, TrainingRequest
+from ...plan import OBJECTIVE_OF_FLOW, TrainingPlan, TrainingRequest, chosen_later_settings
 from ...run_folder import RunFolder
 from ...settings import TrainingSettings
 from ..contract import Command, MachinePaths, Problem, python_module_command, write_child_file
@@ -78,6 +78,7 @@ class NativeEngine:
         device = self.device(paths.cache_dir)
         return [
             *_plan_problems(plan),
+            *_objective_problems(settings, architecture(plan.base_model.family)),
             *_optimiser_problems(settings),
             *precision_problems(
                 settings.mixed_precision, device, lambda: find_device(paths.cache_dir, measured=True)
@@ -126,6 +127,18 @@ def _plan_problems(plan: TrainingPlan) -> list[Problem]:
     return found
 
 
+def _objective_problems(settings: TrainingSettings, of_family: Architecture) -> list[Problem]:
+    """What this family's objective has no use for, as advice."""
+    if of_family.flow:
+        off = {"min_snr_gamma": 0.0, "prediction_type": "epsilon", "zero_terminal_snr": False}
+        idle = [name for name, value in off.items() if getattr(settings, name) != value]
+        why = "it is a flow model"
+    else:
+        idle, why = chosen_later_settings(settings, OBJECTIVE_OF_FLOW), "it is no flow model"
+    problems = [f"{name} has no effect on {of_family.title}: {why}." for name in idle]
+    return [Problem("no_effect", each, "", blocks=False) for each in problems]
+
+
 def _optimiser_problems(settings: TrainingSettings) -> list[Problem]:
     found, name = [], settings.optimizer_type
     module, package = OPTIMISER_PACKAGES.get(name, ("torch", "torch"))
@@ -156,10 +169,13 @@ def _device_problems(settings: TrainingSettings, device: Device) -> list[Problem
 
 
 def _file_problems(settings: TrainingSettings, paths: MachinePaths) -> list[Problem]:
-    if settings.network_weights and not Path(paths.extra.get("network_weights", "")).is_file():
-        problem = f"The LoRA to start from ({settings.network_weights[:12]}) is not in a LoRA folder."
-        return [Problem("network_weights", problem, "Put it there, or empty network_weights.")]
-    return []
+    found = []
+    for name, what in (("network_weights", "LoRA to start from"), ("base_weights", "training adapter")):
+        digest = getattr(settings, name)
+        if digest and not Path(paths.extra.get(name, "")).is_file():
+            problem = f"The {what} ({digest[:12]}) is not in a LoRA folder."
+            found.append(Problem(name, problem, f"Put it there, or empty {name}."))
+    return found
 
 
 def _memory_advice(plan: TrainingPlan, paths: MachinePaths, card: float | None) -> list[Problem]:

@@ -18,12 +18,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+Beside = tuple[torch.Tensor, torch.Tensor]
+"""`down`, scaled, and `up` of an update that is not trained."""
+
 
 class Adapter(torch.nn.Module):
     """Takes the place of a frozen Linear or Conv2d and adds `up(dropout(down(x)))` to its output.
 
     `down` and `up` are handed in by the network before each forward, already scaled and in the compute format. A `silent`
-    adapter adds nothing.
+    adapter adds nothing. What stands `beside` (`base_weights.py`) is added always.
     """
 
     base: Any  # Linear or Conv2d; torch types what a module holds as "Tensor or Module"
@@ -33,6 +36,7 @@ class Adapter(torch.nn.Module):
         self.base = base
         self.dropout = dropout
         self.silent = False
+        self.beside: Beside | None = None
         self.down: torch.Tensor
         self.up: torch.Tensor
 
@@ -46,9 +50,11 @@ class LinearAdapter(Adapter):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.silent:
             silent: torch.Tensor = self.base(x)
-            return silent
+            return silent if self.beside is None else silent + _linear(x, self.beside)
         flat = x.reshape(-1, x.shape[-1])
         out = F.linear(flat, self.base.weight, self.base.bias)
+        if self.beside is not None:
+            out = out + _linear(flat, self.beside)
         out.addmm_(self._dropped(F.linear(flat, self.down)), self.up.t())
         return out.view(*x.shape[:-1], -1)
 
@@ -67,6 +73,8 @@ class CallingAdapter(Adapter):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.compute(x)
+        if self.beside is not None:
+            out = out + _linear(x, self.beside).to(out.dtype)
         if self.silent:
             return out
         hidden = self._dropped(F.linear(x, self.down.to(x.dtype)))
@@ -78,10 +86,18 @@ class ConvAdapter(Adapter):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.base(x)
+        if self.beside is not None:
+            down, up = self.beside
+            out = out + F.conv2d(F.conv2d(x, down, stride=self.base.stride, padding=self.base.padding), up)
         if self.silent:
             return out
         hidden = F.conv2d(x, self.down, stride=self.base.stride, padding=self.base.padding)
         return out.add_(F.conv2d(self._dropped(hidden), self.up))
+
+
+def _linear(x: torch.Tensor, beside: Beside) -> torch.Tensor:
+    down, up = beside
+    return F.linear(F.linear(x, down.to(x.dtype)), up.to(x.dtype))
 
 
 @dataclass(frozen=True)
@@ -139,7 +155,7 @@ class LoraPart:
     ):
         """`root` is what a forward pass calls; `dtype` is the format that adapters compute in."""
         self.modules = list(modules)
-        self._dtype = dtype
+        self.dtype, self.device = dtype, device
         by_scale = sorted(self.modules, key=lambda module: module.scale)
         self._slots = [(module, "down", module.down_shape) for module in by_scale]
         self._slots += [(module, "up", module.up_shape) for module in by_scale]
@@ -175,7 +191,7 @@ class LoraPart:
         if len(self.parameters) > 1:
             flat = torch.cat([parameter.view(-1) for parameter in self.parameters])
         parts = [
-            (piece if scale == 1.0 else piece * scale).to(self._dtype)
+            (piece if scale == 1.0 else piece * scale).to(self.dtype)
             for piece, (_, scale) in zip(
                 torch.split(flat, [size for size, _ in self._segments]), self._segments, strict=True
             )

@@ -16,6 +16,7 @@ from ...datasets.caption_variation import captions_vary
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..child import Child, StopRequested
+from .base_weights import put_beside
 from .batches import BatchMaker, Sources
 from .cache import TensorCache
 from .data import Picker, Split, read_items, split_items
@@ -58,6 +59,8 @@ def prepare(child: Child, ranks: Ranks, open_side: Opener) -> Training:
     network = add_lora(model, settings, seed=settings.seed)
     if settings.network_weights:
         _start_from(network, paths["network_weights"], child)
+    if settings.base_weights:
+        _put_beside(network, paths["base_weights"], settings.base_weights_multiplier, child)
     model.arrange(settings)
     weights = FlatWeights(network.groups())
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
@@ -87,6 +90,17 @@ def _start_from(network: LoraNetwork, file: Path, child: Child) -> None:
         child.report.notice(
             f"{len(foreign)} layers of {file.name} are not trained here and were left out, such as {foreign[0]}.",
             "Switch text encoders or convolutions on if they should go on training.",
+            code="left_out_layers",
+        )
+
+
+def _put_beside(network: LoraNetwork, file: Path, multiplier: float, child: Child) -> None:
+    """Have a training adapter on while training."""
+    homeless = put_beside(network, read_lora(file)[0], multiplier)
+    if homeless:
+        child.report.notice(
+            f"{len(homeless)} layers of {file.name} (base_weights) are not trained here and stay off, such as {homeless[0]}.",
+            "Train with a training adapter that was made for this model.",
             code="left_out_layers",
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .base_weights import without_base_weights
 from .batches import time_ids
 from .conditioning import answers
 from .randomness import Purpose, stream
@@ -26,7 +27,8 @@ STEPS_ON_GPU, STEPS_ON_CPU = 20, 8
 def render_sample(training: Training, step: int, folder: Path) -> dict[str, Any]:
     """Render, save, and return the fields of the `sample` event."""
     item, seed = training.split.trained[0], training.settings.seed
-    with training.trained.optimiser.averaged(), training.evaluating():
+    network = training.trained.network
+    with training.trained.optimiser.averaged(), training.evaluating(), without_base_weights(network):
         latents_BCHW = _denoised(training, item.caption, item.placement, seed)
     encoders = training.load_encoders({"vae"}) if training.settings.cache_latents else training.model.encoders
     pixels_CHW = encoders.pixels(latents_BCHW)[0].cpu()
