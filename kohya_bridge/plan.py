@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,15 @@ class BaseModelFacts(Forbidding):
     """A name of `architectures.ARCHITECTURES`."""
 
 
+class ModelFileFacts(Forbidding):
+    """What a plan says of a text encoder or VAE beside its base model."""
+
+    name: str
+    """File name as ComfyUI lists it; not part of the run's identity."""
+    sha256: str
+    """SHA-256 of the file."""
+
+
 class TrainingRequest(Forbidding):
     """What a person chooses: in a YAML config, on the Kohya Train node, or on the command line."""
 
@@ -66,6 +75,9 @@ class TrainingRequest(Forbidding):
     """Who trains: `auto`, or an engine's name."""
     settings: dict[str, Any] = {}
     """Values of `TrainingSettings` that replace the preset's."""
+    model_files: dict[str, str] = {}
+    """Text encoders and VAE beside the base model, by their names in `architectures`: file names as ComfyUI lists them. What is
+    left out is found where exactly one file fits."""
     kohya: dict[str, Any] = {}
     """Further options of the sd-scripts parser, for the kohya engine only."""
 
@@ -142,6 +154,8 @@ class TrainingPlan(Forbidding):
     """Who trains."""
     engine_version: str
     """The native engine's number, or the sd-scripts commit: a change of either is another run."""
+    model_files: dict[str, ModelFileFacts] = {}
+    """Text encoders and VAE beside the base model, for engines that load them by these names."""
     preset: str = ""
     """Where the numbers came from; not part of the run's identity."""
     settings: TrainingSettings
@@ -175,6 +189,9 @@ class TrainingPlan(Forbidding):
         identity = self.model_dump(mode="json")
         identity.pop("preset")
         identity["base_model"].pop("name")
+        files = identity.pop("model_files")
+        if files:
+            identity["model_files"] = {option: file["sha256"] for option, file in files.items()}
         for name, off in LATER_SETTINGS.items():
             if identity["settings"][name] == off:
                 identity["settings"].pop(name)
@@ -182,8 +199,9 @@ class TrainingPlan(Forbidding):
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:12]
 
     def to_yaml(self) -> str:
-        """The text of `plan.yaml`."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+        """The text of `plan.yaml`; without model files, as plans were written before there were any, where there are none."""
+        said = self.model_dump(mode="json", exclude=None if self.model_files else {"model_files"})
+        return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
 
 
 def make_settings(request: TrainingRequest, family_name: str, *, images: int) -> TrainingSettings:
@@ -204,6 +222,7 @@ def make_plan(
     base_model: BaseModelFacts,
     engine: str,
     engine_version: str,
+    model_files: Mapping[str, ModelFileFacts] | None = None,
 ) -> TrainingPlan:
     """The complete plan for `request`. `engine` is the name of the one that was chosen for it."""
     settings = make_settings(request, base_model.family, images=dataset.images)
@@ -216,6 +235,7 @@ def make_plan(
             "engine_version": engine_version,
             "preset": request.preset,
             "settings": settings.model_dump(),
+            "model_files": {option: file.model_dump() for option, file in (model_files or {}).items()},
             "kohya": request.kohya,
         }
     )

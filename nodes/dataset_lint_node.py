@@ -9,6 +9,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..kohya_bridge.dataset import find_dataset, list_datasets
+from ..kohya_bridge.engine_names import FIRST_ENGINE, VIEWS
 from ..kohya_bridge.errors import InvalidInput
 from . import host
 from .edge import plainly
@@ -18,7 +19,6 @@ from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName
 WIRED = "(the wired dataset)"
 REPAIRS = {"off": "off", "list": "list", "mend": "mend", "undo the last": "undo"}
 NO_VIEW = "off"
-ENGINES = ("native", "kohya", "sd-scripts")
 SHOWN_PICTURES = 120
 _left = LeftAs()
 
@@ -65,8 +65,8 @@ class DatasetLintNode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "view",
-                    options=[NO_VIEW, *ENGINES],
-                    default="native",
+                    options=[NO_VIEW, *VIEWS],
+                    default=FIRST_ENGINE,
                     optional=True,
                     tooltip="Whose eyes to look through: bucket, crop, turn, transparency, and the caption as far as it is "
                     "read. sd-scripts: the same folder without this pack.",

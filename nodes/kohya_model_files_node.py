@@ -1,4 +1,4 @@
-"""Kohya Model Files: the text encoders and VAEs that FLUX.1, SD3 and other newer families need beside their transformer."""
+"""Kohya Model Files: the text encoders and VAEs that newer families need beside their transformer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class KohyaModelFilesNode(io.ComfyNode):
             node_id="WizdroidKohyaModelFiles",
             display_name="Kohya Model Files",
             category="Wizdroid/Training",
-            description="Names the text encoders and VAEs of a family that sd-scripts trains. Needed only where a folder has several that fit.",
+            description="Names the text encoders and VAE of a newer family, for whichever engine trains it. Needed only where a folder has several that fit.",
             inputs=[
                 *(_input(option, uses) for option, uses in options_of_families().items()),
                 SETTINGS.Input(
@@ -37,11 +37,11 @@ class KohyaModelFilesNode(io.ComfyNode):
     def execute(cls, training_settings: ChosenSettings | None = None, **chosen: Any) -> io.NodeOutput:
         files = {option: name for option, name in chosen.items() if name and name != AUTO}
         before = training_settings or ChosenSettings()
-        return io.NodeOutput(ChosenSettings(dict(before.settings), {**before.kohya, **files}))
+        return io.NodeOutput(ChosenSettings(dict(before.settings), dict(before.kohya), files))
 
 
 def options_of_families() -> dict[str, list[tuple[str, ModelFile]]]:
-    """Every model-file option of sd-scripts, with the families (by title) that take it and what it is for them."""
+    """Every name of a model file, with the families (by title) that take it and what it is for them."""
     found: dict[str, list[tuple[str, ModelFile]]] = {}
     for each in ARCHITECTURES.values():
         for file in each.model_files:

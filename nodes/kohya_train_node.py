@@ -224,6 +224,7 @@ def _request(dataset: DatasetName, typed: dict[str, Any], more: ChosenSettings) 
             "trigger": typed["trigger"].strip(),
             "character": typed["character"].strip(),
             "settings": {**more.settings, **dials, "seed": typed["seed"]},
+            "model_files": more.model_files,
             "kohya": more.kohya,
         },
         what="Kohya Train",

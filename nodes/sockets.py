@@ -29,10 +29,11 @@ class RunName:
 
 @dataclass(frozen=True)
 class ChosenSettings:
-    """Values of `TrainingSettings` that replace the preset's, and further options for sd-scripts."""
+    """Values of `TrainingSettings` that replace the preset's, further options for sd-scripts, and model files by option."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     kohya: dict[str, Any] = field(default_factory=dict)
+    model_files: dict[str, str] = field(default_factory=dict)
 
 
 class FitsAnyList(str):

@@ -10,7 +10,21 @@ from importlib import import_module
 from ..errors import NotFound
 from .base import Architecture, Shapes
 
-_FILES = ("sd15", "sdxl", "flux1", "chroma", "sd3", "lumina2", "hunyuan_image", "anima", "other")
+_FILES = (
+    "sd15",
+    "sdxl",
+    "zimage",
+    "flux2",
+    "qwen_image",
+    "krea2",
+    "anima",
+    "flux1",
+    "chroma",
+    "sd3",
+    "lumina2",
+    "hunyuan_image",
+    "other",
+)
 """The files of this folder that hold families, in the order in which they are shown."""
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -34,8 +48,9 @@ def architecture(name: str) -> Architecture:
 
 def recognise(shapes: Shapes, file_name: str = "") -> Architecture | None:
     """The family whose marks a diffusion model with these tensors bears, None for none. Where several families have the same
-    tensors, the one with a word of its own in `file_name` is meant, else the first of them."""
+    tensors, the one with a word of its own in `file_name` is meant, else one without such words, else the first."""
     bearing = [each for each in ARCHITECTURES.values() if any(marks.fit(shapes) for marks in each.marks)]
     lower = file_name.lower()
     hinted = (each for each in bearing if any(word in lower for word in each.name_hints))
-    return next(hinted, next(iter(bearing), None))
+    plain = (each for each in bearing if not each.name_hints)
+    return next(hinted, next(plain, next(iter(bearing), None)))

@@ -16,11 +16,11 @@ FAMILIES = (
         presets=flow_presets("sd-scripts, docs/anima_train_network.md."),
         estimates=Estimates(
             weights_gib=3.9,
-            activations_gib=14.0,
-            checkpointed_gib=1.5,
+            activations_gib=12.6,
+            checkpointed_gib=0.9,
             encoders_gib=1.4,
-            lora_mb_per_rank=4.6,
-            forward_tflop=20.0,
+            lora_mb_per_rank=4.7,
+            forward_tflop=18.0,
         ),
         drawing=Drawing(
             TextLoader("CLIPLoader", ("qwen3",), "stable_diffusion"),

@@ -71,8 +71,9 @@ class Presets:
 class Estimates:
     """What a training of this family costs, for advice before the start.
 
-    GiB are of the model in half precision; activations are those of one picture at the family's resolution, without and with
-    gradient checkpointing; `encoders_gib` is what encodes pictures and captions, and is gone before the first step.
+    GiB are of the model in half precision; activations are what one picture at the family's resolution keeps for the backward
+    pass, with a LoRA on every matrix, without and with gradient checkpointing; `encoders_gib` is what encodes pictures and
+    captions, and is gone before the first step. Counted on the real networks without weights (docs/measurements.md).
     """
 
     weights_gib: float

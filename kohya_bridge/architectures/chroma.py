@@ -21,11 +21,11 @@ FAMILIES = (
         presets=flow_presets("sd-scripts, docs/flux_train_network.md (Chroma)."),
         estimates=Estimates(
             weights_gib=16.6,
-            activations_gib=25.0,
-            checkpointed_gib=2.4,
+            activations_gib=33.9,
+            checkpointed_gib=2.1,
             encoders_gib=9.2,
-            lora_mb_per_rank=15.0,
-            forward_tflop=95.0,
+            lora_mb_per_rank=7.3,
+            forward_tflop=74.0,
         ),
         drawing=Drawing(
             TextLoader("CLIPLoader", ("t5xxl",), "chroma"),

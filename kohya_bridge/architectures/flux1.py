@@ -26,11 +26,11 @@ FAMILIES = (
         presets=flow_presets("sd-scripts, docs/flux_train_network.md."),
         estimates=Estimates(
             weights_gib=22.2,
-            activations_gib=28.0,
-            checkpointed_gib=2.5,
-            encoders_gib=9.4,
-            lora_mb_per_rank=19.0,
-            forward_tflop=100.0,
+            activations_gib=33.9,
+            checkpointed_gib=2.1,
+            encoders_gib=9.3,
+            lora_mb_per_rank=9.7,
+            forward_tflop=74.0,
         ),
         drawing=Drawing(
             TextLoader("DualCLIPLoader", ("clip_l", "t5xxl"), "flux"),

@@ -16,11 +16,11 @@ FAMILIES = (
         presets=flow_presets("sd-scripts, docs/hunyuan_image_train_network.md."),
         estimates=Estimates(
             weights_gib=32.5,
-            activations_gib=12.0,
-            checkpointed_gib=1.4,
+            activations_gib=14.9,
+            checkpointed_gib=0.9,
             encoders_gib=15.5,
-            lora_mb_per_rank=24.0,
-            forward_tflop=55.0,
+            lora_mb_per_rank=12.2,
+            forward_tflop=33.0,
         ),
         drawing=Drawing(
             TextLoader("DualCLIPLoader", ("text_encoder", "byt5"), "hunyuan_image"),

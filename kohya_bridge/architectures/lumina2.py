@@ -25,11 +25,11 @@ FAMILIES = (
         presets=flow_presets("sd-scripts, docs/lumina_train_network.md."),
         estimates=Estimates(
             weights_gib=4.9,
-            activations_gib=16.0,
-            checkpointed_gib=1.6,
+            activations_gib=19.3,
+            checkpointed_gib=1.2,
             encoders_gib=5.1,
-            lora_mb_per_rank=3.9,
-            forward_tflop=26.0,
+            lora_mb_per_rank=3.4,
+            forward_tflop=24.0,
         ),
         drawing=Drawing(
             TextLoader("CLIPLoader", ("gemma2",), "lumina2"),

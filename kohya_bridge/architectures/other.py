@@ -19,11 +19,11 @@ FAMILIES = (
         presets=flow_presets("Nobody's numbers yet: what the other flow models have in common."),
         estimates=Estimates(
             weights_gib=16.0,
-            activations_gib=25.0,
-            checkpointed_gib=2.5,
+            activations_gib=32.0,
+            checkpointed_gib=2.1,
             encoders_gib=10.0,
-            lora_mb_per_rank=16.0,
-            forward_tflop=80.0,
+            lora_mb_per_rank=10.0,
+            forward_tflop=75.0,
         ),
         drawing=Drawing(
             TextLoader("CLIPLoader", ("text_encoder",), "stable_diffusion"),

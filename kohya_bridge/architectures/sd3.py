@@ -16,11 +16,11 @@ FAMILIES = (
         presets=flow_presets("sd-scripts, docs/sd3_train_network.md."),
         estimates=Estimates(
             weights_gib=15.2,
-            activations_gib=24.0,
-            checkpointed_gib=2.6,
+            activations_gib=18.5,
+            checkpointed_gib=1.3,
             encoders_gib=10.8,
-            lora_mb_per_rank=12.0,
-            forward_tflop=75.0,
+            lora_mb_per_rank=8.5,
+            forward_tflop=31.0,
         ),
         drawing=Drawing(latent="EmptySD3LatentImage", steps=20, cfg=4.0, scheduler="sgm_uniform"),
         names=Names(

@@ -7,6 +7,7 @@ Marks as ComfyUI reads them (`comfy/sd.py`: detect_te_model, class VAE). Qwen2.5
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,21 @@ GEMMA2_2B = ModelFile(
 )
 
 
+QWEN3_VL_4B = ModelFile(
+    "text_encoder",
+    "Qwen3-VL 4B",
+    TEXT,
+    known_by={"model.visual.merger.linear_fc2.weight": (2560, None)},
+)
+MISTRAL3 = ModelFile(
+    "text_encoder",
+    "Mistral Small 3.2",
+    TEXT,
+    known_by={"model.layers.0.post_attention_layernorm.weight": (5120,)},
+    unknown_by=("model.layers.0.self_attn.q_norm.weight",),
+)
+
+
 def qwen3(option: str, title: str, width: int) -> ModelFile:
     """A Qwen3 text model of that width."""
     marks = {
@@ -45,6 +61,12 @@ def qwen3(option: str, title: str, width: int) -> ModelFile:
 
 FLUX_VAE = ModelFile(
     "ae", "FLUX autoencoder", VAE, known_by={"decoder.conv_in.weight": (None, 16, None, None)}
+)
+FLUX2_VAE = ModelFile(
+    "vae",
+    "FLUX.2 autoencoder",
+    VAE,
+    known_by={"decoder.conv_in.weight": (None, 32, None, None), "bn.running_mean": (None,)},
 )
 QWEN_IMAGE_VAE = ModelFile(
     "vae", "Qwen-Image VAE", VAE, known_by={"decoder.middle.0.residual.0.gamma": (None, 1, 1, 1)}
@@ -70,11 +92,11 @@ _FLOW_ALWAYS: dict[str, Any] = {
 _FLOW_LOW_MEMORY: dict[str, Any] = {"resolution": 512, "min_bucket_reso": 256, "max_bucket_reso": 1024}
 
 
-def flow_presets(source: str, **always: Any) -> Presets:
-    """The presets of a flow model: no SNR weighting, frozen text encoders, as the guides of these families say. `always` are
+def flow_presets(source: str, *, by_name: Mapping[str, Mapping[str, Any]] | None = None) -> Presets:
+    """The presets of a flow model: no SNR weighting, frozen text encoders, as the guides of these families say. `by_name` are
     numbers of the family's own, from `source`."""
     sources = {
         "": source,
         "min_snr_gamma": "A flow model has no signal-to-noise weighting (sd-scripts, docs/flux_train_network.md).",
     }
-    return Presets({**_FLOW_ALWAYS, **always}, {"low_memory": _FLOW_LOW_MEMORY}, sources)
+    return Presets(_FLOW_ALWAYS, {"low_memory": _FLOW_LOW_MEMORY, **(by_name or {})}, sources)

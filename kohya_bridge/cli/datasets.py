@@ -17,6 +17,7 @@ from ..datasets.dataset_transfer import EXPORT_FORMATS, export_dataset, import_f
 from ..datasets.ollama import Ollama
 from ..datasets.trainer_sheet import trainer_sheet
 from ..datasets.trainer_view import COLUMNS, bucket_summary, view_rows
+from ..engine_names import VIEWS
 from ..errors import NotFound
 from ..lint import contact_sheet
 from ..lint.inspection import Inspection, Repairing, as_colour, inspect_dataset, training_at
@@ -28,8 +29,6 @@ from . import exit_codes
 from .context import Context
 from .parsing import Verbs
 
-ENGINES = ("native", "kohya", "sd-scripts")
-
 
 def add(verbs: Verbs) -> None:
     verbs.add("datasets", list_all, "List the datasets with their pictures, triggers and versions.")
@@ -39,7 +38,7 @@ def add(verbs: Verbs) -> None:
     lint.add_argument("dataset", help="name of the dataset")
     lint.add_argument("--trigger", default="", help="the trigger, instead of the one in metadata.yaml")
     lint.add_argument("--resolution", type=int, default=0, metavar="PX", help="check the buckets of a training at this resolution")  # fmt: skip
-    lint.add_argument("--view", choices=ENGINES, help="show what this trainer will see of each picture")
+    lint.add_argument("--view", choices=VIEWS, help="show what this trainer will see of each picture")
     lint.add_argument("--models", action="store_true", help="also let models of this machine look for nudity, written words and likeness")  # fmt: skip
     lint.add_argument("--html", metavar="FILE", help="write the report as one self-contained page")
     lint.add_argument("--sheet", metavar="FILE", help="write a contact sheet with the findings (with --view: the trainer's view) as PNG")  # fmt: skip

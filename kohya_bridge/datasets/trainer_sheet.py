@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw
 
 from ..dataset import Dataset, DatasetItem
 from ..drawing import CARD, ERROR, INK, PAPER, SOFT, WARNING, fitted, font, wrapped
+from ..engine_names import FIRST_ENGINE
 from ..errors import InvalidInput
 from .pictures import DECODER_FAILURES, FORMATS, flattened, upright
-from .trainer_view import Engine, TrainerView, trained_pixels
+from .trainer_view import TrainerView, trained_pixels
 
 GAP, HEADER, LINE = 14, 58, 17
 CAPTION_LINES = 4
@@ -23,7 +24,7 @@ def trainer_sheet(
     dataset: Dataset,
     views: tuple[TrainerView, ...],
     *,
-    engine: Engine = "native",
+    engine: str = FIRST_ENGINE,
     cell: int = 230,
     columns: int = 3,
     most: int = 120,
@@ -50,7 +51,7 @@ def trainer_sheet(
 
 
 def _pictures(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, item: DatasetItem, view: TrainerView, engine: Engine,
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, item: DatasetItem, view: TrainerView, engine: str,
     left: int, top: int, cell: int,
 ) -> None:  # fmt: skip
     try:

@@ -1,19 +1,19 @@
 """What the trainer will see: each picture's bucket, crop, turn and transparency, and its caption as far as it is read.
 
 In: a dataset and the numbers of a training. Out: one `TrainerView` for each picture, as a table, and as a picture of the very
-pixels; for this pack's engines, native and kohya, and for `sd-scripts`: the folder given to sd-scripts without this pack.
+pixels; for this pack's engines, and for `sd-scripts`: the folder given to sd-scripts without this pack.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from ..dataset import Dataset, DatasetItem
+from ..engine_names import FIRST_ENGINE, PLAIN
 from ..errors import InvalidInput
 from ..settings import TrainingSettings
 from .buckets import Placement, place
@@ -22,7 +22,6 @@ from .clip_tokens import ClipTokens
 from .dataset_folder import MAX_CAPTION_BYTES
 from .pictures import FORMATS, PictureFacts, flattened, upright
 
-Engine = Literal["native", "kohya", "sd-scripts"]
 COLUMNS = ("picture", "size", "bucket", "scale", "cropped", "turned", "transparency", "tokens", "caption as read", "cut off")  # fmt: skip
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -61,7 +60,7 @@ def view_dataset(
     facts: Mapping[str, PictureFacts],
     training: TrainingSettings,
     *,
-    engine: Engine = "native",
+    engine: str = FIRST_ENGINE,
     tokens: ClipTokens | None = None,
     use: int = 0,
 ) -> tuple[TrainerView, ...]:
@@ -80,7 +79,7 @@ def view_dataset(
     )
 
 
-def trained_pixels(item: DatasetItem, view: TrainerView, *, engine: Engine = "native") -> Image.Image:
+def trained_pixels(item: DatasetItem, view: TrainerView, *, engine: str = FIRST_ENGINE) -> Image.Image:
     """The picture as it reaches the VAE: resized and cropped, with that engine's treatment of turn and transparency.
 
     Raises:
@@ -89,7 +88,7 @@ def trained_pixels(item: DatasetItem, view: TrainerView, *, engine: Engine = "na
     if view.placement is None:
         raise InvalidInput(f"{item.name} is not trained: {view.problem}", "See the lint report.")
     with Image.open(item.file, formats=FORMATS) as opened:
-        if engine == "sd-scripts":  # load_image, library/train_util.py:2948: no EXIF, alpha thrown away
+        if engine == PLAIN:  # load_image, library/train_util.py:2948: no EXIF, alpha thrown away
             picture = opened.convert("RGB")
         else:
             picture = flattened(upright(opened), background=(255, 255, 255))
@@ -133,7 +132,7 @@ def bucket_summary(views: tuple[TrainerView, ...], training: TrainingSettings) -
 
 
 def _view(
-    item: DatasetItem, facts: PictureFacts, training: TrainingSettings, engine: Engine, tokens: ClipTokens | None,
+    item: DatasetItem, facts: PictureFacts, training: TrainingSettings, engine: str, tokens: ClipTokens | None,
     rng: np.random.Generator,
 ) -> TrainerView:  # fmt: skip
     caption = vary_caption(_caption_for(item, engine), training, rng)
@@ -141,7 +140,7 @@ def _view(
     read, lost, count = (cut.kept, cut.lost, cut.tokens) if cut else (caption, "", None)
     if not facts.readable:
         return TrainerView(item.name, (0, 0), None, "not readable", read=read, lost=lost, tokens=count)
-    turns = engine != "sd-scripts" and facts.orientation in _SIDEWAYS
+    turns = engine != PLAIN and facts.orientation in _SIDEWAYS
     size = (facts.height, facts.width) if turns else (facts.width, facts.height)
     placement, problem = None, ""
     try:
@@ -161,9 +160,9 @@ def _view(
     )
 
 
-def _caption_for(item: DatasetItem, engine: Engine) -> str:
+def _caption_for(item: DatasetItem, engine: str) -> str:
     """The words that reach the trainer. sd-scripts by itself reads the first line of a caption file and no captions.jsonl."""
-    if engine != "sd-scripts":
+    if engine != PLAIN:
         return " ".join(item.caption.split())
     sidecar = item.file.with_suffix(".txt")
     if item.row is None or not sidecar.is_file():
@@ -172,15 +171,13 @@ def _caption_for(item: DatasetItem, engine: Engine) -> str:
         return stream.readline(MAX_CAPTION_BYTES).strip()
 
 
-def _turned(facts: PictureFacts, engine: Engine) -> str:
+def _turned(facts: PictureFacts, engine: str) -> str:
     if facts.orientation == 1:
         return ""
-    return (
-        "turned upright" if engine != "sd-scripts" else f"left as stored (EXIF {facts.orientation} ignored)"
-    )
+    return "turned upright" if engine != PLAIN else f"left as stored (EXIF {facts.orientation} ignored)"
 
 
-def _transparency(facts: PictureFacts, engine: Engine) -> str:
+def _transparency(facts: PictureFacts, engine: str) -> str:
     if not facts.transparent:
         return ""
-    return "laid on white" if engine != "sd-scripts" else "dropped: hidden colours show"
+    return "laid on white" if engine != PLAIN else "dropped: hidden colours show"

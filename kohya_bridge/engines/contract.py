@@ -64,8 +64,8 @@ class Engine(Protocol):
         """What a plan records as `engine_version`. Raises Unavailable when the engine is not set up."""
 
     def cannot_train(self, family: Architecture, options: Mapping[str, Any]) -> str:
-        """Why it can't train that family, or can't with these options of the request's kohya section, as a sentence; empty
-        when it can. Whether it is set up on this machine is another question."""
+        """Why it can't train that family, or can't with these model files and options of the request's kohya section, as a
+        sentence; empty when it can. Whether it is set up on this machine is another question."""
 
     def device(self, cache_dir: Path) -> Device:
         """What it would train on here. Takes seconds where torch has to be asked, and is remembered in `cache_dir`."""

@@ -17,9 +17,9 @@ from .contract import Engine
 def load_engines() -> Mapping[str, Engine]:
     """Every engine that this installation carries, by name, in the order in which `auto` considers them."""
     return {
-        name: _load(f".{module}", attribute)
-        for name, (module, attribute) in ENGINES.items()
-        if _is_there(f".{module}")
+        name: _load(f".{each.module}", each.attribute)
+        for name, each in ENGINES.items()
+        if _is_there(f".{each.module}")
     }
 
 

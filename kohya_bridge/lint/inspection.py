@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..dataset import Dataset
-from ..datasets.trainer_view import COLUMNS, Engine, TrainerView, view_dataset, view_rows
+from ..datasets.trainer_view import COLUMNS, TrainerView, view_dataset, view_rows
 from ..errors import InvalidInput
 from ..forbidding import parse
 from ..settings import TrainingSettings
@@ -71,7 +71,7 @@ def inspect_dataset(
     *,
     repairing: Repairing = "off",
     background: Colour = WHITE,
-    engine: Engine | None = None,
+    engine: str | None = None,
     trigger: str = "",
     settings: LintSettings | None = None,
     training: TrainingSettings | None = None,

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..architectures import ARCHITECTURES, architecture, recognise
 from ..architectures.base import Architecture, Shapes
 from ..architectures.relatives import Relative, relative
-from ..errors import InvalidInput
+from ..errors import BridgeError, InvalidInput
 from .model_folders import inspect_folder
 from .other_files import name_other_file, refuse_gguf
 from .safetensors_header import SafetensorsHeader, read_header
@@ -93,6 +93,14 @@ def look(header: SafetensorsHeader) -> tuple[Architecture | Relative | None, Sha
 def is_whole(header: SafetensorsHeader) -> bool:
     """Whether text encoders and VAE lie in the file beside the diffusion model of a newer family."""
     return any(all(header.shapes(prefix) for prefix in prefixes) for prefixes in _INSIDE)
+
+
+def is_whole_checkpoint(file: Path) -> bool:
+    """The same of a file; False for a folder, or one that can't be read."""
+    try:
+        return is_whole(read_header(file))
+    except BridgeError:
+        return False
 
 
 def _with_unet(header: SafetensorsHeader, found: Architecture, shapes: Shapes) -> BaseModel:

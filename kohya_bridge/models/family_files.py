@@ -19,10 +19,10 @@ from .safetensors_header import read_header
 
 
 def complete_model_files(
-    kohya: Mapping[str, Any], of_family: Architecture, base_model_file: Path, places: Places
+    chosen: Mapping[str, Any], of_family: Architecture, base_model_file: Path, places: Places
 ) -> dict[str, Any]:
-    """`kohya` with every required file of the family that was not named and of which this machine has exactly one."""
-    completed = dict(kohya)
+    """`chosen` with every required file of the family that was not named and of which this machine has exactly one."""
+    completed = dict(chosen)
     for each in of_family.model_files:
         if each.required and not completed.get(each.option):
             there = candidates(each, model_folders(each.folder, base_model_file, places.folder_hints()))
@@ -41,6 +41,38 @@ def model_folders(folder: str, base_model_file: Path, hints: Mapping[str, str]) 
     return list(dict.fromkeys(found))
 
 
+def find_model_files(
+    name: str, file: ModelFile, base_model_file: Path, hints: Mapping[str, str]
+) -> list[Path]:
+    """The files called `name` in ComfyUI's folders for that kind; none where `name` is a path."""
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        return []
+    places = (each / name for each in model_folders(file.folder, base_model_file, hints))
+    return [each for each in places if each.is_file()]
+
+
+def find_model_file(
+    name: str, file: ModelFile, base_model_file: Path, hints: Mapping[str, str]
+) -> Path | None:
+    """The first of them, as ComfyUI's loaders take it; None where there is none."""
+    return next(iter(find_model_files(name, file, base_model_file, hints)), None)
+
+
+def what_is_missing(
+    file: ModelFile, name: str, base_model_file: Path, hints: Mapping[str, str]
+) -> tuple[str, str]:
+    """`(what is wrong, which files there are)` for a file that was not found under `name`, or not chosen (`name` empty)."""
+    folders = model_folders(file.folder, base_model_file, hints)
+    fitting = candidates(file, folders)
+    there = fitting or list_models(folders)
+    listed = f"There are: {', '.join(there[:8])}." if there else f"ComfyUI's {file.folder} folder has none."
+    if name:
+        return f"{file.title} {name!r} is not in {file.folder}.", listed
+    if fitting:
+        return f"{file.title} is needed, and {len(fitting)} files may be meant.", listed
+    return f"{file.title} is needed and not chosen.", listed
+
+
 def candidates(file: ModelFile, folders: Sequence[Path]) -> list[str]:
     """Names of the files in `folders` that bear the marks of `file`, each once."""
     return sorted({name for name, place in _safetensors(folders) if bears_marks(file, place)})
@@ -52,8 +84,10 @@ def bears_marks(file: ModelFile, place: Path) -> bool:
         tensors = read_header(place).tensors
     except BridgeError:
         return False
-    return bool(file.known_by) and all(
-        name in tensors and fits(tensors[name].shape, shape) for name, shape in file.known_by.items()
+    return (
+        bool(file.known_by)
+        and not any(name in tensors for name in file.unknown_by)
+        and all(name in tensors and fits(tensors[name].shape, shape) for name, shape in file.known_by.items())
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from ..engine_names import ENGINES
 from ..errors import InvalidInput
 from ..plan import TrainingPlan
 from .facts import PackageFacts
@@ -98,7 +99,7 @@ def _predicts(prediction_type: str) -> str:
 
 
 def _implementation(engine: str, version: str) -> str:
-    return f"sd-scripts/{version}" if engine == "kohya" else f"wizdroid-native/{version}"
+    return f"{ENGINES[engine].tool}/{version}"
 
 
 def _fitting(facts: PackageFacts, table: dict[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -51,6 +51,7 @@ class Recipe:
             preset=self.plan.preset or "standard",
             engine=self.plan.engine,
             settings=self.plan.settings.model_dump(mode="json"),
+            model_files={option: file.name for option, file in self.plan.model_files.items()},
             kohya=self.plan.kohya,
         )
 

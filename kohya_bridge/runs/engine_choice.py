@@ -41,7 +41,7 @@ def choose_engine(request: TrainingRequest, family_name: str, engines: Mapping[s
     of_family = architecture(family_name)
     passed_over: list[str] = []
     for name, engine in engines.items():
-        lacking = engine.cannot_train(of_family, request.kohya)
+        lacking = engine.cannot_train(of_family, {**request.model_files, **request.kohya})
         if not lacking:
             return EngineChoice(name, _version(name, engines), _reason(name, of_family, passed_over))
         passed_over.append(lacking)

@@ -50,6 +50,7 @@ def experiment(run: RunFolder, state: RunState, *, exit_code: int | None, now: f
         "engine_version": plan.engine_version,
         "preset": plan.preset,
         "settings": plan.settings.model_dump(mode="json"),
+        "model_files": {option: file.model_dump() for option, file in plan.model_files.items()},
         "kohya": plan.kohya,
         "pack_commit": environment.get("pack_commit"),
         "environment": environment,

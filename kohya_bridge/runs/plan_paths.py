@@ -11,13 +11,15 @@ from pathlib import Path
 from ..architectures import architecture
 from ..dataset import dataset_digest, read_dataset
 from ..engines.contract import MachinePaths
-from ..errors import Conflict
+from ..errors import Conflict, NotFound
 from ..files import Tree
+from ..models.family_files import find_model_files
 from ..models.model_files import find_model, is_model, model_sha256, models_called
 from ..models.places import Places
 from ..models.starting_lora import resolve_loras
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
+from ..workspace import file_sha256
 
 
 def paths_of(run: RunFolder, plan: TrainingPlan, places: Places) -> MachinePaths:
@@ -27,12 +29,13 @@ def paths_of(run: RunFolder, plan: TrainingPlan, places: Places) -> MachinePaths
         NotFound: the dataset or the model is gone. Conflict: one of them has changed.
     """
     weights = resolve_loras(plan.settings.model_dump(), places.workspace, places.lora_dirs)
+    base = _base_file(run, plan, places)
     paths = MachinePaths(
-        base_model_file=_base_file(run, plan, places),
+        base_model_file=base,
         dataset_dir=places.workspace.dataset_dir(plan.dataset.slug),
         cache_dir=places.workspace.cache_dir,
         tokenizer_dir=places.tokenizer_dir,
-        extra={**places.folder_hints(), **weights.extra},
+        extra={**places.folder_hints(), **weights.extra, **_model_files(plan, base, places)},
     )
     refuse_changed_dataset(plan, paths)
     return paths
@@ -71,3 +74,23 @@ def _former_base_file(run: RunFolder) -> list[Path]:
         return []
     is_one = place.is_absolute() and is_model(place) and (place.is_dir() or place.suffix == ".safetensors")
     return [place] if is_one else []
+
+
+def _model_files(plan: TrainingPlan, base: Path, places: Places) -> dict[str, str]:
+    """The text encoders and VAE that the plan names, each proven to be the one that it was made with."""
+    found = {}
+    for option, facts in plan.model_files.items():
+        kind = architecture(plan.base_model.family).file(option)
+        files = find_model_files(facts.name, kind, base, places.folder_hints())
+        same = (
+            each for each in files if file_sha256(each, cache_dir=places.workspace.cache_dir) == facts.sha256
+        )
+        file = next(same, None)
+        if not files:
+            problem = f"{kind.title} {facts.name!r} is no longer in {kind.folder}."
+            raise NotFound(problem, "Put the file back under its name.")
+        if file is None:
+            problem = f"{kind.title} {facts.name!r} is not the one that this run began with."
+            raise Conflict(problem, "Put the former file back, or submit the training again as a new run.")
+        found[option] = str(file)
+    return found

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..architectures import architecture
+from ..engine_names import takes_kohya_options
 from ..engines.failures import NEEDS_LESS_MEMORY, safer_settings
 from ..plan import TrainingPlan, TrainingRequest
 from ..presets import preset_settings
@@ -40,6 +41,7 @@ def request_of(plan: TrainingPlan, change: Suggestion | None = None) -> Training
         preset=plan.preset or "standard",
         engine=plan.engine,
         settings={**plan.settings.model_dump(mode="json"), **(change.settings if change else {})},
+        model_files={option: file.name for option, file in plan.model_files.items()},
         kohya={**plan.kohya, **(change.kohya if change else {})},
     )
 
@@ -74,7 +76,7 @@ def suggestions(plan: TrainingPlan, code: str) -> tuple[Suggestion, ...]:
     ladder = [
         _changed(plan, code, f"Retry: {each.title[0].lower()}{each.title[1:]}", each.price, each.changes)
         for each in (rungs if code in NEEDS_LESS_MEMORY else ())
-        if not any(name.startswith("kohya.") for name in each.changes) or plan.engine == "kohya"
+        if not any(name.startswith("kohya.") for name in each.changes) or takes_kohya_options(plan.engine)
     ]
     return tuple(each for each in [*first, *ladder] if each.settings or each.kohya)
 

@@ -17,10 +17,12 @@ from ..architectures.base import Architecture
 from ..building.character_options import check_trigger
 from ..dataset import Dataset, dataset_digest, find_dataset
 from ..device.precision import AUTO, Precision
+from ..engine_names import takes_kohya_options
 from ..engines.contract import Engine, MachinePaths, Problem
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused, Unavailable
 from ..lint import LintReport, lint_dataset
 from ..models.base_models import BaseModel, inspect_base_model
+from ..models.chosen_files import ChosenFiles, choose_files
 from ..models.family_files import complete_model_files
 from ..models.model_files import find_model, model_sha256
 from ..models.places import Places
@@ -104,9 +106,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     choice = faults.of("engine", request.engine, lambda: choose_engine(request, family_name, engines))
     faults.raise_any()
     assert dataset and base_file and choice and weights and settings_made
-    if choice.name == "kohya":
-        parts = complete_model_files(wanted.kohya, architecture(family_name), base_file, places)
-        wanted = wanted.model_copy(update={"kohya": parts})
+    wanted, files = _with_model_files(wanted, choice.name, architecture(family_name), base_file, places)
     precision = _resolved(wanted, settings_made, architecture(family_name), engines[choice.name], places)
     if precision:
         wanted = wanted.model_copy(
@@ -135,13 +135,14 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
         ),
         engine=choice.name,
         engine_version=choice.version,
+        model_files=files.facts,
     )
     paths = MachinePaths(
         base_model_file=base_file,
         dataset_dir=dataset.dir,
         cache_dir=places.workspace.cache_dir,
         tokenizer_dir=places.tokenizer_dir,
-        extra={**places.folder_hints(), **weights.extra},
+        extra={**places.folder_hints(), **weights.extra, **files.paths},
     )
     problems = [
         *_lint_problems(lint),
@@ -206,6 +207,24 @@ def _find_dataset(slug: str, places: Places) -> Dataset:
             "Export some with Caption Export, or copy them into images/.",
         )
     return dataset
+
+
+def _with_model_files(
+    request: TrainingRequest, engine: str, of_family: Architecture, base_file: Path, places: Places
+) -> tuple[TrainingRequest, ChosenFiles]:
+    """The request with the text encoders and VAE of its family where the engine looks for them: among its own options, or in
+    the plan's `model_files`."""
+    options = {each.option for each in of_family.model_files}
+    if takes_kohya_options(engine):
+        parts = complete_model_files({**request.model_files, **request.kohya}, of_family, base_file, places)
+        return request.model_copy(update={"kohya": parts, "model_files": {}}), ChosenFiles()
+    if of_family.trainable != "host":  # such an engine says that it takes none
+        both = {**request.model_files, **request.kohya}
+        return request.model_copy(update={"kohya": both, "model_files": {}}), ChosenFiles()
+    named = {option: str(name) for option, name in request.kohya.items() if option in options}
+    rest = {option: value for option, value in request.kohya.items() if option not in options}
+    files = choose_files({**named, **request.model_files}, of_family, base_file, places)
+    return request.model_copy(update={"kohya": rest}), files
 
 
 def _base_dirs(family_name: str, places: Places) -> list[Path]:

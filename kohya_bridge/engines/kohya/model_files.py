@@ -11,8 +11,7 @@ from pathlib import Path
 
 from ...architectures import architecture
 from ...architectures.base import ModelFile
-from ...models.family_files import candidates, model_folders
-from ...models.model_files import list_models
+from ...models.family_files import find_model_file, what_is_missing
 from ...plan import TrainingPlan
 from ..contract import MachinePaths, Problem
 
@@ -24,7 +23,7 @@ def find_model_files(plan: TrainingPlan, paths: MachinePaths) -> tuple[dict[str,
     for each in architecture(plan.base_model.family).model_files:
         name = str(plan.kohya.get(each.option, ""))
         given = paths.extra.get(each.option)
-        place = Path(given) if given else _look_for(name, each, paths)
+        place = Path(given) if given else find_model_file(name, each, paths.base_model_file, paths.extra)
         if place is not None and place.is_file():
             found[each.option] = place.resolve()
         elif name or each.required:
@@ -44,33 +43,7 @@ def find_model_files(plan: TrainingPlan, paths: MachinePaths) -> tuple[dict[str,
     return found, problems
 
 
-def _look_for(name: str, file: ModelFile, paths: MachinePaths) -> Path | None:
-    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-        return None
-    return next(
-        (
-            place / name
-            for place in model_folders(file.folder, paths.base_model_file, paths.extra)
-            if (place / name).is_file()
-        ),
-        None,
-    )
-
-
 def _missing(file: ModelFile, name: str, paths: MachinePaths) -> Problem:
-    folders = model_folders(file.folder, paths.base_model_file, paths.extra)
-    fitting = candidates(file, folders)
-    there = fitting or list_models(folders)
-    listed = f"There are: {', '.join(there[:8])}." if there else f"ComfyUI's {file.folder} folder has none."
-    problem = (
-        f"{file.title} {name!r} is not in {file.folder}."
-        if name
-        else f"{file.title} is needed, and {len(fitting)} files may be meant."
-        if fitting
-        else f"{file.title} is needed and not chosen."
-    )
-    return Problem(
-        "model_file_missing",
-        problem,
-        f"Choose it in Kohya Model Files, or set kohya.{file.option} to a file name. {listed}",
-    )
+    problem, listed = what_is_missing(file, name, paths.base_model_file, paths.extra)
+    fix = f"Choose it in Kohya Model Files, or set kohya.{file.option} to a file name. {listed}"
+    return Problem("model_file_missing", problem, fix)

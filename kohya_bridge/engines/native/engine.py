@@ -17,6 +17,8 @@ from ...architectures.base import Architecture
 from ...device.description import CUDA, ROCM, Device
 from ...device.finding import find_device
 from ...device.precision import Precision, usual
+from ...models.base_models import is_whole_checkpoint
+from ...models.family_files import what_is_missing
 from ...plan import OBJECTIVE_OF_FLOW, TrainingPlan, TrainingRequest, chosen_later_settings
 from ...run_folder import RunFolder
 from ...settings import TrainingSettings
@@ -57,9 +59,8 @@ class NativeEngine:
             return family.not_trainable
         if family.trainable not in SIDES:
             return f"The native engine can't train {family.title} through ComfyUI's own models yet."
-        foreign = [
-            name for name in sorted(options) if name not in {each.option for each in family.model_files}
-        ]
+        own = {each.option for each in family.model_files} if family.trainable == "host" else set()
+        foreign = sorted(set(options) - own)
         return f"These options exist in sd-scripts only: {', '.join(foreign)}." if foreign else ""
 
     def device(self, cache_dir: Path) -> Device:
@@ -85,6 +86,7 @@ class NativeEngine:
             ),
             *_device_problems(settings, device),
             *_file_problems(settings, paths),
+            *_model_file_problems(plan, paths),
             *_memory_advice(plan, paths, device.memory_gib),
         ]
 
@@ -175,6 +177,20 @@ def _file_problems(settings: TrainingSettings, paths: MachinePaths) -> list[Prob
         if digest and not Path(paths.extra.get(name, "")).is_file():
             problem = f"The {what} ({digest[:12]}) is not in a LoRA folder."
             found.append(Problem(name, problem, f"Put it there, or empty {name}."))
+    return found
+
+
+def _model_file_problems(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
+    """Text encoders and VAEs that the family needs beside a bare diffusion model, and that were neither named nor found."""
+    of_family = architecture(plan.base_model.family)
+    if of_family.trainable != "host" or is_whole_checkpoint(paths.base_model_file):
+        return []
+    found = []
+    for each in of_family.model_files:
+        if each.required and not Path(paths.extra.get(each.option, "")).is_file():
+            problem, listed = what_is_missing(each, "", paths.base_model_file, paths.extra)
+            fix = f"Choose it in Kohya Model Files, or set model_files.{each.option} to a file name. {listed}"
+            found.append(Problem("model_file_missing", problem, fix))
     return found
 
 
