@@ -268,10 +268,7 @@ class Desk:
         run = self.run(run_id)
         told, asked = None, False
         while True:
-            self.slot.advance()
-            supervisor.reap()
-            over = not self._is_under_way(run)
-            state = self._state(run)
+            state, over = self.look(run)
             if state != told:
                 on_state(state)
                 told = state
@@ -281,6 +278,14 @@ class Desk:
                 self.stop(run.run_id)
                 asked = True
             time.sleep(poll_s)
+
+    def look(self, run: RunFolder) -> tuple[RunState, bool]:
+        """How a run stands, and whether it is over, checked and settled; on the way the queue is moved on, as `wait` does at
+        each of its looks. Short: for whoever waits in a way of their own."""
+        self.slot.advance()
+        supervisor.reap()
+        over = not self._is_under_way(run)  # asked first: what it told last is then in the state
+        return self._state(run), over
 
     def runs_with_held_prompts(self) -> list[RunFolder]:
         """Finished runs for which a prompt still waits, such as after ComfyUI was closed meanwhile."""

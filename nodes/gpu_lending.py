@@ -17,6 +17,7 @@ from aiohttp import web
 
 from ..kohya_bridge.errors import BridgeError
 from . import host
+from .off_loop import off_loop
 
 if TYPE_CHECKING:
     from ..kohya_bridge.steering.lending import Lender
@@ -70,8 +71,8 @@ async def make_room(
 async def _until_free(lender: Lender) -> None:
     try:
         deadline = time.monotonic() + DOOR_S
-        await asyncio.to_thread(_lend, lender)
-        while time.monotonic() < deadline and not await asyncio.to_thread(lender.is_free):
+        await off_loop(_lend, lender)
+        while time.monotonic() < deadline and not await off_loop(lender.is_free):
             await asyncio.sleep(0.1)
     except (BridgeError, OSError) as error:  # a full disk must not keep anybody from rendering
         host.log.warning("The GPU could not be borrowed from the training: %s", error)

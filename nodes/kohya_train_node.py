@@ -21,12 +21,14 @@ from . import host, unattended_validation
 from .edge import plainly
 from .gpu_lending import lender
 from .lora_validate_grid_node import NODE_ID as GRID
+from .off_loop import off_loop
 from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName, RunName
 from .training_desk import desk, queue_held
 from .training_run_node import NODE_ID as OPEN_RUN
 from .training_run_node import describe, run_outputs, what_it_does
 
 WAIT, BACKGROUND = "wait", "background"
+LOOK_S = 0.25
 NO_BASE = "(no model in ComfyUI's folders)"
 _DIALS = {
     "steps": "max_train_steps",
@@ -178,24 +180,20 @@ class KohyaTrainNode(io.ComfyNode):
         settings: ChosenSettings | None = None,
         **typed: Any,
     ) -> io.NodeOutput:
-        checked = await asyncio.to_thread(
-            desk().check, _request(dataset, typed, settings or ChosenSettings())
-        )
+        checked = await off_loop(desk().check, _request(dataset, typed, settings or ChosenSettings()))
         run_name = f"{checked.plan.character}/{checked.plan.run_id}"
         held = wanted = None
         if not (is_complete := _status(checked.plan.run_id) == "completed"):
             host.free_vram()
             held = _held_part(cls.hidden, run_name) if mode == BACKGROUND else None
             wanted = _grids(cls.hidden, run_name, checked.plan) if validate_checkpoints else None
-        run = await asyncio.to_thread(
-            desk().submit, checked, held_prompt=held, unattended=wanted, lend_gpu=lend_gpu
-        )
+        run = await off_loop(desk().submit, checked, held_prompt=held, unattended=wanted, lend_gpu=lend_gpu)
         if wanted:
             unattended_validation.look_at(run)  # a resumed run has checkpoints already
         _runs_of.setdefault(_key(typed.pop("base_model"), typed), set()).add(run.run_id)
         if mode == BACKGROUND and not is_complete:
             if held and _status(run.run_id) == "completed":  # it finished in between, and nobody was told
-                await asyncio.to_thread(queue_held, run)
+                await off_loop(queue_held, run)
             return _blocked(run, something_waits=held is not None)
         state = await _wait(run, str(cls.hidden.unique_id))
         if state.status != "completed":
@@ -231,35 +229,30 @@ def _request(dataset: DatasetName, typed: dict[str, Any], more: ChosenSettings) 
     )
 
 
-class _PromptEnded(Exception):
-    """The prompt was given up elsewhere, so nobody waits here any more."""
-
-
 async def _wait(run: RunFolder, node_id: str) -> RunState:
     """Follow a run on the node's progress bar until it has ended; Cancel stops it softly and waits for that.
 
-    When another node of the prompt fails meanwhile, the waiting ends and the run goes on.
+    Short looks, with sleeps on the event loop between them. So the run goes on and nobody waits any more when another node of the
+    prompt fails meanwhile, and when ComfyUI itself is ended (Ctrl-C).
     """
     planned = run.plan().settings.max_train_steps
     progress = host.NodeProgress(planned, node_id=node_id)
-    interrupted, prompt_ended = False, False
-
-    def show(state: RunState) -> None:
-        progress.set(state.step, state.total or planned)
-        progress.say(what_it_does(state))
-
-    def should_stop() -> bool:
-        nonlocal interrupted
-        if prompt_ended:
-            raise _PromptEnded
-        interrupted = interrupted or host.take_interruption()
-        return interrupted
-
+    shown, interrupted = None, False
     try:
         with lender().nobody_borrows():  # this prompt would be the borrower
-            state = await asyncio.to_thread(desk().wait, run.run_id, on_state=show, should_stop=should_stop)
+            while True:
+                state, over = await off_loop(desk().look, run)
+                if state != shown:
+                    progress.set(state.step, state.total or planned)
+                    progress.say(what_it_does(state))
+                    shown = state
+                if over:
+                    break
+                if not interrupted and host.take_interruption():
+                    interrupted = True
+                    await off_loop(desk().stop, run.run_id)
+                await asyncio.sleep(LOOK_S)
     except asyncio.CancelledError:
-        prompt_ended = True  # ComfyUI waits for this thread before it takes the next prompt
         host.log.info("The prompt has ended while run %s trains; the run goes on.", run.run_id)
         raise
     if interrupted and state.status != "completed":

@@ -7,7 +7,6 @@ fenced by the `Ask`. Importing this needs aiohttp but no ComfyUI, so that tests 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -27,6 +26,7 @@ from ..kohya_bridge.errors import (
 )
 from ..kohya_bridge.run_folder import RunFolder
 from . import panel_answers as answers
+from .off_loop import off_loop
 from .panel_answers import Panel
 from .request_guard import body_of, refuse_foreign, run_of
 
@@ -140,7 +140,7 @@ def _served(panel: Panel, route: Route) -> Callable[[web.Request], Awaitable[web
             body = await body_of(request) if route.method == "POST" else {}
             run = run_of(panel.workspace, request.match_info.get("run"))
             ask = answers.Ask(run, dict(request.match_info), dict(request.query), body)
-            return await asyncio.get_running_loop().run_in_executor(None, _answered, panel, route, ask)
+            return await off_loop(_answered, panel, route, ask)
         except BridgeError as error:
             return _told(error)
         except web.HTTPException:

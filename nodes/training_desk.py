@@ -5,7 +5,6 @@ In: events of runs. Out: the same events to every open page, and the held-back p
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,8 @@ from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs import held_prompt
 from ..kohya_bridge.workspace import Workspace
 from . import gpu_lending, host, unattended_validation
-from .routes import LIVE_EVENT
+from .off_loop import off_loop
+from .routes import live_events
 
 if TYPE_CHECKING:
     from ..kohya_bridge.desk import Desk
@@ -52,7 +52,7 @@ class DeskWhenAsked:
 
 async def begin() -> None:
     """Find what the last ComfyUI left: living runs are followed again, dead ones told as such, finished ones go on."""
-    await asyncio.to_thread(_begin)
+    await off_loop(_begin)
 
 
 def _begin() -> None:
@@ -68,7 +68,7 @@ def _begin() -> None:
 
 def on_event(run: RunFolder, event: dict[str, Any]) -> None:
     """One new line of a run's `events.jsonl`; called from the desk's watching thread."""
-    host.send_event(LIVE_EVENT, {"run_id": run.run_id, "slug": run.slug, "event": event})
+    live_events(host.send_event)(run, event)
     if event["kind"] == "run_started":
         host.free_vram_soon()  # it may have waited in line for hours, and pictures were made meanwhile
     elif event["kind"] == "checkpoint" and run.unattended_file.is_file():

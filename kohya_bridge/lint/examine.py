@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from ..daemon_pool import DaemonPool
 from ..dataset import Dataset, DatasetItem
 from ..datasets.pictures import PictureFacts, file_pixel_digest, inspect_picture
 from ..errors import BridgeError
@@ -46,9 +47,10 @@ def examine_pictures(
     total = len(dataset.items)
     if on_progress:
         on_progress(len(facts), total)
-    # Pillow's decoders release the GIL, so threads use all cores and share the results for free.
+    # Pillow's decoders release the GIL, so threads use all cores and share the results for free. Of a pool of daemons: a ComfyUI
+    # that is ended meanwhile would decode all that is left first.
     finished: SimpleQueue[Future[PictureFacts]] = SimpleQueue()
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="lint") as pool:
+    with DaemonPool(os.cpu_count() or 1, name="lint") as pool:
         running = {pool.submit(inspect_picture, item.file): item for item in pending}
         for future in running:
             future.add_done_callback(finished.put)

@@ -4,17 +4,20 @@ usage: launch.py COMFYUI_DIR TORCHVISION_DIR [main.py's arguments]
 
 The registry's torchvision is a CUDA build. Beside a CPU torch its compiled part can't load, and its Python part only
 needs two operators to be declared. The folder goes on this process's path and not into the environment, so that the
-trainers that ComfyUI starts never see it.
+trainers that ComfyUI starts never see it. Ctrl-C works, also where a shell has started everything in the background (`&`) and so
+with SIGINT ignored, which children inherit.
 """
 
 import os
 import runpy
+import signal
 import sys
 
 declared = []  # the operators live as long as these objects
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     comfy_dir, torchvision_dir = sys.argv[1:3]
     provide_torchvision(torchvision_dir)
     os.chdir(comfy_dir)

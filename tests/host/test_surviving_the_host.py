@@ -1,10 +1,14 @@
 """ComfyUI dies, or is told to cancel, while a run trains: nothing is lost and nothing is done twice."""
 
 import json
+import signal
+import time
 
 import pytest
 
+from kohya_bridge.desk import Desk
 from kohya_bridge.runs.unattended import read
+from kohya_bridge.workspace import Workspace
 from scripts.host.comfy_client import outcome
 from tests.host.canvas import id_of, only_training, said, whole_job
 from tests.host.test_training_in_the_background import held_history, runs, wait_for
@@ -36,6 +40,28 @@ def test_a_run_outlives_a_killed_comfyui_and_what_it_held_back_runs_in_the_next_
     wait_for(lambda: len(read(run).over) == len(steps), what="checkpoints that nobody saw got their grids")
     grids = own_comfy.workspace_dir / "validations" / "survivor" / run.run_id
     assert len(steps) > 1 and all(list(grids.glob(f"grid-step{step:08d}-*.png")) for step in steps)
+
+
+def test_ctrl_c_while_the_node_waits_ends_comfyui_and_the_run_goes_on(own_comfy):
+    """Within 5 s where nothing else runs; on a busy machine Python's own clean-up of torch alone may take longer."""
+    own_comfy.start()
+    own_comfy.client.queue(only_training(dataset="ctrl_c", steps=2000))
+    run = wait_for(lambda: next(iter(runs(own_comfy, "ctrl_c")), None), what="a run")
+    wait_for(lambda: run.state().step >= 3, what="three steps")
+
+    own_comfy.process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    own_comfy.process.wait(timeout=60)
+    print(f"ComfyUI was gone {time.monotonic() - began:.1f} s after SIGINT")
+
+    assert "Stopped server" in own_comfy.log(), "it ended in its own way"
+    step = run.state().step
+    assert step < 2000, "it did not wait for the run"
+    wait_for(lambda: run.state().step > step, what="the run went on without ComfyUI")
+    stopping = Desk(Workspace.at(own_comfy.workspace_dir))
+    stopping.stop(run.run_id)
+    assert stopping.wait(run.run_id).status == "stopped"
+    assert run.state().attempt == 1
 
 
 def test_cancel_stops_softly_and_queueing_again_resumes(comfy):
