@@ -64,9 +64,9 @@ screenshots:  ## Take the pictures of docs/ in the real frontend, and draw those
 	@$(PY) -m scripts.screenshots
 	@$(PY) -m scripts.draw_thumbnails
 
-lint:  ## ruff and mypy
+lint:  ## ruff, mypy, and what nothing calls
 	@scripts/install.sh pack test
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) -m scripts.dead_code
 
 clean:  ## Remove what was installed and cached; runs and datasets stay
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .mypy_cache build

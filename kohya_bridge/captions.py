@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from .errors import Conflict, InvalidInput, StorageError
+from .errors import Conflict, StorageError
 from .workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
@@ -45,23 +45,6 @@ class RowProblem:
 
     line: int
     problem: str
-
-
-def read_captions(file: Path) -> list[CaptionRow]:
-    """All rows of a `captions.jsonl`; an absent file has none.
-
-    Raises:
-        InvalidInput: some line is not usable; all of them are named. `parse_captions` goes on instead.
-    """
-    if not file.is_file():
-        return []
-    rows, problems = parse_captions(file.read_bytes())
-    if problems:
-        shown = "; ".join(f"line {each.line}: {each.problem}" for each in problems[:10])
-        raise InvalidInput(
-            f"{file.name} has {len(problems)} bad lines: {shown}.", "Mend or delete those lines."
-        )
-    return rows
 
 
 def parse_captions(raw: bytes) -> tuple[list[CaptionRow], list[RowProblem]]:

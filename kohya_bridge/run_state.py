@@ -11,19 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-STATUSES = (
-    "queued",
-    "loading",
-    "caching",
-    "training",
-    "validating",
-    "saving",
-    "paused",
-    "lent",
-    "stopped",
-    "failed",
-    "completed",
-)
 FINISHED = ("stopped", "failed", "completed")
 HELD = ("paused", "lent")
 HELD_BY = {"pause": "paused", "lend": "lent", "resume": "training", "take_back": "training"}

@@ -18,6 +18,7 @@ from PIL import Image
 
 from kohya_bridge.engines.contract import MachinePaths
 from kohya_bridge.engines.kohya.engine import KohyaEngine
+from kohya_bridge.models.safetensors_header import read_header
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan
 from kohya_bridge.run_folder import RunFolder
 
@@ -38,6 +39,12 @@ TINY_NUMBERS = {
     "min_snr_gamma": 0.0,
     "cache_text_encoder_outputs": False,
 }
+
+
+def weights(file: Path) -> dict[str, bytes]:
+    """The bytes of every tensor of a .safetensors file."""
+    header, content = read_header(file), file.read_bytes()
+    return {name: content[info.begin : info.end] for name, info in header.tensors.items()}
 
 
 @dataclass

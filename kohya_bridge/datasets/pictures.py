@@ -144,11 +144,6 @@ def flattened(picture: Image.Image, *, background: tuple[int, int, int]) -> Imag
     return Image.alpha_composite(ground, layer).convert("RGB")
 
 
-def distance(one: str, other: str) -> int:
-    """Number of differing bits between two hexadecimal hashes."""
-    return (int(one, 16) ^ int(other, 16)).bit_count()
-
-
 def _orientation(picture: Image.Image) -> int:
     value = picture.getexif().get(EXIF_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -102,6 +102,11 @@ def write_child_file(
     return write_atomically(run.child_file, json.dumps(told, indent=1, ensure_ascii=False))
 
 
+def unless_set(**wanted: str) -> dict[str, str]:
+    """Environment variables for a child, each with the person's own value where they have set one."""
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
 # An embedded Python (ComfyUI's portable build for Windows) runs isolated: it heeds neither PYTHONPATH nor the working
 # folder, so `-m` would not find this pack.
 _ISOLATED_START = (
@@ -131,6 +136,8 @@ def python_module_command(
         # Resume states of sd-scripts are pickles, and a run's folder may have been passed on: of those, tensors alone are read.
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
         "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
+        # Idle OpenMP threads sleep instead of spinning: a ComfyUI renders on the same cores (docs/measurements.md).
+        **unless_set(OMP_WAIT_POLICY="PASSIVE"),
     }
     if isolated is None:
         isolated = interpreter is None and bool(sys.flags.isolated)

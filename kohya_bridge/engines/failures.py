@@ -1,7 +1,7 @@
 """The failure doctor: what an ended trainer's exit code and last words mean, and what to do about it.
 
 In: an exception inside the child, or the exit code and log of a child that died. Out: a `Diagnosis`: cause, the line that
-shows it, a fix, and for lack of memory a ladder of safer settings, each with its price. One table for every engine:
+shows it, a fix; and for lack of memory a ladder of safer settings, each with its price. One table for every engine:
 `causes`. Standard library only: children use it.
 """
 
@@ -11,7 +11,7 @@ import errno
 import re
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..architectures import ARCHITECTURES
@@ -48,14 +48,6 @@ class Diagnosis:
     problem: str
     fix: str
     evidence: str = ""
-    ladder: tuple[Rung, ...] = field(default=())
-
-    def text(self) -> str:
-        """The diagnosis as a person reads it in a shell."""
-        lines = [self.problem, self.fix]
-        lines += [f"  seen: {self.evidence}"] if self.evidence else []
-        lines += [f"  or: {rung.title} ({rung.changes_text()}). {rung.price}" for rung in self.ladder]
-        return "\n".join(line for line in lines if line)
 
 
 _BY_EXIT_CODE = {
@@ -177,34 +169,6 @@ def explain_death(exit_code: int | None, log_tail: str) -> Diagnosis:
     code, problem, fix = _BY_SIGNAL.get(exit_code, ("died", "", ""))
     last = log_tail.strip().splitlines()[-1] if log_tail.strip() else ""
     return Diagnosis(code, problem, fix, last)
-
-
-def diagnose(
-    exit_code: int | None,
-    log_tail: str,
-    state: Any = None,
-    *,
-    settings: Mapping[str, Any] | None = None,
-    family: str = "",
-) -> Diagnosis:
-    """The whole story of a dead child: where it ended, why, what to do, and for lack of memory what is safer.
-
-    Args:
-        state: the folded `RunState`, for the step at which it ended.
-        settings: the plan's settings; with them the ladder leaves out what is set already.
-    """
-    step, total = getattr(state, "step", 0), getattr(state, "total", 0)
-    where = f"at step {step} of {total}" if total else "before it began training"
-    cause = explain_death(exit_code, log_tail)
-    ladder = safer_settings(settings, family) if cause.code in NEEDS_LESS_MEMORY else ()
-    return Diagnosis(
-        cause.code,
-        " ".join(filter(None, [f"The trainer died {where}.", cause.problem])),
-        cause.fix
-        or "The last lines of train.log may say why; resume continues from the last complete state.",
-        cause.evidence,
-        ladder,
-    )
 
 
 def safer_settings(settings: Mapping[str, Any] | None, family: str = "") -> tuple[Rung, ...]:

@@ -1,7 +1,7 @@
 """The header of a .safetensors file: names, shapes and number formats of its tensors, and its metadata.
 
 In: a file that anyone may have made. Out: a checked `SafetensorsHeader`, or an `InvalidInput` that says in one sentence
-what the file is instead. It reads no weights (except `read_tensor`, small ones), imports no torch and unpickles nothing.
+what the file is instead. It reads no weights, imports no torch and unpickles nothing.
 Format: 8 bytes little-endian header length, that much JSON, then the tensors' bytes (safetensors' README, "Format").
 """
 
@@ -77,14 +77,6 @@ def read_header(file: Path) -> SafetensorsHeader:
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise _not_safetensors(file) from None
     return _checked(file, entries, data_begin=8 + length, size=size)
-
-
-def read_tensor(header: SafetensorsHeader, name: str) -> bytes:
-    """The raw bytes of one tensor."""
-    info = header.tensors[name]
-    with header.file.open("rb") as stream:
-        stream.seek(info.begin)
-        return stream.read(info.end - info.begin)
 
 
 def _refuse_by_name(file: Path) -> None:

@@ -55,16 +55,16 @@ class Watcher:
         while not self._ending.wait(POLL_S):
             try:
                 self.poll()
-            except (
-                BridgeError,
-                OSError,
-            ):  # a full disk or a run folder deleted by hand must not end the watch
-                log.warning("watching the runs failed once and goes on", exc_info=True)
+                self._trouble = ""
+            except (BridgeError, OSError) as error:
+                self._complain(
+                    str(error)
+                )  # a full disk or a run folder deleted by hand must not end the watch
 
     def _complain(self, trouble: str) -> None:
-        """Log a trouble once, not at every look."""
+        """Log a trouble once, not at every look. To be called while it is handled."""
         if trouble != self._trouble:
-            log.warning("Watching the runs: %s", trouble, exc_info=True)
+            log.warning("Watching the runs failed and goes on: %s", trouble, exc_info=True)
         self._trouble = trouble
 
     def poll(self) -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 from PIL import Image
 
-from kohya_bridge.captions import CaptionRow, parse_captions, plain_caption, read_captions, write_captions
+from kohya_bridge.captions import CaptionRow, parse_captions, plain_caption, write_captions
 from kohya_bridge.dataset import (
     DatasetMetadata,
     dataset_digest,
@@ -122,7 +122,7 @@ def test_the_digest_changes_with_a_caption_and_a_pixel_and_not_with_the_place(wo
     moved = tmp_path / "moved"
     os.rename(dataset.dir, moved)
     assert dataset_digest(read_dataset(moved)) == digest
-    rows = read_captions(moved / "captions.jsonl")
+    rows, _ = parse_captions((moved / "captions.jsonl").read_bytes())
     write_captions(moved / "captions.jsonl", [rows[0], CaptionRow(rows[1].file_name, "changed")])
     assert dataset_digest(read_dataset(moved)) != digest
     write_captions(moved / "captions.jsonl", rows)

@@ -5,7 +5,7 @@ import os
 import pytest
 from PIL import Image
 
-from kohya_bridge.captions import CaptionRow, read_captions, write_captions
+from kohya_bridge.captions import CaptionRow, parse_captions, write_captions
 from kohya_bridge.dataset import dataset_digest, export_pictures, find_dataset, read_dataset
 from kohya_bridge.datasets.dataset_lock import (
     KEPT_VERSIONS,
@@ -40,7 +40,7 @@ def test_a_difference_names_what_came_went_changed_and_was_renamed(workspace, da
     first, second, third = [item.file for item in dataset.items]
     os.rename(first, first.with_name("9000.png"))
     Image.new("RGB", (20, 20), (99, 0, 0)).save(second)
-    rows = read_captions(dataset.dir / "captions.jsonl")
+    rows, _ = parse_captions((dataset.dir / "captions.jsonl").read_bytes())
     write_captions(dataset.dir / "captions.jsonl", [rows[1], CaptionRow(third.name, "other words")])
     export_pictures(workspace, "alice", [Image.new("RGB", (20, 20), (0, 9, 0))], ["new"])
     what = difference(before, snapshot(find_dataset(workspace, "alice")))

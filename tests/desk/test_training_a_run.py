@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
+import psutil
+import pytest
+
+from kohya_bridge.supervisor import trainer_lives
 from tests.desk.conftest import request
+from tests.doubles.quick_engine import QuickEngine
 
 
 def test_a_submitted_request_trains_to_its_end(desk):
@@ -32,3 +38,20 @@ def test_every_finished_attempt_leaves_one_line_in_the_experiment_log(desk, work
     assert facts["run_id"] == run.run_id
     assert facts["outcome"] == "completed"
     assert facts["settings"]["max_train_steps"] == 12
+
+
+@pytest.mark.parametrize("own", [None, "ACTIVE"])
+def test_the_trainer_is_told_how_idle_threads_wait_unless_the_person_has_said_so(desk_with, monkeypatch, own):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    run = desk_with(QuickEngine(seconds_per_step=0.05)).submit(request())
+    assert _environment_of(run)["OMP_WAIT_POLICY"] == (own or "PASSIVE")
+
+
+def _environment_of(run):
+    until = time.monotonic() + 30
+    while not (run.identity() and trainer_lives(run)):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return psutil.Process(run.identity().pid).environ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-from kohya_bridge.steering.watch import POLL_S
+from kohya_bridge.steering.slot import Slot
+from kohya_bridge.steering.watch import POLL_S, Watcher
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
 
@@ -89,3 +90,31 @@ def test_watching_while_nothing_happens_costs_next_to_no_time(desk):
     before = time.process_time()
     time.sleep(2)
     assert time.process_time() - before < 0.02
+
+
+class SlotOnABadDisk(Slot):
+    """Answers like any other until the disk fails, and again when it is mended."""
+
+    fails = False
+    looks = 0
+
+    def open_attempts(self):
+        self.looks += self.fails
+        if self.fails:
+            raise OSError(5, "Input/output error")
+        return super().open_attempts()
+
+
+def test_a_trouble_that_lasts_is_logged_once_and_the_watch_goes_on(desk, workspace, caplog):
+    heard, slot = [], SlotOnABadDisk(workspace)
+    watcher = Watcher(slot, lambda run, event: heard.append((run, event)))
+    watcher.start()
+    slot.fails = True
+    for looks in (1, 2, 3):
+        desk.slot.touch()
+        wait_until(lambda looks=looks: slot.looks >= looks)
+    slot.fails = False
+    run = desk.submit(request())
+    wait_until(lambda: finished(heard, run))
+    watcher.stop()
+    assert len([each for each in caplog.records if "Input/output error" in each.getMessage()]) == 1

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from kohya_bridge.engines.failures import diagnose
+from kohya_bridge.engines.failures import explain_death
 from kohya_bridge.models.comfy_folders import default_tokenizer_dir
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
-from kohya_bridge.models.safetensors_header import read_header, read_tensor
-from tests.kohya_bench import Bench, at_step, find_checkout_or_skip, make_dataset, wait_for
+from tests.kohya_bench import Bench, at_step, find_checkout_or_skip, make_dataset, wait_for, weights
 
 pytestmark = [pytest.mark.sdscripts, pytest.mark.timeout(1800)]
 
@@ -56,11 +55,6 @@ def bench(tmp_path, tiny_base, monkeypatch):
         argv=lambda argv: [argv[0], str(TINY), argv[-1]],
         environment={"KOHYA_SD_SCRIPTS": str(checkout.dir)},
     )
-
-
-def weights(file):
-    header = read_header(file)
-    return {name: read_tensor(header, name) for name in header.tensors}
 
 
 def test_events_say_what_sd_scripts_own_tensorboard_log_says(bench):
@@ -171,7 +165,7 @@ def code_of(ended) -> str:
     """The code that the child told, or the one that a look from outside finds."""
     if ended.of("run_finished"):
         return ended.finished["code"]
-    return diagnose(ended.code, ended.run.log_tail(60), ended.run.state()).code
+    return explain_death(ended.code, ended.run.log_tail(60)).code
 
 
 def test_a_truncated_base_model(bench):

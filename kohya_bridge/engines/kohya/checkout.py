@@ -37,10 +37,6 @@ class Checkout:
     commit: str
     """40 hex digits, or `tree-` and a digest of the trainer's source where there is no git repository."""
 
-    @property
-    def is_pinned(self) -> bool:
-        return self.commit == pinned_commit()
-
 
 def find_checkout() -> Checkout:
     """The checkout to use: `$KOHYA_SD_SCRIPTS`, else the submodule.

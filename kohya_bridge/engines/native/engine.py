@@ -7,7 +7,6 @@ neither torch nor diffusers: whether they are there is asked of the package meta
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ...models.family_files import what_is_missing
 from ...plan import OBJECTIVE_OF_FLOW, TrainingPlan, TrainingRequest, chosen_later_settings
 from ...run_folder import RunFolder
 from ...settings import TrainingSettings
-from ..contract import Command, MachinePaths, Problem, python_module_command, write_child_file
+from ..contract import Command, MachinePaths, Problem, python_module_command, unless_set, write_child_file
 from ..precision_problems import precision_problems
 
 VERSION = "1"
@@ -96,20 +95,9 @@ class NativeEngine:
         """How to start the child; `child.json` is written."""
         write_child_file(run, plan, paths, resume=resume)
         command = python_module_command("kohya_bridge.engines.native", str(run.dir))
-        repeatable = {
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8"
-        }  # cuBLAS is deterministic only with a fixed workspace
-        return Command(command.argv, command.cwd, {**command.environment, **repeatable})
-
-
-def _environment() -> dict[str, str]:
-    """What torch reads when it is loaded, unless the user has set it.
-
-    cuBLAS is deterministic only with a fixed workspace. Waiting OpenMP threads sleep instead of spinning: beside a busy
-    ComfyUI on the same cores, spinning makes a step several times slower (measurements.md).
-    """
-    wanted = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_WAIT_POLICY": "PASSIVE"}
-    return {name: value for name, value in wanted.items() if name not in os.environ}
+        # cuBLAS is deterministic only with a fixed workspace.
+        environment = {**command.environment, **unless_set(CUBLAS_WORKSPACE_CONFIG=":4096:8")}
+        return Command(command.argv, command.cwd, environment)
 
 
 def _plan_problems(plan: TrainingPlan) -> list[Problem]:

@@ -54,11 +54,6 @@ def write_state(folder: Path, step: int, trained: Trained) -> None:
     (folder / "state.json").write_text(json.dumps(told), encoding="utf-8")
 
 
-def read_step(folder: Path) -> int:
-    """The step of a state. Needs no torch's help, so that a run can say early where it resumes."""
-    return int(_told(folder)["step"])
-
-
 def read_state(folder: Path, trained: Trained) -> int:
     """Put the state back; returns its step.
 
