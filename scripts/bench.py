@@ -26,6 +26,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from kohya_bridge.architectures import architecture
+from kohya_bridge.architectures.base import sd_scripts
 from kohya_bridge.engines.contract import MachinePaths, write_child_file
 from kohya_bridge.engines.native.engine import NativeEngine
 from kohya_bridge.models.comfy_folders import default_tokenizer_dir
@@ -192,7 +194,7 @@ def measure_sd_scripts(
     arguments = _sd_scripts_arguments(
         chosen, base, _as_dreambooth(dataset, work / "data"), family, work, tokenizers
     )
-    script = checkout / ("sdxl_train_network.py" if family == "sdxl" else "train_network.py")
+    script = checkout / sd_scripts(architecture(family)).script
     started = time.time()
     child = subprocess.Popen(
         [interpreter, "-u", "-c", LAUNCH_SD_SCRIPTS, str(script), *arguments],
@@ -298,7 +300,7 @@ def _plan(chosen: argparse.Namespace, family: str, settings: dict[str, object]) 
 def _sd_scripts_arguments(
     chosen: argparse.Namespace, base: Path, data: Path, family: str, work: Path, tokenizers: Path
 ) -> list[str]:
-    cached_text = family == "sdxl" and not chosen.text_encoders  # its SD 1.x script has no such cache
+    cached_text = sd_scripts(architecture(family)).caches_text and not chosen.text_encoders
     switches = {
         "--network_train_unet_only": not chosen.text_encoders,
         "--cache_text_encoder_outputs": cached_text,

@@ -35,6 +35,9 @@ ARCHITECTURES: dict[str, Architecture] = {
 FIRST = next(iter(ARCHITECTURES.values()))
 """The family that is meant where nobody says which."""
 
+ANY_OTHER = next(each for each in ARCHITECTURES.values() if each.untried)
+"""The one that stands for image models without a file of their own."""
+
 
 def architecture(name: str) -> Architecture:
     """The family of that name. Raises NotFound with the known names."""
@@ -49,7 +52,7 @@ def architecture(name: str) -> Architecture:
 def recognise(shapes: Shapes, file_name: str = "") -> Architecture | None:
     """The family whose marks a diffusion model with these tensors bears, None for none. Where several families have the same
     tensors, the one with a word of its own in `file_name` is meant, else one without such words, else the first."""
-    bearing = [each for each in ARCHITECTURES.values() if any(marks.fit(shapes) for marks in each.marks)]
+    bearing = [each for each in ARCHITECTURES.values() if each.bears(shapes)]
     lower = file_name.lower()
     hinted = (each for each in bearing if any(word in lower for word in each.name_hints))
     plain = (each for each in bearing if not each.name_hints)

@@ -111,6 +111,20 @@ class Kohya:
 
 
 @dataclass(frozen=True)
+class Diffusers:
+    """What diffusers' configuration of a U-Net family needs and no tensor tells.
+
+    `heads` of attention at every level, None: one for every 64 channels; `original_names` tells whether the names in kohya's
+    LoRA files are those of the original model rather than diffusers'.
+    """
+
+    latent_scale: float
+    sample_size: int
+    heads: int | None = None
+    original_names: bool = False
+
+
+@dataclass(frozen=True)
 class TextLoader:
     """ComfyUI's loader for the text encoders: its node, its `type`, and the model files (by option) in the order of its inputs."""
 
@@ -169,6 +183,23 @@ class Captions:
 
 
 @dataclass(frozen=True)
+class Distilled:
+    """That a model was distilled to few steps, and the advice of what to train instead, as a sentence. It holds for every file of
+    the family, or only for those that bear `marks` or have one of `words` in their names."""
+
+    advice: str
+    marks: Marks | None = None
+    words: tuple[str, ...] = ()
+
+    def holds(self, shapes: Shapes, file_name: str) -> bool:
+        """Whether a file is such a model."""
+        if self.marks is None and not self.words:
+            return True
+        named = any(word in file_name.lower() for word in self.words)
+        return named or (self.marks is not None and self.marks.fit(shapes))
+
+
+@dataclass(frozen=True)
 class Architecture:
     """One model family. `name` is what plans and configs say."""
 
@@ -193,6 +224,8 @@ class Architecture:
     """Why `trainable` is None, as a sentence."""
     kohya: Kohya | None = None
     """How sd-scripts trains it; None: it does not."""
+    diffusers: Diffusers | None = None
+    """What the diffusers side must be told of it; None for the families of the host side."""
     latent_stride: int = 8
     """Pixels to a latent, along an edge."""
     latent_channels: int = 4
@@ -211,12 +244,25 @@ class Architecture:
     """Words in a file's name that tell this family from another with the same tensors."""
     untried: bool = False
     """Whether it stands for models that nobody has tried: their gradients are checked, and the answer says so."""
-    distilled: str = ""
-    """For a model that was distilled to few steps: the advice of what to train instead, as a sentence."""
+    distilled: Distilled | None = None
+    """Which of its models were distilled to few steps."""
+
+    def bears(self, shapes: Shapes) -> bool:
+        """Whether a diffusion model with these tensors is one of the family."""
+        return any(marks.fit(shapes) for marks in self.marks)
 
     def file(self, option: str) -> ModelFile:
         """The model file that is chosen by that name. Raises KeyError."""
         return next(each for each in self.model_files if each.option == option)
+
+
+def diffusers_facts(architecture: Architecture) -> Diffusers:
+    """What the diffusers side must be told of it. Raises InvalidInput for a family of another side."""
+    if architecture.diffusers is None:
+        raise InvalidInput(
+            f"diffusers' models of {architecture.title} are not used here.", "Choose another side."
+        )
+    return architecture.diffusers
 
 
 def sd_scripts(architecture: Architecture) -> Kohya:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Drawing, Estimates, Kohya, Marks, Names, TextLoader
+from .base import Architecture, Captions, Distilled, Drawing, Estimates, Kohya, Marks, Names, TextLoader
 from .shared import CLIP_L, FLUX_VAE, T5_XXL, flow_presets
 
 FAMILIES = (
@@ -22,6 +22,19 @@ FAMILIES = (
                     "txt_in.individual_token_refiner.",
                 ),
             ),
+            Marks(  # as diffusers names them
+                having=(
+                    "transformer_blocks.0.attn.add_k_proj.",
+                    "single_transformer_blocks.0.",
+                    "time_text_embed.text_embedder.",
+                ),
+                lacking=("distilled_guidance_layer.",),
+            ),
+        ),
+        distilled=Distilled(
+            "FLUX.1 schnell is distilled to four steps, and training it as it is undoes that: train FLUX.1 dev, whose LoRAs schnell "
+            "takes too, or name a training adapter as base_weights.",
+            marks=Marks(lacking=("guidance_in.", "time_text_embed.guidance_embedder.")),
         ),
         presets=flow_presets("sd-scripts, docs/flux_train_network.md."),
         estimates=Estimates(

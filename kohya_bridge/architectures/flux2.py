@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .base import Architecture, Captions, Drawing, Estimates, Marks, Names, TextLoader
+from .base import Architecture, Captions, Distilled, Drawing, Estimates, Marks, Names, TextLoader
 from .shared import FLUX2_VAE, MISTRAL3, flow_presets, qwen3
 
 _SOURCE = "musubi-tuner, docs/flux_2.md: rank 32, 1e-4, shift by the picture's size; ai-toolkit's klein recipe: rank 16 to 32, 1e-4."
@@ -93,8 +93,10 @@ def _distilled(base: Architecture, size: str) -> Architecture:
         name=f"flux2_klein_{size.lower()}",
         title=f"FLUX.2 klein {size}",
         name_hints=(),
-        distilled=f"FLUX.2 klein {size} is distilled to four steps, and training it as it is undoes that: train klein base {size} and "
-        f"use the LoRA on klein {size}, or name a training adapter as base_weights.",
+        distilled=Distilled(
+            f"FLUX.2 klein {size} is distilled to four steps, and training it as it is undoes that: train klein base {size} and use "
+            f"the LoRA on klein {size}, or name a training adapter as base_weights."
+        ),
         drawing=replace(base.drawing, steps=4, cfg=1.0),
         names=replace(
             base.names,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .base import Architecture, Captions, Drawing, Estimates, Marks, Names, TextLoader
+from .base import Architecture, Captions, Distilled, Drawing, Estimates, Marks, Names, TextLoader
 from .shared import QWEN3_VL_4B, QWEN_IMAGE_VAE, flow_presets
 
 _RAW = Architecture(
@@ -58,8 +58,10 @@ FAMILIES = (
         name="krea2_turbo",
         title="Krea 2 Turbo",
         name_hints=("turbo",),
-        distilled="Krea 2 Turbo is distilled to eight steps, and training it as it is undoes that: train Krea 2 Raw and use the LoRA "
-        "on Turbo, as its authors recommend, or name a training adapter as base_weights.",
+        distilled=Distilled(
+            "Krea 2 Turbo is distilled to eight steps, and training it as it is undoes that: train Krea 2 Raw and use the LoRA on "
+            "Turbo, as its authors recommend, or name a training adapter as base_weights."
+        ),
         drawing=replace(_RAW.drawing, steps=8, cfg=1.0),
         names=replace(_RAW.names, base_version="krea2_turbo", hub_base="krea/Krea-2-Turbo"),
     ),

@@ -41,7 +41,7 @@ FAMILIES = (
             hub_tag="lora",
             hub_base="",
         ),
-        captions=Captions("", None),
+        captions=Captions(""),
         trainable="host",
         untried=True,
         latent_channels=16,

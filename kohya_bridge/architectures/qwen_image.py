@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Drawing, Estimates, Marks, Names, TextLoader
+from .base import Architecture, Captions, Distilled, Drawing, Estimates, Marks, Names, TextLoader
 from .shared import QWEN25_VL_7B, QWEN_IMAGE_VAE, flow_presets
 
 FAMILIES = (
@@ -18,6 +18,11 @@ FAMILIES = (
                 lacking=("time_text_embed.addition_t_embedding.",),
                 sized={"txt_norm.weight": (3584,)},
             ),
+        ),
+        distilled=Distilled(
+            "By its name this model was distilled to few steps (Lightning), and training it as it is undoes that: train Qwen-Image "
+            "and use the LoRA here.",
+            words=("lightning", "turbo"),
         ),
         presets=flow_presets(
             "musubi-tuner, docs/qwen_image.md: rank 16, 5e-5, shift 2.2.",

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Drawing, Estimates, Kohya, Marks, Names, Presets
+from .base import (
+    Architecture,
+    Captions,
+    Diffusers,
+    Distilled,
+    Drawing,
+    Estimates,
+    Kohya,
+    Marks,
+    Names,
+    Presets,
+)
 from .shared import OTHER_VAE
 
 FAMILIES = (
@@ -22,6 +33,11 @@ FAMILIES = (
                     "*.proj_in.weight": (None, None, 1, 1),
                 },
             ),
+        ),
+        distilled=Distilled(
+            "By its name this checkpoint was distilled to few steps (Turbo, Lightning, Hyper or LCM), and training it as it is undoes "
+            "that: train the checkpoint that it was made from and use the LoRA here.",
+            words=("turbo", "lightning", "hyper", "lcm"),
         ),
         presets=Presets(
             always={
@@ -64,6 +80,7 @@ FAMILIES = (
         ),
         captions=Captions(clip_skip=True),
         trainable="diffusers",
+        diffusers=Diffusers(latent_scale=0.18215, sample_size=64, heads=8),
         kohya=Kohya(
             script="train_network.py",
             network_module="networks.lora",

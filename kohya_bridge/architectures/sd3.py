@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Drawing, Estimates, Kohya, Marks, Names
+from .base import Architecture, Captions, Distilled, Drawing, Estimates, Kohya, Marks, Names
 from .shared import CLIP_G, CLIP_L, T5_XXL, flow_presets, optional
 
 FAMILIES = (
@@ -12,7 +12,18 @@ FAMILIES = (
         resolution=1024,
         prompt_style="prose",
         flow=True,
-        marks=(Marks(having=("joint_blocks.0.",)),),
+        marks=(
+            Marks(having=("joint_blocks.0.",)),
+            Marks(  # as diffusers names them
+                having=("transformer_blocks.0.attn.add_q_proj.", "pos_embed.proj."),
+                lacking=("single_transformer_blocks.", "adaln_single."),
+            ),
+        ),
+        distilled=Distilled(
+            "SD 3.5 Large Turbo is distilled to four steps, and training it as it is undoes that: train SD 3.5 Large and use the "
+            "LoRA on Turbo.",
+            words=("turbo",),
+        ),
         presets=flow_presets("sd-scripts, docs/sd3_train_network.md."),
         estimates=Estimates(
             weights_gib=15.2,

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Drawing, Estimates, Kohya, Marks, Names, Presets
+from .base import (
+    Architecture,
+    Captions,
+    Diffusers,
+    Distilled,
+    Drawing,
+    Estimates,
+    Kohya,
+    Marks,
+    Names,
+    Presets,
+)
 from .shared import OTHER_VAE
 
 FAMILIES = (
@@ -20,6 +31,11 @@ FAMILIES = (
                     "*.proj_in.weight": (None, None),
                 },
             ),
+        ),
+        distilled=Distilled(
+            "By its name this checkpoint was distilled to few steps (Turbo, Lightning, Hyper, LCM or DMD), and training it as it is "
+            "undoes that: train the checkpoint that it was made from and use the LoRA here.",
+            words=("turbo", "lightning", "hyper", "lcm", "dmd"),
         ),
         presets=Presets(
             always={
@@ -55,6 +71,7 @@ FAMILIES = (
         ),
         captions=Captions(),
         trainable="diffusers",
+        diffusers=Diffusers(latent_scale=0.13025, sample_size=128, original_names=True),
         kohya=Kohya(
             script="sdxl_train_network.py",
             network_module="networks.lora",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .base import Architecture, Captions, Drawing, Estimates, Marks, Names, TextLoader
+from .base import Architecture, Captions, Distilled, Drawing, Estimates, Marks, Names, TextLoader
 from .shared import FLUX_VAE, flow_presets, qwen3
 
 _BASE = Architecture(
@@ -72,8 +72,10 @@ FAMILIES = (
         name="zimage_turbo",
         title="Z-Image-Turbo",
         name_hints=("turbo",),
-        distilled="Z-Image-Turbo is distilled to eight steps, and training it as it is undoes that: train Z-Image and use the LoRA "
-        "on Turbo, or name Turbo's training adapter as base_weights.",
+        distilled=Distilled(
+            "Z-Image-Turbo is distilled to eight steps, and training it as it is undoes that: train Z-Image and use the LoRA on "
+            "Turbo, or name Turbo's training adapter as base_weights."
+        ),
         drawing=replace(_BASE.drawing, steps=8, cfg=1.0),
         names=replace(
             _BASE.names,

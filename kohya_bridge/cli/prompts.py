@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 
+from ..architectures import ARCHITECTURES, FIRST
 from ..building.character import (
     GENDERS,
+    NEWER,
     Character,
     build_character,
     character_from_prompt,
@@ -58,7 +60,7 @@ def _add_builder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--choose", metavar="CATEGORY=OPTION", action="append", default=[], help="fix a category; Random and none count as options")  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="first seed (default: 1)")
     parser.add_argument("--trigger", default="", help="plain token that names the character")
-    parser.add_argument("--family", default="sd15", help="model family that the prompt is for: sd15, sdxl, newer (default: sd15)")  # fmt: skip
+    parser.add_argument("--family", default=FIRST.name, help=f"model family that the prompt is for: {', '.join(ARCHITECTURES)}, or {NEWER} (default: {FIRST.name})")  # fmt: skip
     parser.add_argument("--text", default="", help="free text that goes into the prompt")
     parser.add_argument(
         "--rating", choices=RATINGS, default="sfw", help="most permissive options that may be used"

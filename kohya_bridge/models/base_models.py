@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..architectures import ARCHITECTURES, architecture, recognise
+from ..architectures import ANY_OTHER, ARCHITECTURES, recognise
 from ..architectures.base import Architecture, Shapes
 from ..architectures.relatives import Relative, relative
 from ..errors import BridgeError, InvalidInput
@@ -134,10 +134,7 @@ def _of_relative(header: SafetensorsHeader, found: Relative) -> BaseModel:
     """A model without a file of its own: tried as any other, if ComfyUI draws pictures with it from a prompt."""
     if found.medium != "image" or not found.drawn or _is_unet(found):
         raise _refused(header, found.title, found.medium)
-    return BaseModel(header.file, OTHER, "flow", False, None, False, found.title, is_whole(header))
-
-
-OTHER = architecture("other").name
+    return BaseModel(header.file, ANY_OTHER.name, "flow", False, None, False, found.title, is_whole(header))
 
 
 def _is_unet(found: Relative) -> bool:
@@ -159,5 +156,5 @@ def _not_known(header: SafetensorsHeader) -> InvalidInput:
     return InvalidInput(
         f"{header.file.name} is {name_other_file(header)}, not a base model.",
         "Choose a checkpoint or a diffusion model that ComfyUI loads. If ComfyUI draws pictures with this file, "
-        f"set family to {OTHER} to try it.",
+        f"set family to {ANY_OTHER.name} to try it.",
     )

@@ -61,7 +61,7 @@ def is_finite(stream: BinaryIO, info: TensorInfo) -> bool:
 
 
 def _block_is_finite(block: bytes, dtype: str) -> bool:
-    width, suspicious = BYTES_PER_NUMBER[dtype], _LAST_BYTES[dtype]
+    width, suspicious = int(BYTES_PER_NUMBER[dtype]), _LAST_BYTES[dtype]
     last = block[width - 1 :: width]
     if len(last.translate(None, suspicious)) == len(last):
         return True

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..engine_names import ENGINES
 from ..errors import BridgeError, StorageError
 from ..events import read_events_from
 from ..plan import TrainingPlan
@@ -22,7 +23,7 @@ from ..run_folder import RunFolder
 from ..run_state import RunState, fold
 from ..workspace import RUN_ID, Workspace, write_atomically
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 WORTH_KEEPING = 20
 """So many fresh readings make it worth writing the cache file."""
 
@@ -139,6 +140,7 @@ def plan_line(plan: TrainingPlan) -> dict[str, Any]:
         "base_model": plan.base_model.name,
         "family": plan.base_model.family,
         "engine": plan.engine,
+        "engine_title": ENGINES[plan.engine].title,
         "preset": plan.preset,
         "steps": plan.settings.max_train_steps,
     }
@@ -165,7 +167,7 @@ def _plan_line_of(run: RunFolder) -> dict[str, Any]:
     try:
         return plan_line(run.plan())
     except BridgeError as error:
-        unread = {name: "" for name in ("base_model", "family", "engine", "preset")}
+        unread = {name: "" for name in ("base_model", "family", "engine", "engine_title", "preset")}
         return {"character": run.slug, "dataset": run.slug, **unread, "steps": 0, "problem": error.problem}
 
 

@@ -28,6 +28,7 @@ from ..models.model_files import find_model, model_sha256
 from ..models.places import Places
 from ..models.starting_lora import resolve_loras
 from ..plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan, make_settings
+from ..runs.base_fit import base_problems
 from ..runs.disk_need import disk_problems
 from ..runs.engine_choice import choose_engine
 from ..settings import TrainingSettings
@@ -147,6 +148,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     problems = [
         *_lint_problems(lint),
         *_prediction_problems(plan, base),
+        *base_problems(plan, base_file, named=request.family in ARCHITECTURES),
         *disk_problems(plan, places.workspace.root, least_free_bytes=places.least_free_bytes),
         *engines[choice.name].problems(plan, paths),
     ]

@@ -12,6 +12,7 @@ from kohya_bridge.errors import InvalidInput
 from kohya_bridge.models.base_models import inspect_base_model
 from kohya_bridge.models.places import Places
 from kohya_bridge.plan import TrainingRequest
+from kohya_bridge.runs.base_fit import base_problems
 from kohya_bridge.steering.preflight import check_request
 from kohya_bridge.workspace import Workspace
 
@@ -54,7 +55,7 @@ def test_other_files_bear_no_familys_marks(tmp_path):
 def test_a_base_of_another_family_is_named_for_what_it_is(bench, tmp_path):
     bench.base_model = model_file(tmp_path / "models" / "diffusion_models", NAMES["chroma"])
     bench.family = "flux1"
-    problems = {each.code: each for each in KohyaEngine().problems(bench.plan(), bench.paths)}
+    problems = {each.code: each for each in base_problems(bench.plan(), bench.base_model, named=True)}
     assert "is not a FLUX.1 model but Chroma" in problems["base_model_family"].problem
     assert problems["base_model_family"].fix == "Set family to chroma."
 

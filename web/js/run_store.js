@@ -18,7 +18,7 @@ import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
  * @typedef {{run_id: string, slug: string, event: RunEvent}} LiveEvent
  * @typedef {{
  *   run_id: string, slug: string, created: number, updated: number, character: string, dataset: string,
- *   base_model: string, family: string, engine: string, preset: string, steps: number, problem?: string,
+ *   base_model: string, family: string, engine: string, engine_title: string, preset: string, steps: number, problem?: string,
  *   state: RunState, counts: Record<string, number>,
  * }} RunLine
  * @typedef {{name: string, kind: string, step: number|null, caption: string, time: number, version: string}} Picture

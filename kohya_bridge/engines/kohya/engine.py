@@ -16,8 +16,7 @@ from ...datasets.dataset_folder import read_dataset
 from ...device.description import Device
 from ...device.finding import find_device
 from ...device.precision import Precision
-from ...errors import BridgeError, Unavailable
-from ...models.base_models import inspect_base_model
+from ...errors import Unavailable
 from ...plan import TrainingPlan, TrainingRequest
 from ...run_folder import RunFolder
 from ..contract import Command, MachinePaths, Problem, python_module_command, write_child_file
@@ -77,7 +76,7 @@ class KohyaEngine:
             lambda: find_device(paths.cache_dir, interpreter=interpreter, measured=True),
         )
         _, missing = find_model_files(plan, paths)
-        problems += [*_base_problems(plan, paths), *missing, *package_problems(plan, interpreter)]
+        problems += [*missing, *package_problems(plan, interpreter)]
         options: ParserOptions | None = None
         try:
             options = parser_options(checkout, interpreter, script_name(plan), cache_dir=paths.cache_dir)
@@ -149,18 +148,3 @@ def _launch(run: RunFolder, plan: TrainingPlan, interpreter: Path) -> Command:
         str(run.dir),
         interpreter=str(interpreter),
     )
-
-
-def _base_problems(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
-    """Whether the base model is one of the plan's family; what a U-Net is was looked at when the plan was made."""
-    wanted = architecture(plan.base_model.family)
-    if not wanted.flow:
-        return []
-    try:
-        found = inspect_base_model(paths.base_model_file)
-    except BridgeError as error:
-        return [Problem("base_model", error.problem, error.fix)]
-    if found.family == wanted.name:
-        return []
-    problem = f"{plan.base_model.name} is not a {wanted.title} model but {found.title}."
-    return [Problem("base_model_family", problem, f"Set family to {found.family}.")]

@@ -44,7 +44,7 @@ export function createRunHeader(document, calls) {
         ? [
             run.line.dataset !== run.slug && `dataset ${run.line.dataset}`,
             withoutSuffix(run.line.base_model),
-            engineName(run.line.engine),
+            run.line.engine_title,
           ]
         : [];
       const when = run.state.started ? `started ${ago(run.state.started, now)}` : "";
@@ -75,9 +75,4 @@ function pillText(state) {
 /** @param {string} name */
 export function withoutSuffix(name) {
   return name.replace(/\.(safetensors|ckpt)$/, "");
-}
-
-/** @param {string} engine */
-export function engineName(engine) {
-  return engine === "kohya" ? "sd-scripts" : engine ? `${engine} engine` : "";
 }

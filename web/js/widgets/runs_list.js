@@ -6,7 +6,7 @@ import { ago, share, status } from "../format.js";
 import { icon } from "../icons.js";
 import { isBusy } from "../run_store.js";
 import { button } from "./button.js";
-import { engineName, withoutSuffix } from "./run_header.js";
+import { withoutSuffix } from "./run_header.js";
 
 /** @typedef {import("../panel.js").Calls} Calls @typedef {import("../run_store.js").RunLine} RunLine */
 
@@ -201,7 +201,7 @@ export function createRunsList(document, calls) {
       [
         line.dataset !== line.character && line.dataset,
         withoutSuffix(line.base_model),
-        engineName(line.engine),
+        line.engine_title,
       ]
         .filter(Boolean)
         .join(" · "),

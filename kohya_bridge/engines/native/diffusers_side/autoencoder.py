@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
+from ....architectures import architecture
+from ....architectures.base import diffusers_facts
 from ....errors import InvalidInput
 from ....models.base_models import VAE_PREFIX
 from .checkpoint import Checkpoint, State, put_weights
 
 # Factors between the autoencoder's latents and the U-Net's: v1-inference.yaml and sd_xl_base.yaml of Stability AI.
-LATENT_SCALE = {"sd15": 0.18215, "sdxl": 0.13025}
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Autoencoder:
 def load_autoencoder(checkpoint: Checkpoint, family: str, dtype: torch.dtype) -> Autoencoder:
     """The autoencoder of an open checkpoint: Stable Diffusion's own, or a TAESD inside it. Raises InvalidInput."""
     names = checkpoint.names(VAE_PREFIX)
-    scale = LATENT_SCALE[family]
+    scale = diffusers_facts(architecture(family)).latent_scale
     if any(name.startswith("taesd_") for name in names):
         with torch.device("meta"):
             tiny = AutoencoderTiny()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ....architectures import architecture
+from ....architectures.base import diffusers_facts
 from ....settings import TrainingSettings
 from ...training.adapters import Adapter, ConvAdapter, LinearAdapter
 from ...training.model import Adaptable, Target
@@ -46,9 +47,8 @@ def _adaptable(root: torch.nn.Module, found: list[Target]) -> Adaptable:
 def _unet_targets(unet: Any, family: str, settings: TrainingSettings) -> list[Target]:
     classes = ATTENTION_TARGETS + (CONVOLUTION_TARGETS if settings.conv_dim else ())
     names = _target_names(unet, classes)
-    if family != "sdxl":
+    if not diffusers_facts(architecture(family)).original_names:
         return [_target(unet, name, f"lora_unet.{name}") for name in names]
-    # kohya's SDXL names are those of the original model, SD 1.x names those of diffusers
     to_ldm = {ours: theirs for theirs, ours in unet_modules(shape_of_unet(unet)).items()}
     return [_target(unet, name, f"lora_unet.{translate(name, to_ldm)}") for name in names]
 

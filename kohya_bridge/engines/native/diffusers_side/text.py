@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ....architectures import architecture
 from ....errors import InvalidInput, NotFound
 from .checkpoint import Checkpoint, State, put_weights
 
@@ -156,7 +157,7 @@ def load_text_stack(
         raise NotFound("No tokenizer folder was given.", "Point to ComfyUI's comfy/sd1_tokenizer.")
     tokenizer = load_tokenizer(tokenizer_dir)
     encoders = [_build(CLIPTextModel, checkpoint.clip_l_state(family, dtype), "quick_gelu", "text encoder")]
-    if family == "sdxl":
+    if len(architecture(family).text_encoder_prefixes) > 1:
         state = checkpoint.clip_g_state(dtype)
         encoders.append(_build(CLIPTextModelWithProjection, state, "gelu", "second text encoder"))
     return TextStack(tokenizer, encoders)
@@ -170,7 +171,7 @@ def load_text_stack_from_folder(
     tokenizer = load_tokenizer(own if own.is_dir() or tokenizer_dir is None else tokenizer_dir)
     kinds = [("text_encoder", CLIPTextModel), ("text_encoder_2", CLIPTextModelWithProjection)]
     encoders = []
-    for name, kind in kinds[: 2 if family == "sdxl" else 1]:
+    for name, kind in kinds[: len(architecture(family).text_encoder_prefixes)]:
         encoder = kind.from_pretrained(folder / name, local_files_only=True, use_safetensors=True)
         # not `dtype=` in the call above: transformers renamed that argument between 4.54 and 5
         encoders.append(encoder.to(device, dtype).eval().requires_grad_(False))

@@ -12,6 +12,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.unets.unet_2d_blocks import get_mid_block
 
+from ....architectures import architecture
+from ....architectures.base import diffusers_facts
 from ....models.unet_shape import UNetShape
 
 
@@ -31,8 +33,9 @@ def build_unet(shape: UNetShape, family: str) -> UNet2DConditionModel:
 def unet_config(shape: UNetShape, family: str) -> dict[str, Any]:
     """The configuration of diffusers' `UNet2DConditionModel` for this shape.
 
-    Heads can't be read from tensors: SD 1.x has eight at every level, SDXL one for every 64 channels.
+    Heads can't be read from tensors: the family tells them.
     """
+    facts = diffusers_facts(architecture(family))
     last_depths = [depth for depth in shape.down_depths[-1] if depth]
     down = [tuple(max(depth, 1) for depth in depths) for depths in shape.down_depths]
     if not last_depths and shape.middle_depth:
@@ -40,7 +43,7 @@ def unet_config(shape: UNetShape, family: str) -> dict[str, Any]:
             down[-1]
         )  # diffusers reads the middle's depth from the last level
     config: dict[str, Any] = {
-        "sample_size": 64 if family == "sd15" else 128,
+        "sample_size": facts.sample_size,
         "in_channels": shape.in_channels,
         "out_channels": shape.out_channels,
         "block_out_channels": shape.channels,
@@ -60,9 +63,7 @@ def unet_config(shape: UNetShape, family: str) -> dict[str, Any]:
             tuple(max(depth, 1) for depth in depths) for depths in shape.up_depths
         ),
         "cross_attention_dim": shape.context_dim,
-        "attention_head_dim": 8
-        if family == "sd15"
-        else tuple(max(1, width // 64) for width in shape.channels),
+        "attention_head_dim": facts.heads or tuple(max(1, width // 64) for width in shape.channels),
         "use_linear_projection": shape.linear_projection,
     }
     if shape.vector_dim is not None:

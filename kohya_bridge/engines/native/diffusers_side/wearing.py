@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ....architectures import architecture
+from ....architectures.base import diffusers_facts
 from ....errors import InvalidInput
 from ....models.lora_facts import ALPHA, DOWN, UP
 from ...training.lora_file import read_lora
@@ -58,9 +59,7 @@ def layers_by_key(base: Base) -> dict[str, Layer]:
     found: dict[str, Layer] = {}
     if base.unet is not None:
         to_ldm = {}
-        if (
-            base.family == "sdxl"
-        ):  # kohya's SDXL names are the original model's, SD 1.x names those of diffusers
+        if diffusers_facts(architecture(base.family)).original_names:
             to_ldm = {ours: theirs for theirs, ours in unet_modules(shape_of_unet(base.unet)).items()}
         for name, layer in _weighted(base.unet):
             key = translate(name, to_ldm) if to_ldm else name
