@@ -17,7 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .errors import UnusableFile
+from .files import Tree
+
 EVENT_VERSION = 1
+MOST_LINE_BYTES = 4 << 20
+MOST_BYTES = 4 << 30
 
 EVENT_KINDS: dict[str, str] = {
     "queued": "The desk put the run in line for the GPU slot: `position`.",
@@ -60,7 +65,7 @@ def decode(line: str | bytes) -> dict[str, Any] | None:
     """The event on a line, or None for a torn or foreign line (a process killed in mid-write leaves one)."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "seq" in event and "kind" in event else None
 
@@ -73,18 +78,26 @@ def read_events(file: Path, *, after: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def read_events_from(file: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """Events that start at byte `offset`, each with the offset behind it; stops before an unfinished last line."""
+    """Events that start at byte `offset`, each with the offset behind it; stops before an unfinished last line.
+
+    Raises:
+        UnusableFile: it is no plain file, or larger than any run makes one.
+    """
     try:
-        handle = open(file, "rb")
+        handle = Tree(file.parent).open(file)
     except FileNotFoundError:
         return
     with handle:
+        if os.fstat(handle.fileno()).st_size > MOST_BYTES:
+            raise UnusableFile(f"{file.name} is larger than {MOST_BYTES >> 30} GiB.", "Move it away.")
         handle.seek(offset)
-        for line in handle:
-            if not line.endswith(b"\n"):
+        is_rest = False  # of a line that is longer than any event
+        while line := handle.readline(MOST_LINE_BYTES):
+            if not line.endswith(b"\n") and len(line) < MOST_LINE_BYTES:
                 return
             offset += len(line)
-            event = decode(line)
+            event = None if is_rest else decode(line)
+            is_rest = not line.endswith(b"\n")
             if event is not None:
                 yield event, offset
 
@@ -92,7 +105,7 @@ def read_events_from(file: Path, offset: int) -> Iterator[tuple[dict[str, Any], 
 def last_event(file: Path, *, most_bytes: int = 1 << 16) -> dict[str, Any] | None:
     """The newest complete event, found from the end of the file; None when there is none in its last `most_bytes`."""
     try:
-        with open(file, "rb") as handle:
+        with Tree(file.parent).open(file) as handle:
             handle.seek(max(0, handle.seek(0, os.SEEK_END) - most_bytes))
             lines = handle.read().split(b"\n")
     except FileNotFoundError:
@@ -119,16 +132,15 @@ class EventLog:
         self._clock = clock
         self._listener = listener
         self._lock = threading.Lock()
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = Tree(self.file.parent).append(self.file)
         self.seq = self._mend()
-        self._handle = open(self.file, "ab", buffering=0)
 
     def _mend(self) -> int:
         last_seq, end = 0, 0
         for event, offset in read_events_from(self.file, 0):
             last_seq, end = max(last_seq, event["seq"]), offset
-        if self.file.exists() and self.file.stat().st_size > end:
-            os.truncate(self.file, end)
+        if os.fstat(self._handle.fileno()).st_size > end:
+            self._handle.truncate(end)
         return last_seq
 
     def write(self, kind: str, *, sync: bool = False, **fields: Any) -> dict[str, Any]:

@@ -39,11 +39,14 @@ class Tree:
     # --- looking -----------------------------------------------------------------------------------------------------
 
     def path(self, file: Path | str) -> Path:
-        """Where `file` lies: below `dir` by its name."""
+        """Where `file` lies: below `dir` by its name, or by another name of `dir` (a link to a larger disk)."""
         full = self.dir / file
-        parts = full.relative_to(self.dir).parts if full.is_relative_to(self.dir) else ("..",)
-        if ".." in parts or any("\0" in part for part in parts):
-            raise _unusable(full, f"leads out of {self.dir.name}/", "Take that name out of the record.")
+        if "\0" in str(full):
+            raise _leads_out(full, self.dir)
+        if not full.is_relative_to(self.dir):
+            full = self._respelled(full)
+        if ".." in full.relative_to(self.dir).parts:
+            raise _leads_out(full, self.dir)
         return full
 
     def is_file(self, file: Path | str) -> bool:
@@ -69,7 +72,9 @@ class Tree:
             found = self._look(full)
             follow = found is not None and disk.is_link(found)
         except UnusableFile:
-            follow = True
+            follow = self._has_links(full)
+            if not follow:
+                raise
         if follow:
             full = self._end_of(full)
             found = os.lstat(full)
@@ -145,15 +150,19 @@ class Tree:
         return full
 
     @contextmanager
-    def writing(self, file: Path | str) -> Iterator[BinaryIO]:
-        """A stream that becomes `file` when the block ends without an error; until then the old content stands."""
+    def writing(self, file: Path | str, *, durable: bool = True) -> Iterator[BinaryIO]:
+        """A stream that becomes `file` when the block ends without an error; until then the old content stands.
+
+        What is not `durable` may be empty after a power cut: right for a cache, whose entries are checked.
+        """
         full = self.path(file)
         temporary = full.with_name(f".{full.name[:100]}.{os.urandom(6).hex()}.tmp")
         try:
             with self.create(temporary) as stream:
                 yield stream
                 stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    os.fsync(stream.fileno())
             disk.replace(temporary, full)
         except UnusableFile:
             raise
@@ -238,11 +247,21 @@ class Tree:
                 found = disk.make_and_look(here) if make else os.lstat(here)
         except UnusableFile:
             raise
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter where `dir` itself can't be
             return None
         except OSError as error:
             _raise_told(here, error, "could not be opened")
         return found
+
+    def _respelled(self, full: Path) -> Path:
+        end, root = Path(os.path.realpath(full.parent)) / full.name, os.path.realpath(self.dir)
+        if ".." in full.parts or not end.is_relative_to(root):
+            raise _leads_out(full, self.dir)
+        return self.dir / end.relative_to(root)
+
+    def _has_links(self, full: Path) -> bool:
+        straight = Path(os.path.realpath(self.dir)) / full.relative_to(self.dir)
+        return Path(os.path.realpath(full)) != straight
 
     def _end_of(self, full: Path) -> Path:
         """Where a link, or a path through links, ends: in this tree, or it is unusable."""
@@ -252,6 +271,18 @@ class Tree:
         if not os.path.lexists(end):
             raise _unusable(full, "leads nowhere", _REMOVE)
         return end
+
+
+def open_named(file: Path) -> BinaryIO:
+    """A plain file that a person named, or that a tree has proven to be one: links are theirs and are followed."""
+    end = Path(os.path.realpath(file))
+    return Tree(end.parent).open(end)
+
+
+def read_named(file: Path, *, most: int = RECORD_BYTES) -> bytes:
+    """The content, of at most `most` bytes, of a plain file that a person named."""
+    end = Path(os.path.realpath(file))
+    return Tree(end.parent).read_bytes(end, most=most)
 
 
 def write_atomically(file: Path, data: str | bytes) -> Path:
@@ -271,6 +302,10 @@ def _open(full: Path, flags: int) -> int:
 def _refuse_odd(full: Path, found: os.stat_result) -> None:
     if not disk.is_plain(found):
         raise _unusable(full, f"is {disk.kind_of(found)} where a file belongs", _REMOVE)
+
+
+def _leads_out(file: Path, folder: Path) -> UnusableFile:
+    return _unusable(file, f"leads out of {folder.name}/", "Take that name out of the record.")
 
 
 def _unusable(file: Path, problem: str, fix: str) -> UnusableFile:

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import FieldProblem, InvalidInput
+from .files import open_named
 
 MAX_YAML_BYTES = 1 << 20
 Model = TypeVar("Model", bound=BaseModel)
@@ -92,7 +93,8 @@ def read_yaml(file: Path) -> Any:
     Raises:
         InvalidInput: not UTF-8, not YAML, larger than 1 MiB, or with anchors and aliases.
     """
-    raw = file.read_bytes()
+    with open_named(file) as stream:
+        raw = stream.read(MAX_YAML_BYTES + 1)
     if len(raw) > MAX_YAML_BYTES:
         raise InvalidInput(
             f"{file.name} is larger than 1 MiB.", "A configuration is a page of text; is it the right file?"

@@ -16,9 +16,9 @@ from typing import Any
 
 from .errors import NotFound, StorageError
 from .events import EventLog, read_events
+from .files import Tree
 from .plan import TrainingPlan, read_plan
 from .run_state import RunState, fold
-from .workspace import write_atomically
 
 CONTROLS = ("stop", "pause", "lend", "checkpoint", "sample")
 
@@ -57,6 +57,11 @@ class RunFolder:
     def slug(self) -> str:
         return self.dir.parent.name
 
+    @property
+    def files(self) -> Tree:
+        """The way to read and write anything in it."""
+        return Tree(self.dir)
+
     plan_file = property(lambda self: self.dir / "plan.yaml")
     child_file = property(lambda self: self.dir / "child.json")
     identity_file = property(lambda self: self.dir / "run.json")
@@ -78,19 +83,19 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        return bool(self.plan_file.is_file())
+        return bool(self.files.is_file(self.plan_file))
 
     @property
     def is_published(self) -> bool:
         """Whether a LoRA of this run was packaged; the run is then its proof of origin."""
-        return any(self.dir.glob("package/*/package.json"))
+        return any(self.files.is_file(each / "package.json") for each in self.files.entries("package"))
 
     def held_prompts(self) -> list[Path]:
         """Files of the canvas parts that wait for this run (`held_prompt.py`)."""
-        return list(self.held_prompts_dir.glob("*.json"))
+        return [each for each in self.files.entries(self.held_prompts_dir) if each.suffix == ".json"]
 
     def plan(self) -> TrainingPlan:
-        return read_plan(self.plan_file)
+        return read_plan(self.files.plain(self.plan_file))
 
     def events(self, *, after: int = 0) -> Iterator[dict[str, Any]]:
         return read_events(self.events_file, after=after)
@@ -101,9 +106,10 @@ class RunFolder:
 
     def identity(self) -> ChildIdentity | None:
         """Who trains or last trained, or None before the first start."""
-        if not self.identity_file.is_file():
+        try:
+            data = self.files.read_json(self.identity_file)
+        except FileNotFoundError:
             return None
-        data = json.loads(self.identity_file.read_text("utf-8"))
         return ChildIdentity(**{**data, "argv": tuple(data["argv"])})
 
     def next_attempt(self) -> int:
@@ -111,8 +117,16 @@ class RunFolder:
         identity = self.identity()
         return max(self.state().attempt, identity.attempt if identity else 0) + 1
 
+    def environment(self) -> dict[str, Any]:
+        """What the run was trained with, as `environment.json` tells; nothing where it is missing or damaged."""
+        try:
+            told = self.files.read_json(self.environment_file)
+        except OSError:
+            return {}
+        return told if isinstance(told, dict) else {}
+
     def write_identity(self, identity: ChildIdentity) -> None:
-        write_atomically(self.identity_file, json.dumps(asdict(identity), indent=1))
+        self.files.write(self.identity_file, json.dumps(asdict(identity), indent=1))
 
     def append(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Write one event for a run that has no living child. The caller makes sure of that. Raises StorageError."""
@@ -132,23 +146,22 @@ class RunFolder:
         """Leave a request for the child; it acts at its next step boundary and answers with a `control` event."""
         if control not in CONTROLS:
             raise ValueError(f"unknown control {control!r}")
-        write_atomically(self.control_dir / control, json.dumps({"time": time.time(), **fields}))
+        self.files.write(self.control_dir / control, json.dumps({"time": time.time(), **fields}))
 
     def withdraw(self, control: str) -> None:
         """Take a request back; taking back `pause` is how a paused child is resumed."""
-        (self.control_dir / control).unlink(missing_ok=True)
+        self.files.clear(self.control_dir / control)
 
     def asked(self, control: str) -> bool:
-        return bool((self.control_dir / control).exists())
+        return bool(self.files.is_file(self.control_dir / control))
 
     def latest_state(self) -> tuple[int, Path] | None:
         """`(step, folder)` of the newest complete resume state on disk, or None. Folder names carry the true step."""
         found = []
-        if self.states_dir.is_dir():
-            for each in self.states_dir.iterdir():
-                step = each.name.removeprefix("step")
-                if each.is_dir() and step.isdigit() and len(step) == 8:
-                    found.append((int(step), each))
+        for each in self.files.entries(self.states_dir):
+            step = each.name.removeprefix("step")
+            if len(step) == 8 and step.isdecimal() and self.files.is_folder(each):
+                found.append((int(step), each))
         return max(found) if found else None
 
     def checkpoint(self, which: str | int = "best") -> dict[str, Any]:
@@ -165,7 +178,7 @@ class RunFolder:
             wanted = rows[-1:]
         else:
             wanted = [row for row in rows if str(row["step"]) == str(which)]
-        if not wanted or not (self.dir / wanted[-1]["file"]).is_file():
+        if not wanted or not self.files.is_file(wanted[-1]["file"]):
             steps = ", ".join(str(row["step"]) for row in rows) or "none yet"
             raise NotFound(
                 f"Run {self.run_id} has no checkpoint {which!r}.", f"Checkpoints at steps: {steps}."
@@ -175,10 +188,11 @@ class RunFolder:
 
     def log_tail(self, lines: int = 40, *, most_bytes: int = 64_000) -> str:
         """The last lines of `train.log`; progress bars drawn over one line count as one."""
-        if not self.log_file.is_file():
+        try:
+            with self.files.open(self.log_file) as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - most_bytes))
+                text = stream.read(most_bytes).decode("utf-8", "replace")
+        except OSError:
             return ""
-        with open(self.log_file, "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - most_bytes))
-            text = stream.read().decode("utf-8", "replace")
         kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
         return "\n".join(line for line in kept[-lines - 1 :] if line)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .workspace import write_atomically
+from .files import Tree
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class Ladder:
         self._next, self._until = self._next + 1, now + rung.seconds
         sentence = SENTENCES[rung.how].format(seconds=rung.seconds)
         self._tell(sentence)
-        write_atomically(self.file, json.dumps([*read_climbed(self.file), {**asdict(rung), "time": now}]))
+        Tree(self.file.parent).write(
+            self.file, json.dumps([*read_climbed(self.file), {**asdict(rung), "time": now}])
+        )
         if rung.how != "ask":
             self._send(rung.how)
 
@@ -70,10 +72,10 @@ class Ladder:
 def requested_rungs(stop_file: Path) -> tuple[Rung, ...] | None:
     """The rungs that a `control/stop` request names, SOFT if it names none, None if there is no request."""
     try:
-        request = json.loads(stop_file.read_text("utf-8") or "{}")
+        request = json.loads(Tree(stop_file.parents[1]).read_text(stop_file) or "{}")
     except FileNotFoundError:
         return None
-    except ValueError:  # written by hand, such as with `touch`
+    except (ValueError, RecursionError):  # written by hand, such as with `touch`
         return SOFT
     rows = request.get("rungs") if isinstance(request, dict) else None
     return tuple(Rung(row["how"], float(row["seconds"])) for row in rows) if rows else SOFT
@@ -82,6 +84,6 @@ def requested_rungs(stop_file: Path) -> tuple[Rung, ...] | None:
 def read_climbed(file: Path) -> list[dict[str, object]]:
     """The rungs that were taken in this attempt, oldest first."""
     try:
-        return list(json.loads(file.read_text("utf-8")))
-    except FileNotFoundError:
+        return list(Tree(file.parent).read_json(file))
+    except (OSError, TypeError):
         return []

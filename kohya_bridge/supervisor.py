@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from . import processes
@@ -57,7 +57,7 @@ def adopt(run: RunFolder, *, engines: Mapping[str, str] | None = None) -> StartO
 def _start_keeper(run: RunFolder, told: dict[str, Any]) -> StartOutcome:
     """What is to be done goes through a pipe: whatever lies in the run's folder may have come along with it."""
     command = python_module_command("kohya_bridge.keeper", str(run.dir))
-    with open(run.log_file, "ab", buffering=0) as log:
+    with run.files.append(run.log_file) as log:
         try:
             keeper = processes.start_detached(
                 command.argv,
@@ -117,9 +117,6 @@ def reap() -> None:
 
 def close_identity(run: RunFolder, *, ended: float, exit_code: int | None) -> None:
     """Note in `run.json` that the attempt is closed. Nothing happens for a run that never had a process."""
-    if run.identity_file.is_file():
-        data: dict[str, Any] = json.loads(run.identity_file.read_text("utf-8"))
-        identity = ChildIdentity(
-            **{**data, "argv": tuple(data["argv"]), "ended": ended, "exit_code": exit_code}
-        )
-        run.write_identity(identity)
+    identity = run.identity()
+    if identity is not None:
+        run.write_identity(replace(identity, ended=ended, exit_code=exit_code))

@@ -232,6 +232,9 @@ def test_the_folder_itself_and_all_above_it_may_be_links_to_a_larger_disk(tmp_pa
     assert through.read_json("sub/deep/x.json") == [1]
     assert tree.read_json("sub/deep/x.json") == [1]
     assert [each.name for each in through.entries()] == ["sub"]
+    # A child is told the folder by another of its names than the one that stands in a configuration.
+    assert through.read_json(tree.dir / "sub" / "deep" / "x.json") == [1]
+    assert tree.read_json(through.dir / "sub" / "deep" / "x.json") == [1]
     assert through.clear("sub")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
+from ..files import open_named, read_named
 from .picture_statistics import Statistics, fingerprint
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
@@ -75,7 +76,7 @@ def inspect_picture(file: Path) -> PictureFacts:
             return PictureFacts(reason="empty")
         if size > MAX_BYTES:
             return PictureFacts(bytes=size, reason="huge")
-        raw = file.read_bytes()
+        raw = read_named(file, most=MAX_BYTES)
     except OSError as error:
         return PictureFacts(reason="unreadable", detail_of_reason=error.strerror or "")
     facts = PictureFacts(bytes=size)
@@ -112,7 +113,7 @@ def pixel_digest(picture: Image.Image) -> str:
 
 def file_pixel_digest(file: Path) -> str:
     """`pixel_digest` of a file's first frame. Raises OSError and its kin in `DECODER_FAILURES` for a damaged one."""
-    with Image.open(file, formats=FORMATS) as picture:
+    with open_named(file) as stream, Image.open(stream, formats=FORMATS) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise OSError("the picture has too many pixels")
         return pixel_digest(picture)
@@ -124,7 +125,7 @@ def as_trained(file: Path, *, background: tuple[int, int, int] = (255, 255, 255)
     Raises:
         OSError and its kin in `DECODER_FAILURES` for a file that `inspect_picture` calls unreadable.
     """
-    with Image.open(file, formats=FORMATS) as picture:
+    with open_named(file) as stream, Image.open(stream, formats=FORMATS) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise OSError("the picture has too many pixels")
         return flattened(upright(picture), background=background)

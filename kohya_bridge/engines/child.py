@@ -11,16 +11,17 @@ import hashlib
 import json
 import math
 import os
-import shutil
+import re
 import signal
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..events import EventLog, read_events
+from ..files import Tree
 from ..models.lora_check import lora_problems
 from ..run_state import fold
 from .holding import Loan, hold_still, reason_to_hold
@@ -36,6 +37,9 @@ EXIT_NO_DATA = 4
 EXIT_NOT_FINITE = 5
 EXIT_DISK_FULL = 6
 EXIT_ABORTED = 130
+
+STATE_NAME = re.compile(r"step\d{8}")
+"""What we name a resume state. A copy that a person keeps beside it under another name is theirs."""
 
 
 class StopRequested(BaseException):
@@ -55,7 +59,8 @@ class Controls:
 
     def __init__(self, control_dir: Path):
         self.dir = Path(control_dir)
-        self.dir.mkdir(parents=True, exist_ok=True)
+        self.files = Tree(self.dir.parent)
+        self.files.make(self.dir)
         self.loan = Loan(self.dir / "lend")
         self.training = False
         self._signalled = False
@@ -85,7 +90,7 @@ class Controls:
 
     def taken(self, name: str) -> None:
         """Remove a request that has been carried out."""
-        (self.dir / name).unlink(missing_ok=True)
+        self.files.clear(self.dir / name)
 
 
 class Reporter:
@@ -93,6 +98,7 @@ class Reporter:
 
     def __init__(self, run_dir: Path, *, clock: Callable[[], float] = time.time):
         self.run_dir = Path(run_dir)
+        self.files = Tree(self.run_dir)
         trackers = Trackers(self.run_dir, complain=self.notice)
         self.log = EventLog(self.run_dir / "events.jsonl", clock=clock, listener=trackers.take)
         self.clock = clock
@@ -159,10 +165,9 @@ class Reporter:
         The name carries the content's hash, so a loader that caches by path can never serve old weights. A step that is made
         again after a kill replaces its file: the weights are the same, but metadata with a time in it changes the hash.
         """
-        digest = hashlib.sha256(written.read_bytes()).hexdigest()
+        digest = _sha256(self.files, written)
         target = self.run_dir / "checkpoints" / f"{name}-step{step:08d}-{digest[:8]}.safetensors"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(written, target)
+        self.files.move(written, target)
         self.log.write(
             "checkpoint",
             sync=True,
@@ -172,20 +177,25 @@ class Reporter:
             bytes=target.stat().st_size,
             final=final,
         )
-        for earlier in target.parent.glob(f"{name}-step{step:08d}-*.safetensors"):
-            if earlier != target:
-                earlier.unlink(missing_ok=True)
+        same_step = re.compile(rf"{re.escape(name)}-step{step:08d}-[0-9a-f]{{8}}\.safetensors")
+        for other in self.files.entries(target.parent):
+            if other != target and same_step.fullmatch(other.name):
+                self.files.clear(other)
         if final:
             self.final = target, step
         return target
 
     def state(self, step: int, *, keep: int) -> None:
         """Tell that `states/step<8 digits>` is complete, and delete all but the newest `keep` by true step."""
-        states = self.run_dir / "states"
-        known = sorted(each for each in states.iterdir() if each.is_dir() and each.name.startswith("step"))
+        known = [
+            each
+            for each in self.files.entries("states")
+            if self.files.is_folder(each) and STATE_NAME.fullmatch(each.name)
+        ]
         removed = [each for each in known if each.name <= f"step{step:08d}"][:-keep]
         for each in removed:
-            shutil.rmtree(each, ignore_errors=True)
+            with suppress(OSError):
+                self.files.clear(each)
         self.log.write(
             "state",
             sync=True,
@@ -220,11 +230,11 @@ class Reporter:
         """A folder to fill with a resume state; it gets its real name only when the block ends without an error."""
         final = self.run_dir / "states" / f"step{step:08d}"
         partial = final.with_name(f".partial-{final.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        self.files.clear(partial)
+        self.files.make(partial)
         yield partial
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
+        self.files.clear(final)
+        self.files.move(partial, final)
 
 
 def write_losses(run_dir: Path) -> None:
@@ -235,9 +245,15 @@ def write_losses(run_dir: Path) -> None:
         "losses": state.losses,
         "validations": [{key: row.get(key) for key in ("step", "loss", "psnr")} for row in state.validations],
     }
-    temporary = run_dir / "losses.json.tmp"
-    temporary.write_text(json.dumps(series), encoding="utf-8")
-    os.replace(temporary, run_dir / "losses.json")
+    Tree(run_dir).write("losses.json", json.dumps(series))
+
+
+def _sha256(files: Tree, file: Path) -> str:
+    digest = hashlib.sha256()
+    with files.open(file) as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 class Child:
@@ -246,7 +262,7 @@ class Child:
     def __init__(self, run_dir: Path, *, report: Any = None):
         """`report` replaces the reporter: of several processes that train one run, only the first may write."""
         self.run_dir = Path(run_dir)
-        self.told: dict[str, Any] = json.loads((self.run_dir / "child.json").read_text("utf-8"))
+        self.told: dict[str, Any] = Tree(self.run_dir).read_json("child.json")
         self.report = Reporter(self.run_dir) if report is None else report
         self.controls = Controls(self.run_dir / "control")
 

@@ -19,7 +19,7 @@ from ..device.description import Device
 from ..device.precision import Precision
 from ..plan import TrainingPlan, TrainingRequest
 from ..run_folder import RunFolder
-from ..workspace import PACK_ROOT, write_atomically
+from ..workspace import PACK_ROOT
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def write_child_file(
         "resume": str(resume) if resume else None,
         **more,
     }
-    return write_atomically(run.child_file, json.dumps(told, indent=1, ensure_ascii=False))
+    return run.files.write(run.child_file, json.dumps(told, indent=1, ensure_ascii=False))
 
 
 def unless_set(**wanted: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ import psutil
 from .. import __version__
 from ..device.graphics import gpus
 from ..run_folder import RunFolder
-from ..workspace import PACK_ROOT, write_atomically
+from ..workspace import PACK_ROOT
 
 PACKAGES = (
     "torch",
@@ -57,8 +57,8 @@ def describe_environment() -> dict[str, Any]:
 
 def write_environment(run: RunFolder) -> None:
     """Write `environment.json` unless the child, which knows its own interpreter best, has done so."""
-    if not run.environment_file.is_file():
-        write_atomically(run.environment_file, json.dumps(describe_environment(), indent=1))
+    if not run.files.is_file(run.environment_file):
+        run.files.write(run.environment_file, json.dumps(describe_environment(), indent=1))
 
 
 def package_version(name: str) -> str | None:

@@ -7,11 +7,13 @@ no longer renews it, or after the time that the lender asked for, whatever becam
 
 from __future__ import annotations
 
-import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ..files import Tree
 
 LEASE_S = 30.0
 """A lender that has not renewed its loan for so long is gone. It renews every few seconds; ComfyUI may be stuck in a large file."""
@@ -41,7 +43,7 @@ class Loan:
     def stands(self) -> bool:
         """Whether the GPU is lent now."""
         try:
-            stamp = self.file.stat().st_mtime_ns
+            stamp = os.lstat(self.file).st_mtime_ns
         except FileNotFoundError:
             self._name, self._stamp, self.ending = None, 0, WITHDRAWN
             return False
@@ -61,7 +63,7 @@ class Loan:
         """The file is new or was renewed. Another name in it is another loan, with its own time."""
         self._renewed = now
         try:
-            told = json.loads(self.file.read_text("utf-8"))
+            told = Tree(self.file.parents[1]).read_json(self.file)
         except (OSError, ValueError):
             told = {}  # somebody touched the file by hand: a loan with the usual limits
         told = told if isinstance(told, dict) else {}

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..files import Tree
+
 FOLDER_NAME = "tensorboard"
 _CASTAGNOLI = 0x82F63B78  # CRC-32C's polynomial, bits reversed
 _SESSION_STARTS = b"\x08\x01"  # SessionLog.status = START
@@ -25,7 +27,8 @@ class TensorboardLog:
     """The writing end: give it every event in order. It opens its file at `run_started`."""
 
     def __init__(self, run_dir: Path):
-        self.folder = Path(run_dir) / FOLDER_NAME
+        self.files = Tree(Path(run_dir))
+        self.folder = self.files.dir / FOLDER_NAME
         self._stream: BinaryIO | None = None
 
     def take(self, event: dict[str, Any]) -> None:
@@ -49,10 +52,9 @@ class TensorboardLog:
 
     def _open(self, event: dict[str, Any]) -> None:
         self.close()
-        self.folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard sorts files by the seconds in their name; no host name stands in ours.
         name = f"events.out.tfevents.{int(event['time']):010d}.attempt{event['attempt']}"
-        self._stream = open(self.folder / name, "wb")
+        self._stream = self.files.create(self.folder / name)
         self._stream.write(_record(_event(event["time"], 0, version="brain.Event:2")))
         resumed_from = event.get("resumed_from", 0)
         if resumed_from:
@@ -63,8 +65,9 @@ class TensorboardLog:
 def write_tensorboard(run_dir: Path, events: Iterable[dict[str, Any]]) -> Path:
     """Write the files of a whole run again, from its events. Returns their folder."""
     log = TensorboardLog(run_dir)
-    for old in log.folder.glob("events.out.tfevents.*"):
-        old.unlink()
+    for old in log.files.entries(log.folder):
+        if old.name.startswith("events.out.tfevents."):
+            log.files.clear(old)
     for event in events:
         log.take(event)
     log.close()

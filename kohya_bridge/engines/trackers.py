@@ -6,11 +6,11 @@ worth a training. Standard library only, like everything in the child.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..files import Tree
 from .tensorboard_log import TensorboardLog
 from .wandb_log import WandbLog, wandb_problem, wanted
 
@@ -59,6 +59,8 @@ class Trackers:
             )
 
     def _settings(self) -> dict[str, Any]:
-        file = self._run_dir / "child.json"
-        plan = json.loads(file.read_text("utf-8"))["plan"] if file.is_file() else {}
-        return {"run_id": self._run_dir.name, **plan.get("settings", {})}
+        try:
+            settings = Tree(self._run_dir).read_json("child.json")["plan"]["settings"]
+        except FileNotFoundError:
+            settings = {}
+        return {"run_id": self._run_dir.name, **settings}

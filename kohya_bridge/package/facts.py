@@ -6,7 +6,6 @@ card and every sidecar are written. Nothing is estimated: what was not measured 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -164,11 +163,7 @@ def _held_out(plan: TrainingPlan) -> int:
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:
-    try:
-        data = json.loads(run.environment_file.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return dict(scrub_json(data, names=machine_names())) if isinstance(data, dict) else {}
+    return dict(scrub_json(run.environment(), names=machine_names()))
 
 
 def _manifest(workspace: Workspace, run: RunFolder) -> tuple[Manifest | None, Path]:

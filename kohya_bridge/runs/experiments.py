@@ -10,6 +10,7 @@ import json
 import time
 from typing import Any
 
+from ..files import Tree
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..workspace import Workspace
@@ -20,17 +21,14 @@ def record_experiment(
 ) -> None:
     """Append the line of the attempt that has just been settled. The caller holds the slot's lock."""
     line = json.dumps(experiment(run, state, exit_code=exit_code, now=now or time.time()), ensure_ascii=False)
-    workspace.experiments_file.parent.mkdir(parents=True, exist_ok=True)
-    with open(workspace.experiments_file, "a", encoding="utf-8") as log:
-        log.write(line + "\n")
+    with Tree(workspace.root).append(workspace.experiments_file) as log:
+        log.write((line + "\n").encode("utf-8"))
 
 
 def experiment(run: RunFolder, state: RunState, *, exit_code: int | None, now: float) -> dict[str, Any]:
     """The facts of an attempt: what went in, on what, how long, and what came out."""
     plan = run.plan()
-    environment = (
-        json.loads(run.environment_file.read_text("utf-8")) if run.environment_file.is_file() else {}
-    )
+    environment = run.environment()
     began = next(
         (e["time"] for e in run.events() if e["kind"] == "run_started" and e["attempt"] == state.attempt),
         None,

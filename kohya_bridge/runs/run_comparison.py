@@ -7,7 +7,6 @@ says why not. What was trained may differ: whether that matters is the question.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +44,7 @@ def compare_runs(old: RunFolder, new: RunFolder) -> Comparison:
     """`new` against `old`."""
     differences = [
         *(Difference("plan", *each) for each in plan_differences(old.plan(), new.plan())),
-        *_table_differences("environment", _environment(old), _environment(new)),
+        *_table_differences("environment", _flat(old.environment()), _flat(new.environment())),
         *_table_differences("result", run_result(old), run_result(new)),
     ]
     separable, verdict = _verdict(old, new)
@@ -124,14 +123,6 @@ def _best_validation(state: RunState) -> dict[str, Any]:
             if row["step"] == state.best["step"]:
                 return dict(row)
     return dict(state.validations[-1]) if state.validations else {}
-
-
-def _environment(run: RunFolder) -> dict[str, Any]:
-    try:
-        data = json.loads(run.environment_file.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return _flat(data) if isinstance(data, dict) else {}
 
 
 def _flat(data: dict[str, Any], *, start: str = "") -> dict[str, Any]:

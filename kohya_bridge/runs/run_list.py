@@ -10,20 +10,21 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..engine_names import ENGINES
-from ..errors import BridgeError, StorageError
+from ..errors import BridgeError, StorageError, UnusableFile
 from ..events import read_events_from
+from ..files import Tree
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from ..run_state import RunState, fold
-from ..workspace import RUN_ID, Workspace, write_atomically
+from ..workspace import Workspace
 
 CACHE_VERSION = 2
+CACHE_BYTES = 1 << 30
 WORTH_KEEPING = 20
 """So many fresh readings make it worth writing the cache file."""
 
@@ -91,7 +92,7 @@ class RunList:
         if self._readings is None:
             self._readings = self._kept_readings()
         known, found, fresh = self._readings, {}, 0
-        for key, folder in _run_folders(self._workspace.runs_dir):
+        for key, folder in self._workspace.run_names():
             before = known.get(key)
             size, mtime_ns = _stamp(f"{folder}/events.jsonl")
             if before is None or (before.size, before.mtime_ns) != (size, mtime_ns):
@@ -106,7 +107,7 @@ class RunList:
     def _kept_readings(self) -> dict[str, _Reading]:
         """What the cache file holds; nothing where it is missing, damaged or of another version."""
         try:
-            kept = json.loads(self.cache_file.read_text("utf-8"))
+            kept = Tree(self._workspace.cache_dir).read_json(self.cache_file, most=CACHE_BYTES)
             if kept["version"] != CACHE_VERSION:
                 return {}
             return {key: _revived(key, row) for key, row in kept["runs"].items()}
@@ -127,7 +128,8 @@ class RunList:
             for key, each in readings.items()
         }
         try:
-            write_atomically(self.cache_file, json.dumps({"version": CACHE_VERSION, "runs": rows}))
+            told = json.dumps({"version": CACHE_VERSION, "runs": rows})
+            Tree(self._workspace.cache_dir).write(self.cache_file, told)
         except StorageError:
             pass  # a full disk costs speed at the next start, nothing else
 
@@ -151,15 +153,19 @@ def _read(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> 
     goes_on = before is not None and before.offset <= size
     offset = before.offset if before and goes_on else 0
     state = before.line.state if before and goes_on else RunState()
-    events = []
-    for event, behind in read_events_from(run.events_file, offset):
-        events.append(event)
-        offset = behind
+    events, unreadable = [], {}
+    try:
+        for event, behind in read_events_from(run.events_file, offset):
+            events.append(event)
+            offset = behind
+    except UnusableFile as error:
+        unreadable = {"problem": error.problem}
     state = replace(fold(events, state), losses=())
     if before and goes_on:
-        line = replace(before.line, state=state)
+        line = replace(before.line, state=state, plan={**before.line.plan, **unreadable})
     else:
-        line = RunLine(run.run_id, run.slug, run.plan_file.stat().st_mtime, _plan_line_of(run), state)
+        told = {**_plan_line_of(run), **unreadable}
+        line = RunLine(run.run_id, run.slug, os.lstat(run.plan_file).st_mtime, told, state)
     return _Reading(size, mtime_ns, offset, line, json.dumps(line.to_json(), ensure_ascii=False))
 
 
@@ -180,28 +186,9 @@ def _revived(key: str, row: dict[str, Any]) -> _Reading:
     return _Reading(row["size"], row["mtime_ns"], row["offset"], line, encoded)
 
 
-def _run_folders(runs_dir: Path) -> Iterator[tuple[str, str]]:
-    """`slug/run_id` and path of every run. Plain strings, because a thousand `Path`s take longer than all the rest.
-
-    Links are left out: `Workspace.run_named` refuses what they may lead to.
-    """
-    for slug in _folders(runs_dir):
-        for run in _folders(slug.path):
-            if RUN_ID.fullmatch(run.name) and os.path.exists(f"{run.path}/plan.yaml"):
-                yield f"{slug.name}/{run.name}", run.path
-
-
-def _folders(folder: str | Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return [each for each in entries if each.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []
-
-
 def _stamp(file: str) -> tuple[int, int]:
     try:
-        stat = os.stat(file)
+        stat = os.lstat(file)
     except FileNotFoundError:
         return 0, 0
     return stat.st_size, stat.st_mtime_ns

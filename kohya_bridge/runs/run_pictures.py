@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import NotFound, StorageError
+from ..files import Tree, open_named
 from ..run_folder import RunFolder
-from ..workspace import Workspace, write_atomically
+from ..workspace import Workspace
 
 PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 THUMBNAIL_SIZES = (96, 320)
@@ -52,14 +54,14 @@ def list_pictures(workspace: Workspace, run: RunFolder, samples: Iterable[dict[s
     found = []
     for row in samples:
         file = run.dir / str(row.get("file", ""))
-        if _is_picture(file, run.dir):
+        if _is_picture(file, run.files):
             caption = str(row.get("prompt") or "")
             found.append(Picture(_flat("sample", file, run.dir), "sample", file, row.get("step"), caption))
-    grids_dir = workspace.validation_dir(run.slug, run.run_id)
+    grids = Tree(workspace.validation_dir(run.slug, run.run_id))
     # Not what lies deeper: the single cells of those grids, hundreds of them.
-    for file in sorted(grids_dir.glob("*")) if grids_dir.is_dir() else ():
-        if _is_picture(file, grids_dir):
-            found.append(Picture(_flat("grid", file, grids_dir), "grid", file, _step_in(file.name)))
+    for file in grids.entries():
+        if _is_picture(file, grids):
+            found.append(Picture(_flat("grid", file, grids.dir), "grid", file, _step_in(file.name)))
     return found
 
 
@@ -75,9 +77,8 @@ def find_picture(pictures: Iterable[Picture], name: str) -> Picture:
 
 def dataset_picture(workspace: Workspace, slug: str) -> Path | None:
     """The first picture of a data set, or None."""
-    images_dir = workspace.dataset_dir(slug) / "images"
-    files = sorted(images_dir.iterdir()) if images_dir.is_dir() else []
-    return next((file for file in files if _is_picture(file, workspace.root)), None)
+    dataset = Tree(workspace.dataset_dir(slug))
+    return next((file for file in dataset.entries("images") if _is_picture(file, dataset)), None)
 
 
 def thumbnail(workspace: Workspace, file: Path, *, size: int) -> bytes:
@@ -89,10 +90,11 @@ def thumbnail(workspace: Workspace, file: Path, *, size: int) -> bytes:
     stat = file.stat()
     key = hashlib.sha256(f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{size}".encode()).hexdigest()
     kept = workspace.cache_dir / "thumbnails" / f"{key}.webp"
-    if kept.is_file():
-        return kept.read_bytes()
+    cache = Tree(workspace.cache_dir)
+    with suppress(OSError):
+        return cache.read_bytes(kept)
     try:
-        with Image.open(file) as picture:
+        with open_named(file) as stream, Image.open(stream) as picture:
             small = picture.convert("RGBA" if "A" in picture.getbands() else "RGB")
             small.thumbnail((size, size))
             drawn = io.BytesIO()
@@ -101,15 +103,13 @@ def thumbnail(workspace: Workspace, file: Path, *, size: int) -> bytes:
         raise StorageError(
             f"{file.name} can't be read as a picture.", "Delete it or make it again."
         ) from error
-    write_atomically(kept, drawn.getvalue())
+    cache.write(kept, drawn.getvalue())
     return drawn.getvalue()
 
 
-def _is_picture(file: Path, inside: Path) -> bool:
+def _is_picture(file: Path, inside: Tree) -> bool:
     """A link that leads out of the folder is not one of its pictures."""
-    if file.suffix.lower() not in PICTURE_TYPES or not file.is_file():
-        return False
-    return file.resolve().is_relative_to(inside.resolve())
+    return file.suffix.lower() in PICTURE_TYPES and inside.is_file(file)
 
 
 def _flat(kind: str, file: Path, folder: Path) -> str:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..files import Tree
 from ..package import packages_of
 from ..run_folder import RunFolder
 from ..workspace import RUN_ID, Workspace
 
+LOG_BYTES = 1 << 30
 COLUMNS = (
     "when", "run", "character", "outcome", "steps", "minutes", "base", "engine", "rank", "rate", "loss",
     "held-out", "best step", "package",
@@ -32,14 +34,19 @@ class ExperimentTable:
 def experiment_table(workspace: Workspace, *, character: str = "") -> ExperimentTable:
     """The whole log, or one character's part of it."""
     lines, unreadable = read_experiments(workspace)
-    rows = [_row(workspace, line) for line in lines if not character or line.get("character") == character]
+    folders = {each.name: RunFolder(each) for each in workspace.run_dirs()}
+    rows = [
+        _row(folders.get(line["run_id"]), line)
+        for line in lines
+        if not character or line.get("character") == character
+    ]
     return ExperimentTable(tuple(rows), unreadable)
 
 
 def read_experiments(workspace: Workspace) -> tuple[list[dict[str, Any]], int]:
     """The lines of `experiments.jsonl` that hold a run, and how many do not."""
     try:
-        text = workspace.experiments_file.read_text("utf-8", "replace")
+        text = Tree(workspace.root).read_text(workspace.experiments_file, most=LOG_BYTES, errors="replace")
     except FileNotFoundError:
         return [], 0
     experiments, unreadable = [], 0
@@ -55,7 +62,7 @@ def read_experiments(workspace: Workspace) -> tuple[list[dict[str, Any]], int]:
     return experiments, unreadable
 
 
-def _row(workspace: Workspace, line: dict[str, Any]) -> tuple[str, ...]:
+def _row(run: RunFolder | None, line: dict[str, Any]) -> tuple[str, ...]:
     settings, base = line.get("settings") or {}, line.get("base_model") or {}
     steps = line.get("steps") or [None, None]
     values = (
@@ -72,18 +79,15 @@ def _row(workspace: Workspace, line: dict[str, Any]) -> tuple[str, ...]:
         _number(line.get("loss_ema"), 4),
         _number(line.get("validation_loss"), 4),
         line.get("best_step"),
-        _package(workspace, line),
+        _package(run),
     )
     return tuple("" if value is None else str(value) for value in values)
 
 
-def _package(workspace: Workspace, line: dict[str, Any]) -> str | None:
+def _package(run: RunFolder | None) -> str | None:
     """Looked up, not logged: a run is packaged after its line was written."""
-    for run_dir in workspace.runs_dir.glob(f"*/{line['run_id']}"):
-        packaged = packages_of(RunFolder(run_dir))
-        if packaged:
-            return str(packaged[-1]["name"])
-    return None
+    packaged = packages_of(run) if run else []
+    return str(packaged[-1]["name"]) if packaged else None
 
 
 def _when(seconds: Any) -> str:

@@ -8,23 +8,23 @@ that a completed run must have its LoRA: whole, finite, with the planned steps.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from typing import Any
 
 from ..engines.child import write_losses
 from ..engines.environment import write_environment
 from ..engines.failures import explain_death
+from ..errors import UnusableFile
 from ..models.lora_check import lora_problems
 from ..processes import describe_exit
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..runs.experiments import record_experiment
 from ..runs.run_log import copy_log
+from ..second_names import give_second_name
 from ..selection import choose_best
 from ..stop_ladder import read_climbed
 from ..supervisor import StartOutcome
-from ..workspace import Workspace, write_atomically
+from ..workspace import Workspace
 
 
 def settle(run: RunFolder, *, exit_code: int | None, not_started: StartOutcome | None = None) -> RunState:
@@ -41,7 +41,7 @@ def settle(run: RunFolder, *, exit_code: int | None, not_started: StartOutcome |
         write_losses(run.dir)
     elif state.status == "completed" and (problems := completion_problems(run, state)):
         revoke_completion(run, problems)
-    run.stopping_file.unlink(missing_ok=True)
+    run.files.clear(run.stopping_file)
     _choose_best(run)
     final = run.state()
     workspace = Workspace.at(run.dir.parents[2])
@@ -59,7 +59,10 @@ def completion_problems(run: RunFolder, state: RunState | None = None) -> list[s
     if not final:
         return ["It never saved a final LoRA."]
     last = max(final, key=lambda row: row["step"])
-    problems = lora_problems(run.dir / last["file"], steps=last["step"])
+    try:
+        problems = lora_problems(run.files.plain(last["file"]), steps=last["step"])
+    except OSError as error:
+        return [error.problem if isinstance(error, UnusableFile) else "Its final LoRA is gone."]
     if last["step"] != planned and not _stopped_early(state):
         problems.append(f"The final LoRA has {last['step']} steps; {planned} were planned.")
     return problems
@@ -129,8 +132,8 @@ def revoke_completion(run: RunFolder, problems: list[str]) -> None:
 def _choose_best(run: RunFolder) -> None:
     """Point `best` at a checkpoint if the child did not, and keep `best.safetensors` and `best.json` in step with it."""
     state = run.state()
-    if state.best is None or not (run.dir / state.best["file"]).is_file():
-        there = [row for row in state.checkpoints if (run.dir / row["file"]).is_file()]
+    if state.best is None or not run.files.is_file(state.best["file"]):
+        there = [row for row in state.checkpoints if run.files.is_file(row["file"])]
         best = choose_best(state.validations, there)
         if best is None:
             return
@@ -138,18 +141,14 @@ def _choose_best(run: RunFolder) -> None:
         state = run.state()
     assert state.best is not None
     told = {key: state.best[key] for key in ("step", "file", "reason")}
-    if run.best_file.is_file() and json.loads(run.best_file.read_text("utf-8")).get("file") == told["file"]:
+    if _known_best(run) == told["file"]:
         return
-    _link_best(run, told["file"])
-    write_atomically(run.best_file, json.dumps(told, indent=1))
+    give_second_name(run.files.plain(told["file"]), run.dir / "best.safetensors", inside=run.files)
+    run.files.write(run.best_file, json.dumps(told, indent=1))
 
 
-def _link_best(run: RunFolder, file: str) -> None:
-    link = run.dir / "best.safetensors"
-    temporary = link.with_name(".best.tmp")
-    temporary.unlink(missing_ok=True)
+def _known_best(run: RunFolder) -> str | None:
     try:
-        temporary.symlink_to(file)
-    except OSError:  # Windows asks for a privilege to make links
-        shutil.copyfile(run.dir / file, temporary)
-    os.replace(temporary, link)
+        return str(run.files.read_json(run.best_file)["file"])
+    except (OSError, KeyError, TypeError):
+        return None

@@ -8,11 +8,12 @@ lists each of them with what must be true of it; the doctor, the review command 
 from __future__ import annotations
 
 import os
-import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ...files import Tree
 from ...models.lora_check import lora_problems
 from ..child import EXIT_NOT_FINITE, ChildFailure
 from . import ranks
@@ -96,13 +97,13 @@ def _wrap_save_weights(network: Any, attempt: Attempt) -> None:
                 ss_epoch=str(attempt.epoch),
                 ss_num_epochs=str(-(-attempt.total // attempt.steps_per_epoch)),
             )
-        folder = attempt.child.run_dir / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        aside = folder / f".partial-{os.getpid()}{Path(file).suffix}"
-        save(str(aside), dtype, metadata)
+        files = Tree(attempt.child.run_dir)
+        aside = files.path(f"checkpoints/.partial-{os.getpid()}{Path(file).suffix}")
+        files.clear(aside)  # a link of that name would be written through
+        save(str(files.free(aside)), dtype, metadata)
         wrong = lora_problems(aside, steps=attempt.step)
         if wrong:
-            aside.unlink()
+            files.remove(aside)
             raise ChildFailure(
                 f"The LoRA of step {attempt.step} is not usable: {wrong[0]}",
                 "Lower unet_lr, check mixed_precision, and resume from an earlier state.",
@@ -229,9 +230,8 @@ def _wrap_progress_bars(train_util: Any, attempt: Attempt) -> None:
 
 def clear_leftovers(run_dir: Path) -> None:
     """Remove what an attempt that was killed in mid-write left under temporary names."""
-    for folder in (run_dir / "states", run_dir / "checkpoints"):
-        for each in folder.glob(".partial-*") if folder.is_dir() else ():
-            if each.is_dir():
-                shutil.rmtree(each, ignore_errors=True)
-            else:
-                each.unlink(missing_ok=True)
+    files = Tree(run_dir)
+    for each in (*files.entries("states"), *files.entries("checkpoints")):
+        if each.name.startswith(".partial-"):
+            with suppress(OSError):
+                files.clear(each)

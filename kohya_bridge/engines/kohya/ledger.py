@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...files import Tree
+
 LEDGER_FILE = "ledger.json"
 LEDGER_VERSION = 1
 
@@ -50,15 +52,15 @@ class Ledger:
 
 def write_ledger(folder: Path, ledger: Ledger) -> None:
     text = json.dumps({"version": LEDGER_VERSION, **asdict(ledger)})
-    (folder / LEDGER_FILE).write_text(text, encoding="ascii")
+    Tree(folder).write(LEDGER_FILE, text)
 
 
 def read_ledger(folder: Path) -> Ledger | None:
     """The ledger of a state folder, or None where there is none (a state that plain sd-scripts wrote)."""
-    file = folder / LEDGER_FILE
-    if not file.is_file():
+    try:
+        data = Tree(folder).read_json(LEDGER_FILE)
+    except FileNotFoundError:
         return None
-    data = json.loads(file.read_text("ascii"))
     data.pop("version")
     order = data.pop("order")
     return Ledger(**data, order=RandomStates(**order) if order else None)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...architectures import architecture
 from ...architectures.base import Architecture, Kohya, sd_scripts
+from ...files import Tree
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 
@@ -41,6 +42,11 @@ class Places:
     config = property(lambda self: self.staging / "config.toml")
     dataset_config = property(lambda self: self.staging / "dataset.toml")
     sample_prompts = property(lambda self: self.staging / "sample_prompts.json")
+
+    @property
+    def files(self) -> Tree:
+        """The way to write below the run's folder."""
+        return Tree(self.staging.parent)
 
 
 def script_name(plan: TrainingPlan) -> str:

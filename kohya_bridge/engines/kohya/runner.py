@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from ...files import Tree
 from ..child import EXIT_COMPLETED, EXIT_FAILED, EXIT_NO_DATA, Child, ChildFailure, StopRequested
 from . import ranks
 from .attempt import Attempt, EndedEarly
@@ -113,7 +114,7 @@ def _write_environment(run_dir: Path, orders: dict[str, Any]) -> None:
         "devices": [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())],
         "processes": ranks.world_size(),
     }
-    (run_dir / "environment.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    Tree(run_dir).write("environment.json", json.dumps(told, indent=1))
 
 
 def _follow(run_dir: Path) -> int:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ... import disk
 from ...datasets.held_out_split import held_out_names, probe_names
 from ...errors import StorageError
+from ...files import Tree, open_named
 from ...plan import TrainingPlan
-from ...workspace import write_atomically
 from .render import CAPTION_EXTENSION, Places, render_dataset, render_options, to_toml
 
 KNOWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -60,26 +61,35 @@ def stage(plan: TrainingPlan, pictures: Sequence[Picture], places: Places) -> St
     held_out = held_out_names(names, share=settings.validation_split, seed=settings.validation_seed)
     probe = set(probe_names(names, held_out, seed=settings.validation_seed))
     trained = [picture for picture in pictures if picture.name not in held_out]
-    _fill(places.train, trained)
-    _fill(places.held_out, [picture for picture in pictures if picture.name in held_out])
-    _fill(places.probe, [picture for picture in pictures if picture.name in probe])
+    files = places.files
+    _fill(files, places.train, trained)
+    _fill(files, places.held_out, [picture for picture in pictures if picture.name in held_out])
+    _fill(files, places.probe, [picture for picture in pictures if picture.name in probe])
     samples = _sample_prompts(plan, trained)
-    write_atomically(places.sample_prompts, json.dumps(samples, indent=1, ensure_ascii=False))
-    write_atomically(places.config, to_toml(render_options(plan, places)))
-    write_atomically(places.dataset_config, to_toml(render_dataset(plan, places, held_out=len(held_out))))
-    places.output.mkdir(parents=True, exist_ok=True)
+    files.write(places.sample_prompts, json.dumps(samples, indent=1, ensure_ascii=False))
+    files.write(places.config, to_toml(render_options(plan, places)))
+    files.write(places.dataset_config, to_toml(render_dataset(plan, places, held_out=len(held_out))))
+    _make_real(files, places.output)
     return Staged(len(trained), len(held_out), len(probe), tuple(samples))
 
 
-def _fill(folder: Path, pictures: Sequence[Picture]) -> None:
+def _fill(files: Tree, folder: Path, pictures: Sequence[Picture]) -> None:
     """Make `folder` hold exactly these pictures and their captions; cached latents of theirs may stay."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_real(files, folder)
     wanted = dict(zip(_stems(pictures), pictures, strict=True))
-    _clear(folder, wanted)
+    _clear(files, folder, wanted)
     for stem, picture in wanted.items():
-        _place(picture.file, folder, stem)
+        _place(files, picture.file, folder, stem)
         # One line: upstream takes the first line of a sidecar only.
-        write_atomically(folder / f"{stem}{CAPTION_EXTENSION}", " ".join(picture.caption.split()) + "\n")
+        files.write(folder / f"{stem}{CAPTION_EXTENSION}", " ".join(picture.caption.split()) + "\n")
+
+
+def _make_real(files: Tree, folder: Path) -> None:
+    """The folder, made anew where something else has its name: all of staging can be written again."""
+    for each in (folder.parent, folder):
+        if not files.is_folder(each):
+            files.clear(each)
+    files.make(folder)
 
 
 def _stems(pictures: Iterable[Picture]) -> list[str]:
@@ -94,33 +104,36 @@ def _stems(pictures: Iterable[Picture]) -> list[str]:
     ]
 
 
-def _clear(folder: Path, wanted: dict[str, Picture]) -> None:
-    """Remove what does not belong, and caches that a killed process left torn."""
-    for each in folder.iterdir():
-        if each.suffix == ".npz":
-            known = any(each.name.startswith(f"{stem}_") for stem in wanted)
-            if known and zipfile.is_zipfile(each):
+def _clear(files: Tree, folder: Path, wanted: dict[str, Picture]) -> None:
+    """Remove what does not belong, what is no plain file, and caches that a killed process left torn."""
+    for each in files.entries(folder):
+        if disk.is_plain(os.lstat(each)):
+            if each.suffix == ".npz":
+                known = any(each.name.startswith(f"{stem}_") for stem in wanted)
+                if known and zipfile.is_zipfile(each):
+                    continue
+            elif each.stem in wanted:
                 continue
-        elif each.stem in wanted:
-            continue
-        each.unlink()
+        files.clear(each)
 
 
-def _place(source: Path, folder: Path, stem: str) -> None:
+def _place(files: Tree, source: Path, folder: Path, stem: str) -> None:
     from PIL import Image, UnidentifiedImageError
 
+    from ...datasets.pictures import FORMATS
+
     try:
-        with Image.open(source) as picture:
+        with open_named(source) as stream, Image.open(stream, formats=FORMATS) as picture:
             plain = source.suffix.lower() in KNOWN_SUFFIXES and not _needs_rewriting(picture)
             target = folder / f"{stem}{source.suffix.lower() if plain else '.png'}"
             if not plain:
-                if not target.exists():
-                    _rewrite(picture, target)
+                if not files.is_file(target):
+                    _rewrite(picture, files, target)
                 return
-        if target.exists() and _same(source, target):
+        if files.is_file(target) and _same(source, target):
             return
-        target.unlink(missing_ok=True)
-        _link_or_copy(source, target)
+        files.clear(target)
+        _link_or_copy(source, files, target)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise StorageError(
             f"The picture {source.name} can't be read: {error}.",
@@ -138,7 +151,7 @@ def _needs_rewriting(picture: Any) -> bool:
     return turned or picture.mode not in ("RGB", "L") or "transparency" in picture.info
 
 
-def _rewrite(picture: Any, target: Path) -> None:
+def _rewrite(picture: Any, files: Tree, target: Path) -> None:
     """Write a picture upright, as RGB, with white where it is transparent: as the native engine sees it."""
     from PIL import Image, ImageOps
 
@@ -146,9 +159,8 @@ def _rewrite(picture: Any, target: Path) -> None:
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         upright = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-    aside = target.with_name(f".{target.name}.tmp")
-    upright.convert("RGB").save(aside, format="PNG")
-    os.replace(aside, target)
+    with files.writing(target, durable=False) as stream:
+        upright.convert("RGB").save(stream, format="PNG")
 
 
 def _same(source: Path, target: Path) -> bool:
@@ -158,12 +170,13 @@ def _same(source: Path, target: Path) -> bool:
     )
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _link_or_copy(source: Path, files: Tree, target: Path) -> None:
     """A hard link, or a copy across file systems. A symbolic link would follow later changes of the dataset."""
     try:
         os.link(source.resolve(), target)
     except OSError:
-        shutil.copyfile(source, target)
+        with open_named(source) as content, files.writing(target, durable=False) as stream:
+            shutil.copyfileobj(content, stream)
 
 
 def _sample_prompts(plan: TrainingPlan, pictures: Sequence[Picture]) -> list[dict[str, Any]]:

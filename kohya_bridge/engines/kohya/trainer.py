@@ -6,12 +6,12 @@ overridden; each calls upstream's own.
 
 from __future__ import annotations
 
-import os
 import re
 import traceback
 from pathlib import Path
 from typing import Any
 
+from ...files import Tree
 from . import ranks
 from .attempt import Attempt
 from .measuring import clean_error_factor
@@ -141,8 +141,9 @@ def _tell_held_out(logs: dict[str, Any], attempt: Attempt) -> None:
 
 def _sample(render: Any, args: Any, attempt: Attempt) -> None:
     """Render upstream's sample pictures now and take them over. A failure costs the pictures, never the training."""
-    folder = Path(args.output_dir) / "sample"
-    before = set(folder.glob("*.png"))
+    run = Tree(attempt.child.run_dir)
+    folder = run.make(Path(args.output_dir) / "sample")
+    before = set(_pngs(run, folder))
     kept = args.sample_every_n_steps, args.sample_every_n_epochs
     args.sample_every_n_steps, args.sample_every_n_epochs = 1, None
     attempt.eval_mode()
@@ -159,17 +160,19 @@ def _sample(render: Any, args: Any, attempt: Attempt) -> None:
         attempt.train_mode()
         args.sample_every_n_steps, args.sample_every_n_epochs = kept
     if ranks.rank() == 0:
-        for made in sorted(set(folder.glob("*.png")) - before):
-            _take_over(made, attempt)
+        for made in sorted(set(_pngs(run, folder)) - before):
+            _take_over(run, made, attempt)
 
 
-def _take_over(made: Path, attempt: Attempt) -> None:
+def _pngs(run: Tree, folder: Path) -> list[Path]:
+    return [each for each in run.entries(folder) if each.suffix == ".png" and run.is_file(each)]
+
+
+def _take_over(run: Tree, made: Path, attempt: Attempt) -> None:
     number = SAMPLE_NUMBER.search(made.name)
     prompts = attempt.orders.get("sample_prompts") or []
     prompt = prompts[int(number.group(1))] if number and int(number.group(1)) < len(prompts) else {}
-    target = attempt.child.run_dir / "samples" / f"step{attempt.step:08d}-{made.name}"
-    target.parent.mkdir(exist_ok=True)
-    os.replace(made, target)
+    target = run.move(made, f"samples/step{attempt.step:08d}-{made.name}")
     attempt.report.log.write(
         "sample",
         step=attempt.step,

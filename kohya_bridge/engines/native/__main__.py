@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ...files import Tree
 from ..child import Child
 from .diffusers_side.quick_imports import import_diffusers
 
@@ -46,13 +47,13 @@ def train(child: Child) -> None:
     ranks, clock = join_ranks(), Clock(started=started, synchronise=bool(child.told.get("measure")))
     try:
         if ranks.speaks:
-            write_environment(child.run_dir / "environment.json", device=ranks.device)
+            write_environment(Tree(child.run_dir), device=ranks.device)
         fit(child, ranks, clock, open_side)
     finally:
         ranks.close()
         print(clock, flush=True)
     if child.told.get("measure"):
-        (child.run_dir / "timings.json").write_text(json.dumps(clock.to_json()), encoding="utf-8")
+        Tree(child.run_dir).write("timings.json", json.dumps(clock.to_json()))
 
 
 def _is_follower() -> bool:

@@ -7,17 +7,14 @@ on disk before anything that could fail is tried, the state next, then the measu
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from pathlib import Path
 
 import torch
 
 from ...models.lora_facts import check_lora
 from ...models.lora_metadata import training_metadata
 from ...run_folder import RunFolder
+from ...second_names import give_second_name
 from ...selection import Choice, choose_best, why_stop
-from ...workspace import write_atomically
 from ..child import Child, ChildFailure, StopRequested
 from ..holding import reason_to_hold
 from .lora_file import save_lora
@@ -108,7 +105,7 @@ class Boundary:
         if not self.speaks:
             return
         try:
-            self.report.log.write("sample", **render_sample(self.training, step, self.folder.samples_dir))
+            self.report.log.write("sample", **render_sample(self.training, step, self.folder.files))
         except (torch.OutOfMemoryError, OSError) as error:
             self.report.notice(
                 f"The sample at step {step} could not be made: {error}",
@@ -156,7 +153,7 @@ class Boundary:
     def _write_checkpoint(self, step: int, *, final: bool) -> None:
         training, trained = self.training, self.training.trained
         temporary = self.folder.checkpoints_dir / ".writing.safetensors"
-        temporary.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.files.make(temporary.parent)
         metadata = training_metadata(training.plan, training.facts(step))
         with trained.optimiser.averaged():
             save_lora(
@@ -164,7 +161,7 @@ class Boundary:
             )
         wrong = check_lora(temporary, step=step)
         if wrong:
-            temporary.unlink()
+            self.folder.files.remove(temporary)
             raise ChildFailure(
                 f"The LoRA of step {step} is damaged: {wrong[0]}", "Resume from the last state."
             )
@@ -217,19 +214,9 @@ class Boundary:
         choice = self._choose()
         if choice is None:
             return
-        write_atomically(self.folder.best_file, json.dumps(choice.__dict__, indent=1))
-        link_or_copy(self.folder.dir / choice.file, self.folder.dir / "best.safetensors")
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Let `target` be a relative link to `source`, or a copy where the system allows no links (Windows)."""
-    temporary = target.with_name(f".{target.name}.new")
-    temporary.unlink(missing_ok=True)
-    try:
-        temporary.symlink_to(os.path.relpath(source, target.parent))
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+        files = self.folder.files
+        files.write(self.folder.best_file, json.dumps(choice.__dict__, indent=1))
+        give_second_name(files.plain(choice.file), self.folder.dir / "best.safetensors", inside=files)
 
 
 def _due(step: int, every: int) -> bool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from ...workspace import write_atomically
+from ...errors import UnusableFile
+from ...files import Tree, open_named, read_named
 
+WEIGHTS_BYTES = 64 << 30
 FORMAT = 1  # raise it when the way entries are computed changes: old entries are then simply not found
 
 
@@ -42,6 +43,7 @@ class TensorCache:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
+        self.files = Tree(self.folder)
 
     def file(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
@@ -49,8 +51,8 @@ class TensorCache:
     def read(self, key: str) -> dict[str, torch.Tensor] | None:
         """The entry's tensors on the CPU, memory-mapped; None if there is none or its file is damaged."""
         try:
-            return dict(load_file(self.file(key)))
-        except (FileNotFoundError, SafetensorError):
+            return dict(load_file(self.files.plain(self.file(key))))
+        except (FileNotFoundError, UnusableFile, SafetensorError):
             return None
 
     def write(self, key: str, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -59,18 +61,9 @@ class TensorCache:
         Raises:
             OSError: the disk is full or read-only; no part of the entry is left behind.
         """
-        target = self.file(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
         data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with self.files.writing(self.file(key), durable=False) as stream:
+            stream.write(data)
 
 
 def part_digest(base_file: Path, part: str, *, base_sha256: str, cache_dir: Path) -> str:
@@ -78,22 +71,22 @@ def part_digest(base_file: Path, part: str, *, base_sha256: str, cache_dir: Path
 
     The answer is remembered by the base's own digest: a run whose entries are all there need not load that part at all.
     """
-    kept = cache_dir / "parts" / f"{base_sha256}-{part}.json"
-    if kept.is_file():
-        return str(json.loads(kept.read_text("utf-8"))["sha256"])
+    cache, kept = Tree(cache_dir), f"parts/{base_sha256}-{part}.json"
+    with suppress(OSError, KeyError, TypeError):
+        return str(cache.read_json(kept)["sha256"])
     prefixes, folders = PARTS[part]
     digest = hashlib.sha256()
     if base_file.is_dir():
         for file in sorted(each for folder in folders for each in (base_file / folder).glob("*.safetensors")):
-            digest.update(file.read_bytes())
+            digest.update(read_named(file, most=WEIGHTS_BYTES))
     else:
         _digest_tensors(base_file, prefixes, digest)
-    write_atomically(kept, json.dumps({"base": base_file.name, "part": part, "sha256": digest.hexdigest()}))
+    cache.write(kept, json.dumps({"base": base_file.name, "part": part, "sha256": digest.hexdigest()}))
     return digest.hexdigest()
 
 
 def _digest_tensors(file: Path, prefixes: tuple[str, ...], digest: Any) -> None:
-    with open(file, "rb") as stream:
+    with open_named(file) as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
         for name in sorted(name for name in header if name.startswith(prefixes)):

@@ -19,8 +19,9 @@ from ...dataset import read_dataset
 from ...datasets.buckets import Placement, Size, place
 from ...datasets.caption_variation import vary_caption
 from ...datasets.held_out_split import held_out_names, probe_names
-from ...datasets.pictures import DECODER_FAILURES, EXIF_ORIENTATION, FORMATS, as_trained
+from ...datasets.pictures import DECODER_FAILURES, EXIF_ORIENTATION, FORMATS, MAX_BYTES, as_trained
 from ...errors import InvalidInput
+from ...files import read_named
 from ...settings import TrainingSettings
 from ..child import EXIT_NO_DATA, ChildFailure
 from .randomness import Purpose, stream
@@ -170,7 +171,7 @@ def _first_flip(seed: int, number: int) -> int:
 
 def _bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_named(file, most=MAX_BYTES)
     except OSError as error:
         raise _unusable(
             f"{file.name} can't be read: {error.strerror or error}.", "Mend or remove it."

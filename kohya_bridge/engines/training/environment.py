@@ -1,23 +1,23 @@
-"""What a run was computed with: versions, commits, device. In: a file to write. Out: `environment.json`."""
+"""What a run was computed with: versions, commits, device. In: a run's folder. Out: `environment.json`."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...device.graphics import gpus
-from ...workspace import PACK_ROOT, write_atomically
+from ...files import Tree
+from ...workspace import PACK_ROOT
 from ..environment import PACKAGES, git_commit, package_version
 
 
-def write_environment(file: Path, *, device: torch.device) -> None:
+def write_environment(run: Tree, *, device: torch.device) -> None:
     """Write what this process is made of."""
-    write_atomically(file, json.dumps(describe(device), indent=1))
+    run.write("environment.json", json.dumps(describe(device), indent=1))
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ...errors import InvalidInput, StorageError
+from ...files import Tree
 from ...models.lora_facts import ALPHA, read_lora_facts
 
 FORMATS = {"fp16": torch.float16, "bf16": torch.bfloat16, "float": torch.float32}
@@ -43,16 +45,17 @@ def save_lora(
     ordered = sorted(tensors, key=lambda key: (-tensors[key].element_size(), key))
     entries, data = _laid_out(ordered, tensors)
     metadata = {**metadata, **_kohya_hashes(entries, data, metadata)}
-    part = file.with_name(file.name + ".part")
+    files, part = Tree(file.parent), file.with_name(file.name + ".part")
     try:
-        with part.open("wb") as stream:
+        with files.create(part) as stream:
             stream.write(_header(entries, metadata))
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(part, file)
+        files.move(part, file)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            files.remove(part)
     return file
 
 

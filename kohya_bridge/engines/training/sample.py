@@ -6,13 +6,13 @@ the validation grid that ComfyUI renders. It draws from a stream of its own, so 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from ...files import Tree
 from .base_weights import without_base_weights
 from .batches import time_ids
 from .conditioning import answers
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STEPS_ON_GPU, STEPS_ON_CPU = 20, 8
 
 
-def render_sample(training: Training, step: int, folder: Path) -> dict[str, Any]:
+def render_sample(training: Training, step: int, run: Tree) -> dict[str, Any]:
     """Render, save, and return the fields of the `sample` event."""
     item, seed = training.split.trained[0], training.settings.seed
     network = training.trained.network
@@ -33,10 +33,10 @@ def render_sample(training: Training, step: int, folder: Path) -> dict[str, Any]
     encoders = training.load_encoders({"vae"}) if training.settings.cache_latents else training.model.encoders
     pixels_CHW = encoders.pixels(latents_BCHW)[0].cpu()
     picture = ((pixels_CHW.permute(1, 2, 0) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"step{step:08d}-{seed}.png"
-    Image.fromarray(picture).save(file)
-    return {"step": step, "file": f"{folder.name}/{file.name}", "prompt": item.caption, "seed": seed}
+    name = f"samples/step{step:08d}-{seed}.png"
+    with run.writing(name) as stream:
+        Image.fromarray(picture).save(stream, "PNG")
+    return {"step": step, "file": name, "prompt": item.caption, "seed": seed}
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ...errors import InvalidInput
+from ...files import Tree
 from ..child import ChildFailure
 from .lora import LoraNetwork
 from .optimisers import FlatWeights, Optimiser
@@ -42,8 +43,8 @@ def write_state(folder: Path, step: int, trained: Trained) -> None:
         OSError: the disk is full or read-only.
     """
     tensors, numbers = trained.optimiser.state()
-    (folder / "lora.safetensors").write_bytes(save(trained.network.state()))
-    (folder / "optimiser.safetensors").write_bytes(save({"none": torch.zeros(1), **tensors}))
+    _write(folder, "lora.safetensors", save(trained.network.state()))
+    _write(folder, "optimiser.safetensors", save({"none": torch.zeros(1), **tensors}))
     told = {
         "version": VERSION,
         "run_id": trained.run_id,
@@ -51,7 +52,12 @@ def write_state(folder: Path, step: int, trained: Trained) -> None:
         "optimiser": numbers,
         "scaler": trained.scaler.state_dict(),
     }
-    (folder / "state.json").write_text(json.dumps(told), encoding="utf-8")
+    _write(folder, "state.json", json.dumps(told).encode("utf-8"))
+
+
+def _write(folder: Path, name: str, data: bytes) -> None:
+    with Tree(folder).create(name) as stream:
+        stream.write(data)
 
 
 def read_state(folder: Path, trained: Trained) -> int:
@@ -68,7 +74,9 @@ def read_state(folder: Path, trained: Trained) -> int:
             code="foreign_state",
         )
     try:
-        lora, tensors = load_file(folder / "lora.safetensors"), load_file(folder / "optimiser.safetensors")
+        files = Tree(folder)
+        lora = load_file(files.plain("lora.safetensors"))
+        tensors = load_file(files.plain("optimiser.safetensors"))
         trained.network.load(lora)
         trained.optimiser.load(tensors, told["optimiser"])
     except (OSError, SafetensorError, KeyError, ValueError, IndexError, InvalidInput) as error:
@@ -80,7 +88,7 @@ def read_state(folder: Path, trained: Trained) -> int:
 
 def _told(folder: Path) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = json.loads((folder / "state.json").read_text("utf-8"))
+        told: dict[str, Any] = Tree(folder).read_json("state.json")
         return told
     except (OSError, ValueError) as error:
         raise _damaged(folder, error) from error
