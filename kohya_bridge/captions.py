@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from .errors import Conflict, StorageError
-from .workspace import Workspace, write_atomically
+from .files import Tree
+from .workspace import Workspace
 
 if TYPE_CHECKING:
     from .building.character import Character
 
 LOCK_TIMEOUT_S = 20.0
 MAX_LINE_BYTES = 256 << 10
+MAX_LOG_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def write_captions(file: Path, rows: Iterable[CaptionRow]) -> Path:
                    ensure_ascii=False)
         for row in rows
     ]  # fmt: skip
-    return write_atomically(file, "".join(line + "\n" for line in lines))
+    return Tree(file.parent).write(file, "".join(line + "\n" for line in lines))
 
 
 def append_prompt(
@@ -102,13 +104,15 @@ def append_prompt(
 
 def read_prompts(file: Path) -> list[dict[str, Any]]:
     """The rows of a prompt log; torn or foreign lines are passed over, an absent file has none."""
-    if not file.is_file():
+    try:
+        lines = Tree(file.parent).read_bytes(file, most=MAX_LOG_BYTES).split(b"\n")
+    except FileNotFoundError:
         return []
     rows = []
-    for line in file.read_bytes().split(b"\n"):
+    for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and isinstance(row.get("prompt"), str):
             rows.append(row)
@@ -151,8 +155,7 @@ def locked(file: Path) -> Iterator[None]:
     Raises:
         Conflict: another program holds it for longer than 20 seconds.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file.with_name(f".{file.name}.lock"))
+    lock = FileLock(Tree(file.parent).free(f".{file.name}.lock"))
     try:
         lock.acquire(timeout=LOCK_TIMEOUT_S)
     except Timeout:
@@ -196,12 +199,11 @@ def _prompt_key(row: dict[str, Any]) -> tuple[Any, ...]:
 def _append_line(file: Path, line: str) -> None:
     """One write of one line; a torn line of an earlier crash is closed first, so that it stays the only damage."""
     try:
-        with open(file, "ab+") as stream:
-            if stream.tell():
+        with Tree(file.parent).append(file) as stream:
+            if stream.seek(0, os.SEEK_END):
                 stream.seek(-1, os.SEEK_END)
                 line = line if stream.read(1) == b"\n" else "\n" + line
             stream.write(line.encode("utf-8") + b"\n")
-            stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
         raise StorageError(

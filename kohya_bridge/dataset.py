@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,6 +21,7 @@ from .captions import CaptionRow, locked, parse_captions, plain_caption, write_c
 from .datasets.dataset_folder import (
     CAPTIONS_NAME,
     IMAGES_NAME,
+    MAX_CAPTIONS_BYTES,
     Dataset,
     DatasetItem,
     ReadingProblem,
@@ -30,6 +30,8 @@ from .datasets.dataset_folder import (
 from .datasets.dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
 from .datasets.pictures import pixel_digest, upright
 from .errors import InvalidInput, NotFound, StorageError
+from .files import Tree
+from .moving import move_between
 from .workspace import Workspace, file_sha256
 
 if TYPE_CHECKING:
@@ -122,11 +124,11 @@ def export_pictures(
     given = given if len(given) == len(pictures) else given * len(pictures)
     with locked(workspace.datasets_dir / slug):
         rows = existing_rows(dir) if mode == "append" else {}
-        images_dir = dir / (IMAGES_NAME if mode == "append" else INCOMING_NAME)
-        shutil.rmtree(dir / INCOMING_NAME, ignore_errors=True)
+        files, folder = Tree(dir), IMAGES_NAME if mode == "append" else INCOMING_NAME
         try:
+            files.clear(INCOMING_NAME)
             for picture, caption in zip(pictures, given, strict=True):
-                name, is_new = _store(images_dir, picture)
+                name, is_new = _store(files, folder, picture)
                 if is_new or not rows.get(name, CaptionRow("", "")).prompt:
                     rows[name] = _row_for(name, caption)
         except OSError as error:
@@ -136,7 +138,7 @@ def export_pictures(
             ) from error
         if mode == "replace":
             _to_trash(workspace, dir)
-            os.replace(images_dir, dir / IMAGES_NAME)
+            files.move(INCOMING_NAME, IMAGES_NAME)
         write_captions(dir / CAPTIONS_NAME, rows.values())
         if metadata or not (dir / METADATA_NAME).exists():
             named = (metadata or DatasetMetadata()).model_copy(update={"slug": slug})
@@ -146,10 +148,10 @@ def export_pictures(
 
 def existing_rows(dir: Path) -> dict[str, CaptionRow]:
     """The rows of a dataset's captions.jsonl by file name. Raises InvalidInput for a line that rewriting would lose."""
-    file = dir / CAPTIONS_NAME
-    if not file.is_file():
+    try:
+        rows, bad = parse_captions(Tree(dir).read_bytes(CAPTIONS_NAME, most=MAX_CAPTIONS_BYTES))
+    except FileNotFoundError:
         return {}
-    rows, bad = parse_captions(file.read_bytes())
     if bad:
         raise InvalidInput(
             f"{CAPTIONS_NAME} of {dir.name} has {len(bad)} bad lines, first in line {bad[0].line}: {bad[0].problem}.",
@@ -164,14 +166,15 @@ def _row_for(name: str, caption: str | CaptionRow) -> CaptionRow:
     return CaptionRow(name, plain_caption(caption), source="person")
 
 
-def _store(images_dir: Path, picture: Image) -> tuple[str, bool]:
+def _store(files: Tree, folder: str, picture: Image) -> tuple[str, bool]:
     """Write a picture as PNG under its own name: `(name, whether it is new)`. An equal picture is found by its hash.
 
     It is turned upright first: Pillow's PNG drops the EXIF tag that would say how it has to be turned.
     """
     picture = upright(picture)
     return store_picture(
-        images_dir,
+        files,
+        folder,
         digest=pixel_digest(picture),
         suffix=".png",
         write=lambda stream: picture.save(stream, format="PNG"),
@@ -179,25 +182,21 @@ def _store(images_dir: Path, picture: Image) -> tuple[str, bool]:
 
 
 def store_picture(
-    images_dir: Path, *, digest: str, suffix: str, write: Callable[[BinaryIO], object]
+    files: Tree, folder: str, *, digest: str, suffix: str, write: Callable[[BinaryIO], object]
 ) -> tuple[str, bool]:
-    """Give a picture with that `pixel_digest` its place: `(file name, whether it is new)`. No file is ever overwritten.
+    """Give a picture with that `pixel_digest` its place in a folder of the dataset `files`: `(file name, whether it is new)`.
+    No file is ever overwritten.
 
     The caller holds the dataset's lock. Raises OSError.
     """
-    images_dir.mkdir(parents=True, exist_ok=True)
-    names = sorted(each.name for each in images_dir.iterdir())
+    names = [each.name for each in files.entries(files.make(folder))]
     there = next((name for name in names if Path(name).stem.endswith(f"-{digest[:12]}")), None)
     if there:
         return there, False
     numbers = [int(name[:4]) for name in names if name[:4].isdigit()]
     name = f"{max(numbers, default=0) + 1:04d}-{digest[:12]}{suffix}"
-    temporary = images_dir / f".{name}.tmp"
-    with open(temporary, "wb") as stream:
+    with files.writing(f"{folder}/{name}") as stream:
         write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.rename(temporary, images_dir / name)
     return name, True
 
 
@@ -205,8 +204,7 @@ def _to_trash(workspace: Workspace, dir: Path) -> None:
     """Move pictures and captions aside in one rename each; `metadata.yaml` stays."""
     if not (dir / IMAGES_NAME).is_dir():
         return
-    aside = workspace.trash_dir / "datasets" / f"{dir.name}-{time.time_ns()}"
-    aside.mkdir(parents=True)
-    os.replace(dir / IMAGES_NAME, aside / IMAGES_NAME)
-    if (dir / CAPTIONS_NAME).is_file():
-        os.replace(dir / CAPTIONS_NAME, aside / CAPTIONS_NAME)
+    aside = Path("datasets") / f"{dir.name}-{time.time_ns()}"
+    for name in (IMAGES_NAME, CAPTIONS_NAME):
+        if os.path.lexists(dir / name):
+            move_between(Tree(dir), name, Tree(workspace.trash_dir), aside / name)

@@ -7,7 +7,7 @@ or the next, knows all that it knew. It imports neither torch nor ComfyUI.
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,10 +17,12 @@ from . import supervisor
 from .datasets.dataset_lock import note_training
 from .engines.contract import Engine
 from .engines.registry import load_engines
-from .errors import Conflict, InvalidInput, UnusableFile
+from .errors import BridgeError, Conflict, InvalidInput, UnusableFile
 from .events import read_events_from
+from .files import Tree
 from .models.comfy_folders import default_tokenizer_dir
 from .models.places import LEAST_FREE_BYTES, Places
+from .moving import move_between
 from .plan import TrainingPlan, TrainingRequest, plan_differences
 from .run_folder import RunFolder
 from .run_state import RunState, fold
@@ -38,7 +40,7 @@ from .steering.slot import Slot
 from .steering.starting import refuse_foreign_plan, startable
 from .steering.watch import OnEvent, Watcher
 from .stop_ladder import AT_ONCE, SOFT, Rung
-from .workspace import Workspace, write_atomically
+from .workspace import Workspace
 
 SETTLING_S = 30.0
 
@@ -81,12 +83,10 @@ class Desk:
             InvalidInput, NotFound, Unavailable: the request is wrong; all that is wrong with it at once.
         """
         check = check_request(request, self.places, self.engines)
-        before = self._newest_other_run(check.plan)
+        before = self._plan_before(check.plan)
         if before is None:
             return check
-        return replace(
-            check, changes=tuple(plan_differences(before.plan(), check.plan)), compared_with=before.run_id
-        )
+        return replace(check, changes=tuple(plan_differences(before[1], check.plan)), compared_with=before[0])
 
     def runs(self) -> list[RunSummary]:
         """Every run of the workspace, the newest first."""
@@ -141,7 +141,7 @@ class Desk:
                         check.paths.dataset_dir, run_id=plan.run_id, cache_dir=check.paths.cache_dir
                     )
                     keep_choices(run, Choices(check.engine_reason, check.precision_reason))
-                    write_atomically(run.plan_file, plan.to_yaml())
+                    run.files.write(run.plan_file, plan.to_yaml())
                 self.slot.enqueue(run, plan.engine)
             if held_prompt is not None:
                 keep(run, held_prompt)
@@ -222,15 +222,15 @@ class Desk:
                     f"A LoRA of run {run.run_id} was published; the run is its proof of origin.",
                     "Delete the published package first.",
                 )
-            target = self.workspace.trash_dir / f"{run.slug}-{run.run_id}-{time.strftime('%Y%m%d-%H%M%S')}"
-            target.mkdir(parents=True)
-            shutil.move(run.dir, target / "run")
+            name = f"{run.slug}-{run.run_id}-{time.strftime('%Y%m%d-%H%M%S')}"
+            trash = Tree(self.workspace.trash_dir)
+            move_between(Tree(run.dir.parent), run.dir, trash, f"{name}/run")
             validations = self.workspace.validation_dir(run.slug, run.run_id)
-            if validations.is_dir():
-                shutil.move(validations, target / "validations")
+            if os.path.lexists(validations):
+                move_between(Tree(validations.parent), validations, trash, f"{name}/validations")
             self._folded.pop(run, None)
             self.slot.touch()
-        return target
+        return trash.path(name)
 
     # --- living with it --------------------------------------------------------------------------------------------
 
@@ -332,10 +332,17 @@ class Desk:
             raise Conflict(f"Run {run.run_id} does not train now.", "Resume it first.")
         run.ask(control)
 
-    def _newest_other_run(self, plan: TrainingPlan) -> RunFolder | None:
-        folder = self.workspace.runs_dir / plan.character
-        others = [each for each in folder.glob("*/plan.yaml") if each.parent.name != plan.run_id]
-        return RunFolder(max(others, key=lambda each: each.stat().st_mtime).parent) if others else None
+    def _plan_before(self, plan: TrainingPlan) -> tuple[str, TrainingPlan] | None:
+        """Id and plan of the newest other run of the same character; one whose plan can't be read is passed over."""
+        folders = Tree(self.workspace.runs_dir).entries(plan.character)
+        others = [RunFolder(each) for each in folders if each.name != plan.run_id]
+        made = {run: run.plan_file.stat().st_mtime for run in others if run.exists}
+        for run in sorted(made, key=lambda run: made[run], reverse=True):
+            try:
+                return run.run_id, run.plan()
+            except (BridgeError, OSError):
+                continue
+        return None
 
 
 def _holds_its_plan(run: RunFolder) -> bool:

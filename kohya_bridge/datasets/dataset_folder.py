@@ -14,6 +14,7 @@ from typing import Literal
 
 from ..captions import CaptionRow, parse_captions
 from ..errors import BridgeError, NotFound
+from ..files import Tree
 from .dataset_metadata import METADATA_NAME, DatasetMetadata, read_metadata
 
 CAPTIONS_NAME, IMAGES_NAME, LOCK_NAME = "captions.jsonl", "images", "dataset.lock.json"
@@ -139,7 +140,7 @@ def _read_rows(
     if files[CAPTIONS_NAME].stat().st_size > MAX_CAPTIONS_BYTES:
         problems.append(ReadingProblem("captions_huge", CAPTIONS_NAME))
         return {}
-    raw = files[CAPTIONS_NAME].read_bytes()
+    raw = Tree(dir).read_bytes(CAPTIONS_NAME, most=MAX_CAPTIONS_BYTES)
     if raw.startswith(b"\xef\xbb\xbf"):
         problems.append(ReadingProblem("captions_bom", CAPTIONS_NAME))
     found, bad = parse_captions(raw)
@@ -169,7 +170,8 @@ def _read_sidecar(
     found = next((stem + suffix for suffix in SIDECAR_SUFFIXES if stem + suffix in files), None)
     if found is None:
         return "", ""
-    raw = files[found].read_bytes() if files[found].stat().st_size <= MAX_CAPTION_BYTES else None
+    small = files[found].stat().st_size <= MAX_CAPTION_BYTES
+    raw = Tree(dir).read_bytes(found, most=MAX_CAPTION_BYTES) if small else None
     if raw is None:
         problems.append(ReadingProblem("caption_huge", found))
         return "", found

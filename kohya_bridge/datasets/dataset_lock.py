@@ -6,7 +6,6 @@ two such states. A published version is frozen: its lock is never replaced, only
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ from pydantic import Field
 
 from ..captions import locked
 from ..dataset import caption_sha256, digest_of_hashes
-from ..errors import InvalidInput
+from ..errors import InvalidInput, UnusableFile
+from ..files import Tree
 from ..forbidding import Forbidding, parse
-from ..workspace import file_sha256, write_atomically
+from ..workspace import file_sha256
 from .dataset_folder import LOCK_NAME, Dataset, read_dataset
 
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -123,15 +123,12 @@ def read_lock(dir: Path) -> Lock:
     Raises:
         InvalidInput: the file is damaged.
     """
-    file = dir / LOCK_NAME
-    if not file.is_file():
-        return Lock()
-    if file.stat().st_size > MAX_LOCK_BYTES:
-        raise InvalidInput(f"{LOCK_NAME} is larger than 64 MiB.", "Move it away; it is not a lock.")
     try:
-        data = json.loads(file.read_bytes().decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise InvalidInput(f"{LOCK_NAME} is damaged.", "Bring back an older copy, or move it away.") from None
+        data = Tree(dir).read_json(LOCK_NAME, most=MAX_LOCK_BYTES)
+    except FileNotFoundError:
+        return Lock()
+    except UnusableFile as error:
+        raise InvalidInput(error.problem, "Bring back an older copy, or move it away.") from None
     return parse(Lock, data, what=LOCK_NAME)
 
 
@@ -148,7 +145,7 @@ def take_version(dataset: Dataset, version: Version) -> Lock:
         if (version.digest, version.reason, version.name) in same:
             return lock
         lock = Lock(versions=_thinned((*lock.versions, version)))
-        write_atomically(file, lock.model_dump_json(indent=1))
+        Tree(dataset.dir).write(file, lock.model_dump_json(indent=1))
     return lock
 
 

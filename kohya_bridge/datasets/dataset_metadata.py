@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AliasChoices, ConfigDict, Field
 
+from ..files import Tree
 from ..forbidding import Forbidding, parse, read_yaml
-from ..workspace import write_atomically
 
 METADATA_NAME = "metadata.yaml"
 Line = Annotated[str, Field(max_length=2000)]
@@ -74,4 +74,6 @@ def write_metadata(file: Path, metadata: DatasetMetadata) -> Path:
     """Replace a `metadata.yaml`, leaving out what has its default. Raises StorageError."""
     values: dict[str, Any] = metadata.model_dump(mode="json", exclude_defaults=True)
     values.setdefault("release_approved", metadata.release_approved)
-    return write_atomically(file, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))
+    return Tree(file.parent).write(
+        file, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    )

@@ -19,11 +19,12 @@ from PIL import Image
 from ..captions import CaptionRow, locked, write_captions
 from ..dataset import existing_rows, read_dataset, store_picture
 from ..errors import Conflict, InvalidInput, NotFound, StorageError
-from ..workspace import Workspace, write_atomically
+from ..files import Tree, open_named, read_named, write_atomically
+from ..workspace import Workspace
 from .dataset_folder import CAPTIONS_NAME, IMAGES_NAME, Dataset
 from .dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
 from .foreign_captions import ForeignPicture, read_foreign
-from .pictures import FORMATS, SUFFIX_OF, file_pixel_digest, inspect_picture
+from .pictures import FORMATS, MAX_BYTES, SUFFIX_OF, file_pixel_digest, inspect_picture
 
 EXPORT_FORMATS = ("kohya", "flat", "huggingface", "in_json")
 COPIED_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -106,7 +107,7 @@ def export_dataset(
         folder = target / f"{repeats}_{label}".replace("/", "_")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = [Path(shutil.copyfile(item.file, folder / item.name)) for item in dataset.items]
+        written = [_copied(item.file, Tree(folder), item.name) for item in dataset.items]
         written += _captions_as(dataset, folder, format)
     except OSError as error:
         raise StorageError(f"{target} can't be written: {error.strerror or error}.", "Free disk space or choose another folder.") from error  # fmt: skip
@@ -125,25 +126,31 @@ def _bring(
     digest = file_pixel_digest(picture.file)
     if facts.format in COPIED_FORMATS and not facts.animated:
         suffix = SUFFIX_OF[facts.format][0]
-        content = picture.file.read_bytes()
+        content = read_named(picture.file, most=MAX_BYTES)
         name, is_new = store_picture(
-            dir / IMAGES_NAME, digest=digest, suffix=suffix, write=lambda stream: stream.write(content)
+            Tree(dir), IMAGES_NAME, digest=digest, suffix=suffix, write=lambda stream: stream.write(content)
         )  # fmt: skip
     else:
         notes.append(
             f"{shown}: converted from {facts.format} to PNG{', first frame' if facts.animated else ''}."
         )
-        with Image.open(picture.file, formats=FORMATS) as opened:
+        with open_named(picture.file) as stream, Image.open(stream, formats=FORMATS) as opened:
             opened.load()
             still = opened.convert("RGBA" if facts.transparent else "RGB")
         name, is_new = store_picture(
-            dir / IMAGES_NAME, digest=digest, suffix=".png", write=lambda stream: still.save(stream, format="PNG")
+            Tree(dir), IMAGES_NAME, digest=digest, suffix=".png", write=lambda stream: still.save(stream, format="PNG")
         )  # fmt: skip
     names[shown] = name
     if not is_new:
         notes.append(f"{shown}: the same picture is there as {name}.")
     if is_new or name not in rows or not rows[name].prompt:
         rows[name] = CaptionRow(name, picture.caption, source="import")
+
+
+def _copied(source: Path, target: Tree, name: str) -> Path:
+    with open_named(source) as content, target.writing(name, durable=False) as stream:
+        shutil.copyfileobj(content, stream)
+    return target.path(name)
 
 
 def _captions_as(dataset: Dataset, folder: Path, format: str) -> list[Path]:

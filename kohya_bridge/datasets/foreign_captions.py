@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..captions import parse_captions
+from ..errors import UnusableFile
+from ..files import Tree
 from .dataset_folder import CAPTIONS_NAME, IMAGES_NAME, SIDECAR_SUFFIXES
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
@@ -48,8 +50,9 @@ def read_foreign(folder: Path) -> ForeignFolder:
     """
     folder = folder.resolve()
     notes: list[str] = []
-    inside = _pictures(folder, notes)
-    kind, table = _table(folder, notes)
+    files = Tree(folder)
+    inside = _pictures(files, notes)
+    kind, table = _table(files, notes)
     repeated = {each: int(match[1]) for each in sorted(folder.iterdir()) if each.is_dir() and (match := KOHYA_FOLDER.fullmatch(each.name))}  # fmt: skip
     if match := KOHYA_FOLDER.fullmatch(folder.name):
         repeated[folder] = int(match[1])
@@ -57,68 +60,74 @@ def read_foreign(folder: Path) -> ForeignFolder:
     for file in inside:
         caption = _from_table(table, file, folder)
         if caption is None:
-            caption = _from_sidecar(file, notes)
+            caption = _from_sidecar(files, file, notes)
         pictures.append(ForeignPicture(file, caption, repeated.get(file.parent, 1)))
     if not table and any(file.parent in repeated for file in inside):
         kind = "kohya"
     return ForeignFolder(kind, tuple(pictures), tuple(notes))
 
 
-def _pictures(folder: Path, notes: list[str]) -> list[Path]:
+def _pictures(tree: Tree, notes: list[str]) -> list[Path]:
     found = []
-    for root, dirs, files in os.walk(folder):
+    for root, dirs, files in os.walk(tree.dir):
         dirs[:] = sorted(each for each in dirs if not each.startswith("."))
         for name in sorted(files):
             file = Path(root, name)
             if not name.lower().endswith(PICTURE_SUFFIXES) or name.startswith("."):
                 continue
-            if not file.resolve().is_relative_to(folder):
+            if not file.resolve().is_relative_to(tree.dir):
                 notes.append(f"{name}: the link leads out of the folder and was not followed.")
-            elif file.is_file():
+            elif tree.is_file(file):
                 found.append(file)
     return found
 
 
-def _table(folder: Path, notes: list[str]) -> tuple[str, dict[str, str]]:
-    for parent in (folder, folder / IMAGES_NAME):
+def _table(tree: Tree, notes: list[str]) -> tuple[str, dict[str, str]]:
+    for parent in (tree.dir, tree.dir / IMAGES_NAME):
         for name, kind in ((CAPTIONS_NAME, CAPTIONS_NAME), ("metadata.jsonl", "huggingface")):
-            if (parent / name).is_file() and _small(parent / name, notes):
-                return kind, _rows(parent / name, notes)
-    for file in sorted(folder.glob("*.json")):
-        if _small(file, notes) and (rows := _in_json(file)):
+            raw = _read(tree, parent / name, notes)
+            if raw is not None:
+                return kind, _rows(name, raw, notes)
+    for file in tree.entries():
+        raw = _read(tree, file, notes) if file.suffix == ".json" else None
+        if raw is not None and (rows := _in_json(raw)):
             return "in_json", rows
     return "sidecars", {}
 
 
-def _small(file: Path, notes: list[str]) -> bool:
-    if file.stat().st_size <= MAX_TABLE_BYTES:
-        return True
-    notes.append(f"{file.name}: larger than 64 MiB, not read.")
-    return False
+def _read(tree: Tree, file: Path, notes: list[str], *, most: int = MAX_TABLE_BYTES) -> bytes | None:
+    """The content of a file of the folder; None with a note for one that can't be read, and without one where none is."""
+    try:
+        return tree.read_bytes(file, most=most)
+    except FileNotFoundError:
+        return None
+    except UnusableFile as error:
+        notes.append(f"{error.problem.rstrip('.')}, not read.")
+        return None
 
 
-def _rows(file: Path, notes: list[str]) -> dict[str, str]:
+def _rows(name: str, raw: bytes, notes: list[str]) -> dict[str, str]:
     """`captions.jsonl` and Hugging Face's form: one object a line, with file_name and one of several caption keys."""
-    rows = {row.file_name: row.prompt for row in parse_captions(file.read_bytes())[0]}
-    for number, line in enumerate(file.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    rows = {row.file_name: row.prompt for row in parse_captions(raw)[0]}
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
             data = json.loads(line)
         except (ValueError, RecursionError):
-            notes.append(f"{file.name} line {number}: not valid JSON, passed over.")
+            notes.append(f"{name} line {number}: not valid JSON, passed over.")
             continue
-        name = data.get("file_name") if isinstance(data, dict) else None
+        picture = data.get("file_name") if isinstance(data, dict) else None
         caption = _caption_of(data) if isinstance(data, dict) else None
-        if isinstance(name, str) and caption is not None:
-            rows.setdefault(name, caption)
+        if isinstance(picture, str) and caption is not None:
+            rows.setdefault(picture, caption)
     return rows
 
 
-def _in_json(file: Path) -> dict[str, str]:
+def _in_json(raw: bytes) -> dict[str, str]:
     """sd-scripts' metadata: `{image path or stem: {"caption": ..., "tags": ...}}`; tags follow the caption."""
     try:
-        data = json.loads(file.read_bytes())
+        data = json.loads(raw)
     except (ValueError, RecursionError):
         return {}
     if not isinstance(data, dict):
@@ -148,14 +157,11 @@ def _from_table(table: dict[str, str], file: Path, folder: Path) -> str | None:
     return None
 
 
-def _from_sidecar(file: Path, notes: list[str]) -> str:
-    sidecar = next((file.with_suffix(each) for each in SIDECAR_SUFFIXES if file.with_suffix(each).is_file()), None)  # fmt: skip
-    if sidecar is None:
+def _from_sidecar(tree: Tree, file: Path, notes: list[str]) -> str:
+    sidecar = next((file.with_suffix(each) for each in SIDECAR_SUFFIXES if os.path.lexists(file.with_suffix(each))), None)  # fmt: skip
+    raw = _read(tree, sidecar, notes, most=MAX_SIDECAR_BYTES) if sidecar else None
+    if sidecar is None or raw is None:
         return ""
-    if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
-        notes.append(f"{sidecar.name}: larger than 64 KiB, not read.")
-        return ""
-    raw = sidecar.read_bytes()
     try:
         return raw.decode("utf-8-sig").strip()
     except UnicodeDecodeError:

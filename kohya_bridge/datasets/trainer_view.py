@@ -15,6 +15,7 @@ from PIL import Image
 from ..dataset import Dataset, DatasetItem
 from ..engine_names import FIRST_ENGINE, PLAIN
 from ..errors import InvalidInput
+from ..files import open_named
 from ..settings import TrainingSettings
 from .buckets import Placement, place
 from .caption_variation import vary_caption
@@ -87,7 +88,7 @@ def trained_pixels(item: DatasetItem, view: TrainerView, *, engine: str = FIRST_
     """
     if view.placement is None:
         raise InvalidInput(f"{item.name} is not trained: {view.problem}", "See the lint report.")
-    with Image.open(item.file, formats=FORMATS) as opened:
+    with open_named(item.file) as stream, Image.open(stream, formats=FORMATS) as opened:
         if engine == PLAIN:  # load_image, library/train_util.py:2948: no EXIF, alpha thrown away
             picture = opened.convert("RGB")
         else:
@@ -164,11 +165,13 @@ def _caption_for(item: DatasetItem, engine: str) -> str:
     """The words that reach the trainer. sd-scripts by itself reads the first line of a caption file and no captions.jsonl."""
     if engine != PLAIN:
         return " ".join(item.caption.split())
-    sidecar = item.file.with_suffix(".txt")
-    if item.row is None or not sidecar.is_file():
-        return "" if item.row else item.caption.split("\n")[0].strip()
-    with open(sidecar, encoding="utf-8", errors="replace") as stream:
-        return stream.readline(MAX_CAPTION_BYTES).strip()
+    if item.row is None:
+        return item.caption.split("\n")[0].strip()
+    try:
+        with open_named(item.file.with_suffix(".txt")) as stream:
+            return stream.readline(MAX_CAPTION_BYTES).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _turned(facts: PictureFacts, engine: str) -> str:

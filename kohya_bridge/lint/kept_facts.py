@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..dataset import Dataset
-from ..workspace import write_atomically
+from ..files import Tree
+
+MAX_BYTES = 1 << 30
 
 
 class KeptFacts:
@@ -24,10 +26,10 @@ class KeptFacts:
         self.version = version
         self._old: dict[str, Any] = {}
         self._new: dict[str, Any] = {}
-        if self.file and self.file.is_file():
+        if self.file:
             try:
-                data = json.loads(self.file.read_bytes())
-            except ValueError:  # a cache is only a cache: a damaged one is rebuilt
+                data = Tree(self.file.parents[1]).read_json(self.file, most=MAX_BYTES)
+            except OSError:  # a cache is only a cache: a damaged one is rebuilt
                 data = {}
             if isinstance(data, dict) and data.get("version") == version:
                 self._old = data.get("pictures", {})
@@ -47,7 +49,8 @@ class KeptFacts:
     def save(self) -> None:
         """Keep what was asked for or put since; pictures that are gone are forgotten."""
         if self.file and self._new != self._old:
-            write_atomically(self.file, json.dumps({"version": self.version, "pictures": self._new}))
+            told = json.dumps({"version": self.version, "pictures": self._new})
+            Tree(self.file.parents[1]).write(self.file, told)
 
 
 def _stamp(picture: Path) -> list[int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageCms
 
 from ..datasets.pictures import FORMATS, PictureFacts, flattened, upright
+from ..files import open_named
 
 Colour = tuple[int, int, int]
 
@@ -54,7 +55,7 @@ def encoded(picture: Image.Image, suffix: str) -> bytes:
 
 
 def _mended(file: Path, background: Colour) -> Image.Image:
-    with Image.open(file, formats=FORMATS) as picture:
+    with open_named(file) as stream, Image.open(stream, formats=FORMATS) as picture:
         picture.load()
         profile = picture.info.get("icc_profile")
         picture = _eight_bits(upright(picture))
