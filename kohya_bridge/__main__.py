@@ -17,6 +17,7 @@ from .cli.context import Context
 from .cli.parsing import Verbs
 from .engines.contract import Engine
 from .errors import BridgeError
+from .files import Tree
 
 MODULES = (prompts, datasets, adopting, training, steering, results, provenance, health)
 
@@ -61,11 +62,9 @@ def main(arguments: Sequence[str] | None = None, *, engines: Mapping[str, Engine
 def _keep_traceback(context: Context) -> str:
     log_file = context.workspace.logs_dir / "shell.log"
     try:
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        with open(log_file, "a", encoding="utf-8") as log:
-            log.write(
-                f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv[1:])}\n{traceback.format_exc()}"
-            )
+        told = f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv[1:])}\n{traceback.format_exc()}"
+        with Tree(log_file.parent).append(log_file) as log:
+            log.write(told.encode("utf-8", "backslashreplace"))
     except OSError:
         return "the message above; the log could not be written"
     return str(log_file)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .desk import Desk
 from .errors import Conflict, NotFound, Refused
+from .files import Tree
 from .package.recipe import Ingredients, Recipe, compare_tensors, find_ingredients
 from .plan import plan_differences
 from .run_folder import RunFolder
@@ -102,7 +103,7 @@ def _share(dataset_dir: Path, link: Path) -> None:
     """A link to the dataset where the system allows one, else a copy."""
     if link.exists():
         return
-    link.parent.mkdir(parents=True, exist_ok=True)
+    Tree(link.parent).make()
     try:
         os.symlink(dataset_dir, link, target_is_directory=True)
     except OSError:

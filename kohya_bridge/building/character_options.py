@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..errors import InvalidInput
+from ..files import read_named
 from ..forbidding import Forbidding, parse
 from ..workspace import PACK_ROOT, Workspace
 
@@ -228,7 +229,7 @@ def read_json(file: Path) -> Any:
             f"{file.name} is larger than 4 MiB.", "It should hold options; is it the right file?"
         )
     try:
-        return json.loads(file.read_bytes().decode("utf-8-sig"))
+        return json.loads(read_named(file, most=MAX_OPTIONS_BYTES).decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise InvalidInput(f"{file.name} is not UTF-8 text.", "Save it as UTF-8.") from None
     except (json.JSONDecodeError, RecursionError) as error:

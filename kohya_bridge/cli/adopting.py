@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import yaml
@@ -11,8 +12,8 @@ from ..dataset import read_dataset
 from ..device.finding import find_device
 from ..engines.kohya.import_config import import_config
 from ..errors import Conflict
+from ..files import write_atomically
 from ..plan import TrainingRequest
-from ..workspace import write_atomically
 from . import exit_codes
 from .context import Context
 from .parsing import Verbs
@@ -55,7 +56,7 @@ def import_file(context: Context, arguments: argparse.Namespace) -> int:
         context.out.say(text)
         return exit_codes.DONE
     file = context.workspace.configs_dir / f"{TrainingRequest(dataset=name, base_model='-').dataset}.yaml"
-    if file.exists():
+    if os.path.lexists(file):
         raise Conflict(f"There is a config {name!r} already.", "Give another --name, or delete that file.")
     write_atomically(file, text)
     context.out.say(f"Written: {file}. Train it with `python -m kohya_bridge train {name}`.")

@@ -19,12 +19,13 @@ from ..datasets.trainer_sheet import trainer_sheet
 from ..datasets.trainer_view import COLUMNS, bucket_summary, view_rows
 from ..engine_names import VIEWS
 from ..errors import NotFound
+from ..files import write_atomically
 from ..lint import contact_sheet
 from ..lint.inspection import Inspection, Repairing, as_colour, inspect_dataset, training_at
 from ..lint.page import report_page
 from ..lint.picture_models import find_models
 from ..settings import TrainingSettings
-from ..workspace import write_atomically
+from ..validation.pictures import png_bytes
 from . import exit_codes
 from .context import Context
 from .parsing import Verbs
@@ -113,7 +114,7 @@ def lint_a_dataset(context: Context, arguments: argparse.Namespace) -> int:
         sheet = (
             trainer_sheet(dataset, views, engine=arguments.view) if views else contact_sheet(dataset, report)
         )
-        sheet.save(Path(arguments.sheet).expanduser().resolve(), format="PNG")
+        write_atomically(Path(arguments.sheet).expanduser().resolve(), png_bytes(sheet))
     return exit_codes.NOT_WELL if report.blocks else exit_codes.DONE
 
 

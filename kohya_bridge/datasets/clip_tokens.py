@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import NotFound, StorageError
+from ..files import read_named
 
 # CLIP's pattern is 's|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+ ; `re` has no \p{..}, so letters and numbers
 # are told apart below.
@@ -132,7 +133,7 @@ def _spans(text: str) -> list[tuple[int, int]]:
 @lru_cache(maxsize=2)
 def _read(file: Path, mtime_ns: int) -> ClipTokens:
     try:
-        lines = file.read_text("utf-8").split("\n")
+        lines = read_named(file).decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"{file.name} can't be read: {error}.", "Install ComfyUI again.") from error
     # The first line is a version; CLIP's vocabulary has 49,152 entries less 256 bytes twice and 2 marks: 48,894 merges.

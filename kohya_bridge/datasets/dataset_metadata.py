@@ -67,7 +67,7 @@ class DatasetMetadata(Forbidding):
 
 def read_metadata(file: Path) -> DatasetMetadata:
     """The content of a `metadata.yaml`. Raises InvalidInput with everything wrong in it."""
-    return parse(DatasetMetadata, read_yaml(file) or {}, what=file.name)
+    return parse(DatasetMetadata, read_yaml(Tree(file.parent).plain(file)) or {}, what=file.name)
 
 
 def write_metadata(file: Path, metadata: DatasetMetadata) -> Path:

@@ -13,6 +13,7 @@ from ..dataset import Dataset, DatasetItem
 from ..drawing import CARD, ERROR, INK, PAPER, SOFT, WARNING, fitted, font, wrapped
 from ..engine_names import FIRST_ENGINE
 from ..errors import InvalidInput
+from ..files import open_named
 from .pictures import DECODER_FAILURES, FORMATS, flattened, upright
 from .trainer_view import TrainerView, trained_pixels
 
@@ -56,7 +57,7 @@ def _pictures(
 ) -> None:  # fmt: skip
     try:
         trained = trained_pixels(item, view, engine=engine)
-        with Image.open(item.file, formats=FORMATS) as opened:
+        with open_named(item.file) as stream, Image.open(stream, formats=FORMATS) as opened:
             original = flattened(upright(opened), background=(255, 255, 255))
     except (InvalidInput, *DECODER_FAILURES):
         draw.text((left + 10, top + cell // 2), fitted(draw, view.problem or "not readable", 2 * cell - 20, 15), ERROR, font=font(15))  # fmt: skip

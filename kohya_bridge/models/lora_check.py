@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import BridgeError
+from ..files import open_named
 from .safetensors_header import BYTES_PER_NUMBER, TensorInfo, read_header
 
 BLOCK_BYTES = 1 << 24
@@ -31,12 +32,12 @@ def lora_problems(file: Path, *, steps: int | None = None) -> list[str]:
     """What is wrong with a LoRA file. `steps` is the number that its metadata must name (`ss_steps`), if it names one."""
     try:
         header = read_header(file)
-        with open(file, "rb") as stream:
+        with open_named(file) as stream:
             broken = [name for name, info in header.tensors.items() if not is_finite(stream, info)]
     except BridgeError as error:
         return [error.problem]
     except OSError as error:
-        return [f"{file.name} can't be read: {error.strerror}."]
+        return [f"{file.name} can't be read: {error.strerror or error}."]
     problems = [] if header.tensors else [f"{file.name} holds no weights."]
     if broken:
         problems.append(f"{len(broken)} of {len(header.tensors)} weights are not finite, first {broken[0]}.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..architectures import ARCHITECTURES
 from ..architectures.base import Architecture
 from ..errors import BridgeError, InvalidInput
+from ..files import open_named
 from .lora_check import is_finite
 from .safetensors_header import SafetensorsHeader, TensorInfo, read_header
 
@@ -134,7 +135,7 @@ def _fit(down: TensorInfo, up: TensorInfo, alpha: TensorInfo) -> bool:
 
 
 def _not_finite(header: SafetensorsHeader) -> list[str]:
-    with header.file.open("rb") as stream:
+    with open_named(header.file) as stream:
         bad = [name for name, info in header.tensors.items() if not is_finite(stream, info)]
     if not bad:
         return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InvalidInput
+from ..files import open_named
 from .safetensors_header import SafetensorsHeader
 
 _LORA = (".lora_down.", ".lora_A.", ".lora_up.", ".hada_w1_a", ".lokr_w", ".oft_blocks")
@@ -24,7 +25,7 @@ _DIFFUSION = ("input_blocks.", "double_blocks.", "down_blocks.", "joint_blocks."
 def refuse_gguf(file: Path) -> None:
     """Raise InvalidInput for a GGUF file, whatever it is called."""
     try:
-        with file.open("rb") as stream:
+        with open_named(file) as stream:
             is_gguf = stream.read(4) == b"GGUF"
     except OSError:
         return  # whoever reads it next says what is wrong

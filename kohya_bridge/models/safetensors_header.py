@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InvalidInput, NotFound, StorageError
+from ..files import open_named
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 BYTES_PER_NUMBER: dict[str, float] = {
@@ -60,7 +61,7 @@ def read_header(file: Path) -> SafetensorsHeader:
     _refuse_by_name(file)
     try:
         size = file.stat().st_size
-        with file.open("rb") as stream:
+        with open_named(file) as stream:
             start = stream.read(8)
             _refuse_by_content(file, start, size)
             length = int.from_bytes(start, "little")

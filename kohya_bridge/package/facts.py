@@ -15,6 +15,7 @@ from ..architectures import architecture
 from ..architectures.base import Architecture
 from ..datasets.held_out_split import held_out_names
 from ..errors import Conflict, InvalidInput, Refused
+from ..files import Tree
 from ..models.lora_facts import check_lora
 from ..models.safetensors_header import SafetensorsHeader, read_header
 from ..plan import TrainingPlan
@@ -97,7 +98,7 @@ def gather_facts(
     state = run.state()
     row = run.checkpoint(which)
     release = read_release(workspace.dataset_dir(plan.dataset.slug))
-    file = run.dir / row["file"]
+    file = run.files.plain(row["file"])
     header = _checked_checkpoint(file, row)
     step = int(row["step"])
     validation = next((each for each in state.validations if each["step"] == step), None)
@@ -169,10 +170,10 @@ def _environment(run: RunFolder) -> dict[str, Any]:
 def _manifest(workspace: Workspace, run: RunFolder) -> tuple[Manifest | None, Path]:
     folder = workspace.validation_dir(run.slug, run.run_id)
     file = folder / MANIFEST_NAME
-    if not file.is_file():
-        return None, folder
     try:
         return read_manifest(file), folder
+    except FileNotFoundError:
+        return None, folder
     except InvalidInput:
         return (
             None,
@@ -195,6 +196,6 @@ def _cells(manifest: Manifest | None, sha256: str) -> tuple[CellRecord, ...]:
 def _grid(manifest: Manifest | None, folder: Path, step: int) -> Path | None:
     keys = {cell.key for cell in (manifest.cells if manifest else []) if cell.lora and cell.lora.step == step}
     for grid in reversed(manifest.grids if manifest else []):
-        if keys & set(grid.cells.values()) and (folder / grid.picture.file).is_file():
+        if keys & set(grid.cells.values()) and Tree(folder).is_file(grid.picture.file):
             return folder / grid.picture.file
     return None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Conflict, InvalidInput, StorageError
+from ..files import Tree, open_named
 from ..models.safetensors_header import SafetensorsHeader, read_header
 from ..workspace import file_sha256
 
@@ -81,28 +82,25 @@ def rewrite_metadata(
     """
     raw = header_bytes(source, metadata)
     before = tensor_sha256(source)
-    temporary = None
+    files, temporary = Tree(folder), folder / f".package-{os.urandom(6).hex()}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".package-", suffix=".tmp", dir=folder)
-        with os.fdopen(handle, "wb") as stream:
+        with files.create(temporary) as stream:
             stream.write(len(raw).to_bytes(8, "little") + raw)
             for block in _data_blocks(source):
                 stream.write(block)
             stream.flush()
             os.fsync(stream.fileno())
-        if tensor_sha256(read_header(Path(temporary))) != before:
+        if tensor_sha256(read_header(temporary)) != before:
             raise InvalidInput(f"{source.file.name} changed while it was copied.", "Package it again.")
-        sha256 = file_sha256(Path(temporary))
+        sha256 = file_sha256(temporary)
         file = folder / name(sha256)
-        if file.exists():
+        if os.path.lexists(file):
             if file_sha256(file) != sha256:
                 raise Conflict(
                     f"{file.name} exists and is another file.", "Move it away, then package again."
                 )
         else:
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, file)
+            files.move(temporary, file)
         return Rewritten(file, sha256, before)
     except OSError as error:
         raise StorageError(
@@ -110,8 +108,8 @@ def rewrite_metadata(
             f"Free disk space or mend the permissions of {folder}; nothing was changed.",
         ) from error
     finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        with suppress(OSError):
+            files.remove(temporary)
 
 
 def _data_begin(header: SafetensorsHeader) -> int:
@@ -119,7 +117,7 @@ def _data_begin(header: SafetensorsHeader) -> int:
 
 
 def _data_blocks(header: SafetensorsHeader) -> Iterator[bytes]:
-    with header.file.open("rb") as stream:
+    with open_named(header.file) as stream:
         stream.seek(_data_begin(header))
         while block := stream.read(BLOCK_BYTES):
             yield block

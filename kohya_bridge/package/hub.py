@@ -19,9 +19,9 @@ import yaml
 
 from ..datasets.licences import LICENCES
 from ..errors import InvalidInput, StorageError
+from ..files import Tree, open_named
 from ..forbidding import parse_yaml
 from ..validation.manifest import CellRecord
-from ..workspace import write_atomically
 from .card import model_card
 from .facts import PackageFacts
 from .header import Rewritten
@@ -51,17 +51,18 @@ def shown_pictures(facts: PackageFacts) -> list[ShownPicture]:
     """Up to eight rendered pictures of this LoRA, those nearest to the recommended strength first."""
     if facts.validation_dir is None:
         return []
+    rendered = Tree(facts.validation_dir)
     there = [
-        ShownPicture(facts.validation_dir / cell.picture.file, cell)
+        ShownPicture(rendered.plain(cell.picture.file), cell)
         for cell in facts.cells
-        if cell.picture and not cell.trigger_off and (facts.validation_dir / cell.picture.file).is_file()
+        if cell.picture and not cell.trigger_off and rendered.is_file(cell.picture.file)
     ]
     there.sort(key=lambda each: abs(each.cell.strength - facts.strength.strength))
     return there[:MOST_PICTURES]
 
 
-def write_hub_folder(folder: Path, facts: PackageFacts, written: Rewritten) -> Path:
-    """A folder that can be pushed to the Hugging Face hub as it is: README.md, the LoRA, `images/`.
+def write_hub_folder(files: Tree, folder: Path, facts: PackageFacts, written: Rewritten) -> Path:
+    """A folder that can be pushed to the Hugging Face hub as it is: README.md, the LoRA, `images/`. It lies in the run `files`.
 
     Raises:
         InvalidInput: `hub_base_model` is not of the form `owner/name`.
@@ -72,10 +73,10 @@ def write_hub_folder(folder: Path, facts: PackageFacts, written: Rewritten) -> P
             f"{facts.hub_base_model!r} is no Hugging Face model id.", "Write owner/name, or leave it empty."
         )
     pictures = shown_pictures(facts)
-    _put(written.file, folder / written.file.name)
+    _put(written.file, files, folder / written.file.name)
     for each in pictures:
-        write_atomically(folder / "images" / each.name, preview_bytes(each.file))
-    readme = write_atomically(folder / "README.md", hub_card(facts, written, pictures))
+        files.write(folder / "images" / each.name, preview_bytes(each.file))
+    readme = files.write(folder / "README.md", hub_card(facts, written, pictures))
     wrong = hub_card_problems(readme)
     if wrong:
         raise StorageError("The hub's card is not valid: " + " ".join(wrong), "Package again.")
@@ -109,7 +110,7 @@ def hub_card(facts: PackageFacts, written: Rewritten, pictures: list[ShownPictur
 
 def hub_card_problems(readme: Path) -> list[str]:
     """What the hub would not take of a card: front matter that is no YAML, an unknown licence id, missing pictures."""
-    text = readme.read_text("utf-8")
+    text = Tree(readme.parent).read_text(readme)
     parts = text.split("---\n", 2)
     if len(parts) < 3 or parts[0]:
         return ["There is no front matter."]
@@ -125,17 +126,16 @@ def hub_card_problems(readme: Path) -> list[str]:
     if "base_model" in front and not HUB_MODEL.fullmatch(str(front["base_model"])):
         wrong.append("base_model is no model id.")
     for each in front.get("widget", []):
-        if not (readme.parent / each["output"]["url"]).is_file():
+        if not Tree(readme.parent).is_file(each["output"]["url"]):
             wrong.append(f"{each['output']['url']} is missing.")
     return wrong
 
 
-def write_civitai_zip(file: Path, facts: PackageFacts, written: Rewritten) -> Path:
+def write_civitai_zip(files: Tree, file: Path, facts: PackageFacts, written: Rewritten) -> Path:
     """A zip with the LoRA, pictures that carry their generation data, and what to type into Civitai's form."""
     temporary = file.with_name(f".{file.name}.tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, "w") as archive:
+        with files.create(temporary) as whole, zipfile.ZipFile(whole, "w") as archive:
             _add(
                 archive,
                 "upload.json",
@@ -147,21 +147,21 @@ def write_civitai_zip(file: Path, facts: PackageFacts, written: Rewritten) -> Pa
             information = zipfile.ZipInfo(written.file.name, ZIP_TIME)
             with (
                 archive.open(information, "w", force_zip64=True) as target,
-                written.file.open("rb") as source,
+                open_named(written.file) as source,
             ):
                 shutil.copyfileobj(source, target, 1 << 22)
-        with zipfile.ZipFile(temporary) as archive:
+        with files.open(temporary) as whole, zipfile.ZipFile(whole) as archive:
             damaged = archive.testzip()
         if damaged:
             raise StorageError(f"{file.name} was not written whole: {damaged} is damaged.", "Package again.")
-        os.replace(temporary, file)
+        files.move(temporary, file)
     except OSError as error:
         raise StorageError(
             f"{file.name} could not be written: {error.strerror or error}.",
             "Free disk space; nothing was changed.",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        files.remove(temporary)
     return file
 
 
@@ -199,14 +199,14 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(information, data)
 
 
-def _put(source: Path, target: Path) -> None:
+def _put(source: Path, files: Tree, target: Path) -> None:
     """A hard link where the file system allows it (a LoRA may have 200 MB), else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
+    if files.is_file(target):
         return
+    files.make(target.parent)
+    files.clear(target)
     try:
         os.link(source, target)
     except OSError:
-        partial = target.with_name(f".{target.name}.tmp")
-        shutil.copyfile(source, partial)
-        os.replace(partial, target)
+        with open_named(source) as content, files.writing(target) as stream:
+            shutil.copyfileobj(content, stream, 1 << 22)

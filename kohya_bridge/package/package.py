@@ -15,8 +15,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..files import Tree, write_atomically
 from ..run_folder import RunFolder
-from ..workspace import Workspace, write_atomically
+from ..validation.pictures import open_picture
+from ..workspace import Workspace
 from .card import model_card
 from .facts import PackageFacts, gather_facts
 from .freezing import freeze_dataset, refuse_drift
@@ -119,9 +121,9 @@ def package_lora(
     )
     card_file, package_dir = _write_card(run, facts, written)
     if hub_folder:
-        write_hub_folder(package_dir / "huggingface", facts, written)
+        write_hub_folder(run.files, package_dir / "huggingface", facts, written)
     if civitai_zip:
-        write_civitai_zip(package_dir / f"{written.file.stem}-civitai.zip", facts, written)
+        write_civitai_zip(run.files, package_dir / f"{written.file.stem}-civitai.zip", facts, written)
     package = LoraPackage(
         name=f"{facts.plan.character}/{written.file.name}",
         file=written.file,
@@ -135,36 +137,34 @@ def package_lora(
     )
     if published:
         freeze_dataset(facts.plan, workspace, name=package.name)
-    _record(package, published=published)
+    _record(run, package, published=published)
     return package
 
 
 def packages_of(run: RunFolder) -> list[dict[str, object]]:
     """The records of everything that was packaged from `run`, by step."""
     records = []
-    for file in sorted(run.dir.glob(f"package/*/{RECORD_NAME}")):
+    for folder in run.files.entries("package"):
         try:
-            records.append(json.loads(file.read_text("utf-8")))
-        except ValueError:
+            records.append(run.files.read_json(folder / RECORD_NAME))
+        except OSError:
             continue  # torn by hand: the LoRA itself is untouched
     return sorted(records, key=lambda record: int(record["step"]))
 
 
-def _record(package: LoraPackage, *, published: bool) -> None:
+def _record(run: RunFolder, package: LoraPackage, *, published: bool) -> None:
     """`package.json`. What was published once stays published."""
     file = package.folder / RECORD_NAME
-    before = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    before = run.files.read_json(file) if run.files.is_file(file) else {}
     record = {**package.to_json(), "published": published or before.get("published") is True}
-    write_atomically(file, json.dumps(record, indent=1) + "\n")
+    run.files.write(file, json.dumps(record, indent=1) + "\n")
 
 
 def _open_sample(facts: PackageFacts) -> Image.Image | None:
-    if facts.sample_file is None or not facts.sample_file.is_file():
+    if facts.sample_file is None or facts.validation_dir is None:
         return None
     try:
-        picture: Image.Image = Image.open(facts.sample_file)
-        picture.load()  # closes the file
-        return picture
+        return open_picture(Tree(facts.validation_dir), facts.sample_file)
     except OSError:
         return None
 
@@ -176,6 +176,6 @@ def _write_card(run: RunFolder, facts: PackageFacts, written: Rewritten) -> tupl
     )
     text = scrub_text(text)
     package_dir = run.dir / "package" / written.file.stem
-    write_atomically(package_dir / CARD_NAME, text)
+    run.files.write(package_dir / CARD_NAME, text)
     card_file = written.file.with_name(f"{written.file.stem}.{CARD_NAME}")
     return write_atomically(card_file, text), package_dir

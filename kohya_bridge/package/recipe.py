@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..dataset import dataset_digest, read_dataset
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused
+from ..files import read_named
 from ..forbidding import parse, parse_yaml
 from ..models.model_files import find_model, model_sha256
 from ..models.safetensors_header import SafetensorsHeader, read_header
@@ -152,7 +153,7 @@ def _from_card(file: Path) -> Recipe:
         raise InvalidInput(
             f"{file.name} is too large for a model card.", "Give a card that Package LoRA wrote."
         )
-    text = file.read_text("utf-8", "replace")
+    text = read_named(file, most=MOST_CARD_BYTES).decode("utf-8", "replace")
     block, run = _PLAN_BLOCK.search(text), re.search(r"\| Run \| `([0-9a-f]{12})` \|", text)
     step, tensors = (
         re.search(r"\| Step \| (\d+) of ", text),

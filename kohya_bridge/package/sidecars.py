@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
-from ..workspace import write_atomically
+from ..files import Tree, write_atomically
 from .facts import PackageFacts
 from .header import Rewritten
 from .metadata import tags, usage_hint
@@ -137,7 +137,7 @@ def _beside(file: Path, suffix: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        data = json.loads(file.read_text("utf-8"))
+        data = Tree(file.parent).read_json(file)
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -154,7 +154,7 @@ def _not_ours(existing: dict[str, Any]) -> dict[str, Any]:
 
 def _write_checked(file: Path, data: dict[str, Any], check: Any) -> Path:
     write_atomically(file, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-    wrong = check(json.loads(file.read_text("utf-8")))
+    wrong = check(Tree(file.parent).read_json(file))
     if wrong:
         raise StorageError(f"{file.name} was not written as its readers expect: {wrong}.", "Package again.")
     return file

@@ -22,7 +22,8 @@ from PIL import Image
 
 from ..engines.contract import python_module_command
 from ..errors import Unavailable
-from ..workspace import Workspace, write_atomically
+from ..files import Tree
+from ..workspace import Workspace
 from .likeness import Numbers
 
 EFFICIENTNET = "efficientnet-lite0"
@@ -63,7 +64,8 @@ class ChildEncoder:
         try:
             if self.cache_dir is None:
                 return None
-            vector: Numbers = np.load(self.cache_dir / f"{digest}.npy", allow_pickle=False)
+            with Tree(self.cache_dir).open(f"{digest}.npy") as stream:
+                vector: Numbers = np.load(stream, allow_pickle=False)
             return vector
         except (OSError, ValueError):
             return None
@@ -72,7 +74,7 @@ class ChildEncoder:
         if self.cache_dir is not None:
             written = io.BytesIO()
             np.save(written, vector, allow_pickle=False)
-            write_atomically(self.cache_dir / f"{digest}.npy", written.getvalue())
+            Tree(self.cache_dir).write(f"{digest}.npy", written.getvalue())
 
     def _ask(self, arrays: list[Pixels]) -> Numbers:
         """Vectors out of a child process."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from ..errors import Conflict, InvalidInput
+from ..errors import Conflict, InvalidInput, UnusableFile
+from ..files import Tree
 from ..forbidding import Forbidding, parse
-from ..workspace import write_atomically
 from .cells import Checkpoint, Render
 
 MANIFEST_NAME = "validation_manifest.json"
@@ -146,11 +147,9 @@ def read_manifest(file: Path) -> Manifest:
         InvalidInput: it is not JSON, or not a manifest; the file is left as it is.
     """
     try:
-        data = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise InvalidInput(
-            f"{file.name} can't be read as JSON ({error}).", "Mend it, or move it away; it was not changed."
-        ) from None
+        data = Tree(file.parent).read_json(file)
+    except UnusableFile as error:
+        raise InvalidInput(error.problem, "Mend it, or move it away; it was not changed.") from None
     return parse(Manifest, data, what=file.name)
 
 
@@ -175,10 +174,11 @@ def update_manifest(
         Conflict: another process held the manifest for half a minute.
         StorageError: it can't be written; the old one stands.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    files = Tree(file.parent)
     try:
-        with FileLock(file.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S):
-            old = read_manifest(file) if file.exists() else Manifest(slug=slug, run_id=run_id)
+        with FileLock(files.free(file.with_suffix(".lock")), timeout=LOCK_TIMEOUT_S):
+            there = os.path.lexists(file)
+            old = read_manifest(file) if there else Manifest(slug=slug, run_id=run_id)
             if (old.slug, old.run_id) != (slug, run_id):
                 raise InvalidInput(
                     f"{file.name} belongs to run {old.run_id} of {old.slug}, not to {run_id} of {slug}.",
@@ -190,9 +190,7 @@ def update_manifest(
                     "grids": _merged(old.grids, grids, name=lambda grid: grid.picture.file),
                 }
             )
-            write_atomically(
-                file, json.dumps(new.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-            )
+            files.write(file, json.dumps(new.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
             return new
     except Timeout:
         raise Conflict(

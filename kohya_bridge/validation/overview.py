@@ -11,10 +11,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..workspace import write_atomically
+from ..files import Tree
 from .grid import compose_grid
 from .manifest import CellRecord, Manifest
-from .pictures import png_bytes
+from .pictures import open_picture, png_bytes
 
 OVERVIEW_NAME = "overview.png"
 
@@ -37,7 +37,7 @@ def write_overview(folder: Path, manifest: Manifest, *, title: str) -> Path | No
         return None
     cells = [cell for cell in chosen if _series(cell) == series]
     sheet = _sheet(folder, cells, sorted(steps_of[series]), title=f"{title}, {series[0]}, seed {series[2]}")
-    return write_atomically(folder / OVERVIEW_NAME, png_bytes(sheet))
+    return Tree(folder).write(OVERVIEW_NAME, png_bytes(sheet))
 
 
 def _sheet(folder: Path, cells: list[CellRecord], steps: list[int], *, title: str) -> Image.Image:
@@ -64,8 +64,6 @@ def _open(folder: Path, cell: CellRecord | None) -> Image.Image | None:
     if cell is None or cell.picture is None:
         return None
     try:
-        with Image.open(folder / cell.picture.file) as picture:
-            opened: Image.Image = picture.convert("RGB")
-            return opened
+        return open_picture(Tree(folder), cell.picture.file)
     except OSError:
         return None  # deleted by hand: it is shown as a gap

@@ -1,15 +1,19 @@
-"""Pictures as PNG bytes with texts inside.
+"""Pictures as PNG bytes with texts inside, and back.
 
-In: a picture. Out: bytes that are the same for the same pixels and texts.
+In: a picture. Out: bytes that are the same for the same pixels and texts. In: a name in a folder. Out: its pixels.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from ..datasets.pictures import DECODER_FAILURES, FORMATS, MAX_PIXELS
+from ..files import Tree
 
 
 def png_bytes(picture: Image.Image, texts: Mapping[str, str] | None = None) -> bytes:
@@ -20,3 +24,17 @@ def png_bytes(picture: Image.Image, texts: Mapping[str, str] | None = None) -> b
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "PNG", pnginfo=information)
     return buffer.getvalue()
+
+
+def open_picture(files: Tree, name: Path | str) -> Image.Image:
+    """A picture of that folder as RGB. Raises OSError: it is not there, is no plain file, or can't be decoded."""
+    try:
+        with files.open(name) as stream, Image.open(stream, formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise OSError("the picture has too many pixels")
+            opened: Image.Image = picture.convert("RGB")
+            return opened
+    except OSError:
+        raise
+    except DECODER_FAILURES as error:
+        raise OSError(f"{name} can't be decoded: {error}") from error

@@ -13,7 +13,9 @@ from PIL import Image, ImageOps
 
 from ..dataset import dataset_digest, read_dataset
 from ..datasets.held_out_split import held_out_names
+from ..datasets.pictures import FORMATS
 from ..errors import NotFound
+from ..files import open_named
 from ..plan import TrainingPlan
 from ..workspace import Workspace
 
@@ -68,7 +70,7 @@ def _small(files: list[Path]) -> tuple[Image.Image, ...]:
     pictures = []
     for file in files:
         try:
-            with Image.open(file) as opened:
+            with open_named(file) as stream, Image.open(stream, formats=FORMATS) as opened:
                 opened.draft("RGB", (2 * EDGE_PX, 2 * EDGE_PX))
                 picture = ImageOps.exif_transpose(opened).convert("RGBA")
         except OSError:

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..datasets.pictures import FORMATS
 from ..errors import NotFound
+from ..files import open_named
 from .grid import compose_grid
 from .likeness import difference, psnr_db
 
@@ -133,7 +135,7 @@ def _same_pixels(one: Path, other: Path | None) -> bool:
 
 def _open(file: Path) -> Image.Image | None:
     try:
-        with Image.open(file) as picture:
+        with open_named(file) as stream, Image.open(stream, formats=FORMATS) as picture:
             opened: Image.Image = picture.convert("RGB")
             return opened
     except OSError:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ..engines.contract import python_module_command
 from ..errors import BridgeError, FieldProblem, InvalidInput
+from ..files import Tree
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from .cells import GridPlan, Render
@@ -111,7 +112,7 @@ def _job(
                 "negative": each.prompt.negative,
                 "seed": each.seed,
                 "strength": each.strength,
-                "lora_file": str(run.dir / each.checkpoint.file) if each.checkpoint else None,
+                "lora_file": str(run.files.plain(each.checkpoint.file)) if each.checkpoint else None,
             }
             for each in renders
         ],
@@ -124,9 +125,8 @@ def _run_child(
     job_file = out_dir / "job.json"
     job_file.write_text(json.dumps(job), encoding="utf-8")
     command = python_module_command("kohya_bridge.engines.native.render", str(job_file))
-    log_file.parent.mkdir(parents=True, exist_ok=True)
     said: dict[str, Any] = {}
-    with open(log_file, "w", encoding="utf-8") as log:
+    with Tree(log_file.parent).create(log_file) as log:
         child = subprocess.Popen(
             command.argv,
             cwd=command.cwd,

@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..workspace import write_atomically
+from ..files import Tree
 from .cells import GridPlan, Render
 from .grid import compose_plan
 from .manifest import (
@@ -31,7 +31,7 @@ from .manifest import (
 )
 from .measures import GridMeasures
 from .overview import write_overview
-from .pictures import png_bytes
+from .pictures import open_picture, png_bytes
 from .strength import recommend_strength
 
 
@@ -92,13 +92,10 @@ def find_rendered(folder: Path, plan: GridPlan, sampling: Sampling) -> dict[str,
     """Pictures of this plan that were rendered before in just this way and are intact: no need to render them again."""
     found = {}
     for each in plan.renders:
-        file = folder / "cells" / f"{cell_key(each, sampling)}.png"
-        if file.is_file():
-            try:
-                with Image.open(file) as picture:
-                    found[each.key] = picture.convert("RGB")
-            except OSError:
-                continue  # damaged: it is rendered and written again
+        try:
+            found[each.key] = open_picture(Tree(folder), f"cells/{cell_key(each, sampling)}.png")
+        except OSError:
+            continue  # not there, or damaged: it is rendered and written again
     return found
 
 
@@ -146,7 +143,7 @@ def _save_cell(
 
 def _write_png(folder: Path, name: str, picture: Image.Image, texts: dict[str, str]) -> PictureFile:
     data = png_bytes(picture, texts)
-    write_atomically(folder / name, data)
+    Tree(folder).write(name, data)
     return PictureFile(file=name, sha256=hashlib.sha256(data).hexdigest())
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from ...architectures import ARCHITECTURES
 from ...device.description import Device
 from ...errors import InvalidInput, NotFound
+from ...files import read_named
 from ...models.lora_facts import read_lora_facts
 from .carrying import Imported, carry
 
@@ -108,7 +109,7 @@ def _read(file: Path, suffix: str) -> dict[str, Any]:
             f"{file.name} is larger than 4 MiB.", "A preset is a page of text; is it the right file?"
         )
     try:
-        text = file.read_text("utf-8-sig")
+        text = read_named(file, most=MAX_BYTES).decode("utf-8-sig")
         data = json.loads(text) if suffix == ".json" else _parse_toml(text)
     except (UnicodeDecodeError, ValueError) as error:
         raise InvalidInput(

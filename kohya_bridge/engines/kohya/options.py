@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Unavailable
-from ...workspace import Workspace, write_atomically
+from ...files import Tree
+from ...workspace import Workspace
 from ..contract import python_module_command
 from .checkout import SETUP_COMMAND, Checkout, find_checkout, find_interpreter
 
@@ -44,11 +45,11 @@ def parser_options(checkout: Checkout, interpreter: Path, script: str, *, cache_
     Raises:
         Unavailable: the script can't be imported; the problem ends with Python's own last line.
     """
-    kept = cache_dir / "kohya" / "options" / f"{checkout.commit}-{script}.json"
-    if not kept.is_file():
+    cache, kept = Tree(cache_dir), f"kohya/options/{checkout.commit}-{script}.json"
+    if not cache.is_file(kept):
         options = _ask(checkout, interpreter, script)
-        write_atomically(kept, json.dumps([asdict(each) for each in options], indent=1, ensure_ascii=False))
-    return {row["name"]: _option(row) for row in json.loads(kept.read_text("utf-8"))}
+        cache.write(kept, json.dumps([asdict(each) for each in options], indent=1, ensure_ascii=False))
+    return {row["name"]: _option(row) for row in cache.read_json(kept)}
 
 
 def _ask(checkout: Checkout, interpreter: Path, script: str) -> list[Option]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...architectures.base import Architecture, sd_scripts
-from ...workspace import write_atomically
+from ...files import Tree, read_named
 
 CLIP_L = "openai_clip-vit-large-patch14"
 CLIP_BIG_G = "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k"
@@ -31,8 +31,9 @@ def build_tokenizers(clip_dir: Path, target: Path) -> Path:
     _build_clip(clip_dir, target / CLIP_BIG_G, pad_token="!")
     for name, folder in FURTHER.items():
         source = clip_dir.parent / "text_encoders" / folder
-        if source.is_dir() and not (target / name).exists():
-            shutil.copytree(source, target / name)
+        if source.is_dir() and not Tree(target).is_folder(name):
+            Tree(target).clear(name)
+            shutil.copytree(source, Tree(target).make() / name)
     return target
 
 
@@ -46,14 +47,12 @@ def missing_tokenizers(of_family: Architecture, clip_dir: Path) -> list[str]:
 
 
 def _build_clip(clip_dir: Path, target: Path, *, pad_token: str) -> None:
-    if (target / "tokenizer_config.json").is_file():
+    files = Tree(target.parent)
+    if files.is_file(target / "tokenizer_config.json"):
         return
-    target.mkdir(parents=True, exist_ok=True)
     for name in ("vocab.json", "merges.txt"):
-        write_atomically(target / name, (clip_dir / name).read_bytes())
+        files.write(target / name, read_named(clip_dir / name))
     tokens: dict[str, Any] = {**CLIP_TOKENS, "pad_token": pad_token}
-    write_atomically(target / "special_tokens_map.json", json.dumps(tokens))
+    files.write(target / "special_tokens_map.json", json.dumps(tokens))
     config = {**tokens, "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True}
-    write_atomically(
-        target / "tokenizer_config.json", json.dumps(config)
-    )  # last: its presence means complete
+    files.write(target / "tokenizer_config.json", json.dumps(config))  # last: its presence means complete

@@ -15,6 +15,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 
 from ....errors import InvalidInput
+from ....files import read_named
 from ....models.base_models import BaseModel, inspect_base_model
 from ....settings import TrainingSettings
 from ...training.model import Adaptable
@@ -135,7 +136,7 @@ def _load_folder(
             unet = UNet2DConditionModel.from_pretrained(facts.file / "unet", torch_dtype=dtype, **options)
             unet.to(device).requires_grad_(False)
         if "vae" in parts:
-            tiny = "AutoencoderTiny" in (facts.file / "vae" / "config.json").read_text("utf-8")
+            tiny = "AutoencoderTiny" in read_named(facts.file / "vae" / "config.json").decode("utf-8")
             kind = AutoencoderTiny if tiny else AutoencoderKL
             model = kind.from_pretrained(facts.file / "vae", torch_dtype=vae_dtype, **options)
             model.to(device).requires_grad_(False)
