@@ -111,10 +111,9 @@ class Tree:
     def read_bytes(self, file: Path | str, *, most: int = RECORD_BYTES) -> bytes:
         """The content of a file of at most `most` bytes."""
         with self.open(file) as stream:
-            content = stream.read(most + 1)
-        if len(content) > most:
-            raise _unusable(self.path(file), f"is larger than {most >> 10} KiB", "Move it away.")
-        return content
+            if os.fstat(stream.fileno()).st_size > most:
+                raise _unusable(self.path(file), f"is larger than {most >> 10} KiB", "Move it away.")
+            return stream.read()
 
     def read_text(self, file: Path | str, *, most: int = RECORD_BYTES, errors: str = "strict") -> str:
         """UTF-8 text of at most `most` bytes, lines ended by `\\n`. `errors` is `bytes.decode`'s."""
