@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -113,7 +113,8 @@ def export_pictures(
         StorageError, Conflict: the disk is full, or another program writes to this dataset.
     """
     dir = workspace.dataset_dir(slug)
-    pictures, given = list(pictures), list(captions)
+    pictures = pictures if isinstance(pictures, Sequence) else list(pictures)
+    given = list(captions)
     if not pictures:
         raise InvalidInput("There is no picture to export.", "Connect an image.")
     if len(given) not in (1, len(pictures)):

@@ -336,8 +336,7 @@ class Desk:
         """Id and plan of the newest other run of the same character; one whose plan can't be read is passed over."""
         folders = Tree(self.workspace.runs_dir).entries(plan.character)
         others = [RunFolder(each) for each in folders if each.name != plan.run_id]
-        made = {run: run.plan_file.stat().st_mtime for run in others if run.exists}
-        for run in sorted(made, key=lambda run: made[run], reverse=True):
+        for run in sorted(others, key=lambda run: run.planned, reverse=True):
             try:
                 return run.run_id, run.plan()
             except (BridgeError, OSError):

@@ -21,9 +21,9 @@ from typing import Any
 
 from . import processes
 from .events import last_event
+from .files import Tree
 from .processes import ProcessMark
 from .stop_ladder import AT_ONCE, Ladder, Rung, requested_rungs
-from .workspace import write_atomically
 
 POLL_S = 0.1
 LEFTOVER_GRACE_S = 5.0
@@ -37,6 +37,7 @@ class Keeper:
     def __init__(self, run_dir: Path, *, linger_s: float = LINGER_S):
         """`linger_s` is how long a trainer may live on after its `run_finished`."""
         self.dir = run_dir
+        self.files = Tree(run_dir)
         self.linger_s = linger_s
         self._look_again = 0.0
         self.trainer: subprocess.Popen[bytes] | None = None
@@ -46,7 +47,7 @@ class Keeper:
     def start(self, told: dict[str, Any]) -> str:
         """Start the trainer that `told` names. Returns "" or why it could not be started."""
         try:
-            with open(self.dir / "train.log", "ab", buffering=0) as log:
+            with self.files.append("train.log") as log:
                 self.trainer = processes.start_detached(
                     told["argv"],
                     cwd=told["cwd"],
@@ -72,7 +73,7 @@ class Keeper:
 
     def _sign(self, identity: dict[str, Any]) -> None:
         identity = {**identity, "keeper": processes.mark(os.getpid()).to_json()}
-        write_atomically(self.dir / "run.json", json.dumps(identity, indent=1))
+        self.files.write("run.json", json.dumps(identity, indent=1))
 
     def wait(self) -> int | None:
         """Wait for the trainer's end, climbing the stop ladder when a stop is asked for. Returns its exit code."""
@@ -106,7 +107,10 @@ class Keeper:
         if self.ladder or time.monotonic() < self._look_again:
             return
         self._look_again = time.monotonic() + self.linger_s / 6
-        last = last_event(self.dir / "events.jsonl")
+        try:
+            last = last_event(self.dir / "events.jsonl")
+        except OSError:
+            return  # whatever became of that file, the trainer's life is told by the process
         if last and last["kind"] == "run_finished" and time.time() - last["time"] > self.linger_s:
             self.tell("The trainer has told its end and does not leave.")
             self._climb(AT_ONCE)
@@ -139,7 +143,7 @@ class Keeper:
     def tell(self, sentence: str) -> None:
         """A line of ours in `train.log`, the one place that is open to two writers while the trainer lives."""
         line = f"[keeper {time.strftime('%H:%M:%S')}] {sentence}\n"
-        with open(self.dir / "train.log", "ab", buffering=0) as log:
+        with suppress(OSError), self.files.append("train.log") as log:  # a full disk ends no watch
             log.write(line.encode())
 
 

@@ -86,6 +86,22 @@ class RunFolder:
         return bool(self.files.is_file(self.plan_file))
 
     @property
+    def planned(self) -> float:
+        """When its plan was written, in seconds since the epoch; 0 where there is none."""
+        try:
+            return os.lstat(self.plan_file).st_mtime
+        except OSError:
+            return 0.0
+
+    @property
+    def told_bytes(self) -> int:
+        """How long its event file is: it grows with everything that happens."""
+        try:
+            return os.lstat(self.events_file).st_size
+        except OSError:
+            return 0
+
+    @property
     def is_published(self) -> bool:
         """Whether a LoRA of this run was packaged; the run is then its proof of origin."""
         return any(self.files.is_file(each / "package.json") for each in self.files.entries("package"))

@@ -207,11 +207,11 @@ def _export_images(
 
 def _export_folder(slug: str, found: Dataset, mode: str, typed: dict[str, Any], described: bool) -> Dataset:
     """A folder's pictures and captions; what is not typed on the node comes from the folder's own `metadata.yaml`."""
-    from PIL import Image
+    from ..kohya_bridge.datasets.pictures import PictureFiles
 
     said = {name: value for name, value in typed.items() if value and value != "sfw"}
     metadata = found.metadata.model_copy(update=said)
-    pictures = [Image.open(item.file) for item in found.items]
+    pictures = PictureFiles([item.file for item in found.items])
     rows = [
         CaptionRow(
             "",

@@ -18,7 +18,7 @@ def folder_stamp(folder: Path) -> str:
         folders.sort()
         for name in sorted(files):
             if not name.startswith("."):
-                stat = os.stat(os.path.join(parent, name))
+                stat = os.lstat(os.path.join(parent, name))
                 digest.update(
                     f"{parent}/{name} {stat.st_size} {stat.st_mtime_ns}\n".encode("utf-8", "replace")
                 )

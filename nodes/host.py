@@ -20,6 +20,7 @@ from typing import Any
 import folder_paths
 from server import PromptServer
 
+from ..kohya_bridge.files import read_named
 from ..kohya_bridge.workspace import Workspace
 
 log = logging.getLogger("wizdroid.training")
@@ -113,7 +114,7 @@ def user_setting(name: str, default: Any) -> Any:
     """A setting of the page as ComfyUI keeps it for its default user, whether or not a page is open."""
     file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
     try:
-        return json.loads(file.read_text("utf-8")).get(name, default)
+        return json.loads(read_named(file)).get(name, default)
     except (OSError, ValueError, AttributeError):
         return default
 

@@ -6,6 +6,7 @@ Whatever training needs is decided in the core; here a request's words become on
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ def runs(panel: Panel, ask: Ask) -> str:
 
 def held(panel: Panel, ask: Ask) -> dict[str, Any]:
     found = [RunFolder(each) for each in panel.workspace.run_dirs()]
-    waiting = [(run, run.held_prompts_dir.stat().st_mtime) for run in found if run.held_prompts()]
+    waiting = [(run, os.lstat(run.held_prompts_dir).st_mtime) for run in found if run.held_prompts()]
     return {"held": [{"run_id": run.run_id, "slug": run.slug, "since": since} for run, since in waiting]}
 
 
@@ -155,7 +156,10 @@ def log_tail(panel: Panel, ask: Ask) -> dict[str, Any]:
 
 
 def plan(panel: Panel, ask: Ask) -> dict[str, Any]:
-    return {"plan": ask.run.plan().model_dump(mode="json"), "text": ask.run.plan_file.read_text("utf-8")}
+    return {
+        "plan": ask.run.plan().model_dump(mode="json"),
+        "text": ask.run.files.read_text(ask.run.plan_file),
+    }
 
 
 def request(panel: Panel, ask: Ask) -> dict[str, Any]:

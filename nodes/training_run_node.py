@@ -51,8 +51,7 @@ class TrainingRunNode(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, run_name: str) -> str:
-        events = open_run(run_name).events_file
-        return f"{run_name} {events.stat().st_size if events.exists() else 0}"
+        return f"{run_name} {open_run(run_name).told_bytes}"
 
     @classmethod
     @plainly
@@ -68,7 +67,7 @@ def run_label(run: RunFolder) -> str:
 def run_names() -> list[str]:
     """Labels of all runs, the one that was changed last first."""
     runs = [RunFolder(each) for each in host.workspace().run_dirs()]
-    return [run_label(each) for each in sorted(runs, key=lambda run: -run.plan_file.stat().st_mtime)]
+    return [run_label(each) for each in sorted(runs, key=lambda run: -run.planned)]
 
 
 def open_run(run_name: str) -> RunFolder:

@@ -10,9 +10,10 @@ import hashlib
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from PIL import Image, ImageCms, ImageOps
 
@@ -129,6 +130,33 @@ def as_trained(file: Path, *, background: tuple[int, int, int] = (255, 255, 255)
         if picture.width * picture.height > MAX_PIXELS:
             raise OSError("the picture has too many pixels")
         return flattened(upright(picture), background=background)
+
+
+class PictureFiles(Sequence[Image.Image]):
+    """Pictures on disk that are opened one at a time, each when its turn comes: a thousand open files are too many.
+
+    Looking at one raises OSError and its kin in `DECODER_FAILURES` when it is damaged.
+    """
+
+    def __init__(self, files: Sequence[Path]):
+        self._files = tuple(files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, at: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, at: slice) -> PictureFiles: ...
+    def __getitem__(self, at: int | slice) -> Image.Image | PictureFiles:
+        if isinstance(at, slice):
+            return PictureFiles(self._files[at])
+        with open_named(self._files[at]) as stream:
+            picture: Image.Image = Image.open(stream, formats=FORMATS)
+            if picture.width * picture.height > MAX_PIXELS:
+                raise OSError("the picture has too many pixels")
+            picture.load()
+            return picture
 
 
 def upright(picture: Image.Image) -> Image.Image:

@@ -165,7 +165,7 @@ def _read(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> 
         line = replace(before.line, state=state, plan={**before.line.plan, **unreadable})
     else:
         told = {**_plan_line_of(run), **unreadable}
-        line = RunLine(run.run_id, run.slug, os.lstat(run.plan_file).st_mtime, told, state)
+        line = RunLine(run.run_id, run.slug, run.planned, told, state)
     return _Reading(size, mtime_ns, offset, line, json.dumps(line.to_json(), ensure_ascii=False))
 
 

@@ -50,8 +50,7 @@ class RunViews:
         key = f"{run.slug}/{run.run_id}"
         with self._lock:
             known = self._known.pop(key, None)
-            size = run.events_file.stat().st_size if run.events_file.is_file() else 0
-            if known is None or known.offset > size:
+            if known is None or known.offset > run.told_bytes:
                 known = _Known(0, RunState())
             events = []
             for event, offset in read_events_from(run.events_file, known.offset):

@@ -19,7 +19,6 @@ from ..engines.holding import MOST_LENT_S
 from ..events import read_events_from
 from ..run_folder import RunFolder
 from ..run_state import RunState, fold
-from ..workspace import write_atomically
 from .slot import Slot
 
 RENEW_S = 2.0
@@ -108,7 +107,7 @@ class Lender:
 def lends_gpu(run: RunFolder) -> bool:
     """Whether the run makes room for prompts; it does unless somebody said otherwise."""
     try:
-        return bool(json.loads(run.lending_file.read_text("utf-8"))["lend"])
+        return bool(run.files.read_json(run.lending_file)["lend"])
     except (OSError, ValueError, KeyError, TypeError):
         return True
 
@@ -116,6 +115,6 @@ def lends_gpu(run: RunFolder) -> bool:
 def let_lend(run: RunFolder, lend: bool) -> None:
     """Say whether the run makes room for prompts. No part of its plan: it changes when it trains, not what."""
     if lend != lends_gpu(run):
-        write_atomically(run.lending_file, json.dumps({"lend": lend}))
+        run.files.write(run.lending_file, json.dumps({"lend": lend}))
     if not lend:
         run.withdraw("lend")

@@ -20,10 +20,11 @@ from .. import supervisor
 from ..engines.registry import from_words, in_words, load_engines
 from ..errors import BridgeError, Conflict, StorageError
 from ..events import last_event
+from ..files import Tree
 from ..run_folder import CONTROLS, RunFolder
 from ..runs.run_log import link_log
 from ..supervisor import StartOutcome
-from ..workspace import Workspace, write_atomically
+from ..workspace import Workspace
 from .former_orders import take_over
 from .orders import Order, Orders
 from .settling import settle
@@ -68,7 +69,7 @@ class Slot:
     def locked(self) -> Iterator[None]:
         """Nobody else, in this process or another, changes slot or line meanwhile."""
         try:
-            self.workspace.runs_dir.mkdir(parents=True, exist_ok=True)
+            Tree(self.workspace.runs_dir).free(".slot.lock")
             self._lock.acquire()
         except Timeout:
             raise Conflict(
@@ -96,7 +97,7 @@ class Slot:
     def _is_closed(self, run: RunFolder) -> bool:
         """Whether no attempt of `run` is open. A `run.json` that was closed once is read again only when it changes."""
         try:
-            stamp = run.identity_file.stat().st_mtime_ns
+            stamp = os.lstat(run.identity_file).st_mtime_ns
         except FileNotFoundError:
             return True
         if self._closed.get(run) != stamp:
@@ -199,7 +200,7 @@ class Slot:
 
     def touch(self) -> None:
         """Let every watcher know that a run was started, moved or closed."""
-        write_atomically(self.changed_file, f"{time.time_ns()} {os.getpid()}\n")
+        Tree(self.workspace.runs_dir).write(self.changed_file, f"{time.time_ns()} {os.getpid()}\n")
 
     def _launch(self, order: Order) -> bool:
         """Start a waiting run. Its order is dropped last: whoever is killed before leaves it in line."""
@@ -209,7 +210,7 @@ class Slot:
             return False
         for control in CONTROLS:
             run.withdraw(control)
-        run.stopping_file.unlink(missing_ok=True)
+        run.files.clear(run.stopping_file)
         run.append("queued", position=0)
         link_log(self.workspace, run)
         outcome = self._started(order)

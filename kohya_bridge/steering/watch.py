@@ -42,7 +42,7 @@ class Watcher:
     def start(self) -> None:
         self._seen_change = self._change()
         for run in self.slot.runs():
-            self._offsets[run] = _size(run)
+            self._offsets[run] = run.told_bytes
         self._find_active()
         self._thread.start()
 
@@ -89,7 +89,7 @@ class Watcher:
         self._active = {*self.slot.open_attempts(), *waiting}
 
     def _pass_on(self, run: RunFolder) -> None:
-        offset, size = self._offsets.get(run, 0), _size(run)
+        offset, size = self._offsets.get(run, 0), run.told_bytes
         if size == offset:
             return
         if size < offset:  # the folder was deleted and the same plan submitted again
@@ -113,10 +113,3 @@ class Watcher:
             stat.st_mtime_ns,
             stat.st_ino,
         )  # it is replaced each time, so two changes in one clock tick differ too
-
-
-def _size(run: RunFolder) -> int:
-    try:
-        return int(run.events_file.stat().st_size)
-    except OSError:
-        return 0
