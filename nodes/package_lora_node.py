@@ -7,6 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..kohya_bridge.files import read_named
 from . import host
 from .edge import plainly
 from .load_trained_lora_node import WHICH
@@ -102,4 +103,6 @@ class PackageLoraNode(io.ComfyNode):
         _installed.setdefault((which, step), set()).add(packaged.file)
         made = [f"for others: {each}" for each in packaged.for_upload]
         text = "\n".join([packaged.name, f"model card: {packaged.card_file}", *made])
-        return io.NodeOutput(packaged.name, packaged.card_file.read_text("utf-8"), ui=ui.PreviewText(text))
+        return io.NodeOutput(
+            packaged.name, read_named(packaged.card_file).decode("utf-8"), ui=ui.PreviewText(text)
+        )

@@ -106,7 +106,7 @@ def export_dataset(
         label = f"{dataset.trigger or dataset.slug} {dataset.metadata.class_word}".strip()
         folder = target / f"{repeats}_{label}".replace("/", "_")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        Tree(folder).make()
         written = [_copied(item.file, Tree(folder), item.name) for item in dataset.items]
         written += _captions_as(dataset, folder, format)
     except OSError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.contract import python_module_command
-from ..workspace import write_atomically
+from ..files import Tree
 from .accelerator import Accelerator
 from .description import CPU, Device
 from .graphics import amd_cards, gpus, nvidia_cards, nvidia_driver_is_there
@@ -92,15 +92,15 @@ def _cards(build: TorchBuild, environment: Mapping[str, str]) -> list[Device] | 
 def _kept_or_asked(cache_dir: Path, interpreter: Path | None, *, measured: bool) -> Device:
     machine = _machine(interpreter)
     digest = hashlib.sha256(json.dumps([machine, measured], sort_keys=True).encode()).hexdigest()[:16]
-    file = cache_dir / "devices" / f"{digest}.json"
+    cache, file = Tree(cache_dir), f"devices/{digest}.json"
     try:
-        return Device.from_json(json.loads(file.read_text("utf-8"))["device"])
+        return Device.from_json(cache.read_json(file)["device"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not asked yet, or written by another version: it is asked anew
     device = _ask(interpreter, measured=measured)
     if device is None:
         return Device(CPU, processor_name(), None)
-    write_atomically(file, json.dumps({"machine": machine, "device": device.to_json()}, indent=1))
+    cache.write(file, json.dumps({"machine": machine, "device": device.to_json()}, indent=1))
     return device
 
 

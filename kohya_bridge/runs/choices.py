@@ -10,7 +10,6 @@ import json
 from dataclasses import asdict, dataclass
 
 from ..run_folder import RunFolder
-from ..workspace import write_atomically
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,13 @@ class Choices:
 
 def keep_choices(run: RunFolder, choices: Choices) -> None:
     """Raises StorageError."""
-    write_atomically(run.choices_file, json.dumps(asdict(choices), indent=1))
+    run.files.write(run.choices_file, json.dumps(asdict(choices), indent=1))
 
 
 def read_choices(run: RunFolder) -> Choices:
     """Those of a run; empty ones where its file is missing or damaged, since nothing but words depends on it."""
     try:
-        told = json.loads(run.choices_file.read_text("utf-8"))
+        told = run.files.read_json(run.choices_file)
         return Choices(str(told["engine"]), str(told["mixed_precision"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Choices()
