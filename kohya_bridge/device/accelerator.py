@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .description import CPU, CUDA, MPS, ROCM, XPU, Device
+from .precision import BF16, settled
 from .processor import instruction_sets, processor_name
 
 _GIB = 2**30
@@ -38,24 +39,111 @@ class Accelerator:
         """What torch calls it: ROCm answers to `cuda`."""
         return CUDA if self.kind == ROCM else self.kind
 
+    @classmethod
+    def of(cls, torch: Any, device: Any) -> Accelerator:
+        """The accelerator of a `torch.device`."""
+        if device.type == CUDA and getattr(torch.version, "hip", None):
+            return cls(torch, ROCM)
+        return cls(torch, device.type)
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.kind != CPU
+
     @property
     def _backend(self) -> Any:
         """`torch.cuda`, `torch.xpu`, `torch.mps`."""
         return getattr(self.torch, self.type)
 
+    # --- time ------------------------------------------------------------------------------------------------------
+
     def synchronise(self) -> None:
         """Wait until everything that was asked for is computed."""
-        if self.kind != CPU:
+        if self.is_gpu:
             self._backend.synchronize()
 
-    def describe(self) -> Device:
-        """What is known of it, unmeasured."""
+    def event(self) -> Any | None:
+        """Something to `record` behind work and to `query` later, None where numbers are there when they are asked for."""
+        return self._backend.Event() if self.can_pin else None
+
+    @property
+    def can_pin(self) -> bool:
+        """Whether copies from pinned main memory run beside the work. On a Mac both memories are one."""
+        return self.kind in (CUDA, ROCM, XPU)
+
+    def make_repeatable(self) -> None:
+        """Have the same run give the same bits: flush denormals on the CPU (without that, tiny numbers make steps of random test
+        models 30 times slower), deterministic kernels on a GPU (where one has none, a warning in the log says so)."""
+        self.torch.set_flush_denormal(True)
+        if self.type == CUDA:
+            self.torch.backends.cudnn.benchmark = False
+            self.torch.backends.cudnn.deterministic = True
+        if self.is_gpu:
+            self.torch.use_deterministic_algorithms(True, warn_only=True)
+
+    # --- memory ----------------------------------------------------------------------------------------------------
+
+    def empty_cache(self) -> None:
+        """Give memory that nothing uses back to the card."""
+        if self.is_gpu:
+            self._backend.empty_cache()
+
+    def reserved_gib(self) -> float | None:
+        """What torch holds of the card's memory now, None on a CPU."""
+        if not self.is_gpu:
+            return None
+        held = (
+            self._backend.driver_allocated_memory() if self.kind == MPS else self._backend.memory_reserved()
+        )
+        return round(float(held) / _GIB, 3)
+
+    def peak_gib(self) -> float | None:
+        """The most that torch has held of the card's memory; a Mac tells only what it holds now."""
+        if not self.is_gpu or self.kind == MPS:
+            return self.reserved_gib()
+        return round(float(self._backend.max_memory_reserved()) / _GIB, 3)
+
+    def free_gib(self) -> float | None:
+        """What the card has left for everybody, None on a CPU and where it is not told."""
+        if self.kind == MPS:
+            free = self._backend.recommended_max_memory() - self._backend.driver_allocated_memory()
+            return round(float(max(0, free)) / _GIB, 1)
+        if not self.is_gpu or not hasattr(self._backend, "mem_get_info"):
+            return None
+        return round(float(self._backend.mem_get_info()[0]) / _GIB, 1)
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether `error` says that the device's memory ran out. MPS has no type of its own for that."""
+        kind = getattr(self.torch, "OutOfMemoryError", None)
+        return (kind is not None and isinstance(error, kind)) or "out of memory" in str(error).lower()
+
+    # --- what it is ------------------------------------------------------------------------------------------------
+
+    def refuses(self, name: str) -> str:
+        """Why this device can't train in a number format, as a sentence without its stop; empty where it can."""
+        if name == BF16 and self.kind == CUDA and not self.torch.cuda.is_bf16_supported():
+            return f"{self.torch.cuda.get_device_name()} can't do it"
+        return settled(self.describe()).impossible.get(name, "")
+
+    def built_for(self) -> list[str]:
+        """Architectures of graphics cards that this torch has code for; empty for those that need no such list."""
+        return list(self.torch.cuda.get_arch_list()) if self.type == CUDA else []
+
+    def describe_all(self) -> list[Device]:
+        """Every card that torch sees, or the CPU."""
+        if self.kind in (CPU, MPS):
+            return [self.describe()]
+        return [self.describe(index) for index in range(self._backend.device_count())]
+
+    def describe(self, index: int | None = None) -> Device:
+        """What is known of the current card, or of that one, unmeasured."""
         if self.kind == CPU:
             sets = instruction_sets()
             return Device(CPU, processor_name(), None if sets is None else " ".join(sorted(sets)))
         if self.kind == MPS:
             return Device(MPS, self._mps_name(), self._macos())
-        properties = self._backend.get_device_properties(self._backend.current_device())
+        chosen = self._backend.current_device() if index is None else index
+        properties = self._backend.get_device_properties(chosen)
         memory_gib = round(properties.total_memory / _GIB, 1)
         arch: str | None
         if self.kind == CUDA:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from .description import CUDA, ROCM, Device
@@ -52,6 +53,19 @@ def amd_cards(nodes: Path = KFD_NODES) -> list[Device]:
         if match and int(match.group(1)):
             found.append(Device(ROCM, "AMD GPU", gfx_name(int(match.group(1)))))
     return found
+
+
+def has_code_for(device: Device, arch_list: Sequence[str]) -> bool:
+    """Whether a torch built for `arch_list` (`torch.cuda.get_arch_list()`) has code for a card: on NVIDIA that of the same major
+    and no newer minor, or PTX of an older one; on AMD its own. Others have no such list."""
+    if device.arch is None or device.kind not in (CUDA, ROCM):
+        return True
+    if device.kind == ROCM:
+        return device.arch in [each.split(":")[0] for each in arch_list]
+    mine = tuple(int(part) for part in device.arch.split("."))
+    found = (re.match(r"(sm|compute)_(\d+)(\d)", each) for each in arch_list)
+    code = [(each.group(1), (int(each.group(2)), int(each.group(3)))) for each in found if each]
+    return any(its <= mine and (its[0] == mine[0] if kind == "sm" else True) for kind, its in code)
 
 
 def gfx_name(version: int) -> str:

@@ -40,19 +40,23 @@ def measured(accelerator: Accelerator) -> dict[str, float]:
     A processor is measured on one thread and in the processor time of that thread, so that a busy machine counts as an idle one.
     """
     torch = accelerator.torch
+    threads = torch.get_num_threads()
     if accelerator.kind == CPU:
         torch.set_num_threads(1)
     full = _seconds(accelerator, torch.float32)
-    found = {}
-    for name, dtype in ((BF16, torch.bfloat16), (FP16, torch.float16)):
-        try:
-            half = _seconds(accelerator, dtype)
-        except (RuntimeError, TypeError):  # torch's words for a format that a device does not have
-            found[name] = math.inf
-            continue
-        ratios = [theirs / ours for theirs, ours in zip(half, full, strict=True)]
-        found[name] = round(math.prod(ratios) ** (1 / len(ratios)), 2)
+    halves = {BF16: torch.bfloat16, FP16: torch.float16}
+    found = {name: _ratio(accelerator, dtype, full) for name, dtype in halves.items()}
+    torch.set_num_threads(threads)
     return found
+
+
+def _ratio(accelerator: Accelerator, dtype: Any, full: tuple[float, float]) -> float:
+    try:
+        half = _seconds(accelerator, dtype)
+    except (RuntimeError, TypeError):  # torch's words for a format that a device does not have
+        return math.inf
+    ratios = [theirs / ours for theirs, ours in zip(half, full, strict=True)]
+    return round(math.prod(ratios) ** (1 / len(ratios)), 2)
 
 
 def _seconds(accelerator: Accelerator, dtype: Any) -> tuple[float, float]:

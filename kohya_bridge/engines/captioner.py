@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.pictures import DECODER_FAILURES, as_trained
+from ..device.accelerator import Accelerator
 
 WD14_THRESHOLD = 0.35  # SmilingWolf's taggers: the F1 optimum on their validation set, see their model cards
 Describe = Callable[[Image.Image], str]
@@ -45,7 +46,7 @@ def load_blip(folder: Path) -> Describe:
     import torch
     from transformers import BertTokenizerFast, BlipForConditionalGeneration, BlipImageProcessor
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = Accelerator.find(torch).type
     model = BlipForConditionalGeneration.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     model = model.to(device).eval()
     pictures = BlipImageProcessor.from_pretrained(folder, local_files_only=True)

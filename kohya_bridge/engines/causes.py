@@ -39,7 +39,7 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "out_of_memory",
         r"cuda out of memory|torch\.(?:cuda\.)?outofmemoryerror|cublas_status_alloc_failed|cuda error: out of memory|"
-        r"hip out of memory|mps backend out of memory",
+        r"hip out of memory|mps backend out of memory|xpu out of memory",
         "The GPU's memory ran out.",
         "Free the GPU (other programs, ComfyUI's models), or take one of the safer settings.",
         EXIT_OUT_OF_MEMORY,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from ..device.accelerator import Accelerator
+
 
 class OffDevice:
     """Moves tensors off their accelerator and back. Does nothing for those that are in main memory anyway."""
@@ -36,7 +38,7 @@ class OffDevice:
             self._homes.append((tensor, tensor.device))
             tensor.data = tensor.data.to("cpu", copy=True)
         if self._homes:
-            empty_cache()
+            _empty_cache()
 
     def restore(self) -> None:
         """Raises torch's OutOfMemoryError where there is no room; it can then be called again."""
@@ -56,9 +58,7 @@ class OffDevice:
             yield from (each for each in values.values() if isinstance(each, torch.Tensor))
 
 
-def empty_cache() -> None:
-    """Give memory that nothing uses back to the card."""
+def _empty_cache() -> None:
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    Accelerator.find(torch).empty_cache()

@@ -11,15 +11,26 @@ from typing import Any
 GIB = 2**30
 
 
+class OutOfMemoryError(RuntimeError):
+    """torch's own type."""
+
+
 def fake_torch(
     kind: str,
     *,
     hip: str | None = None,
     properties: dict[str, Any] | None = None,
     macos: tuple[int, int] = (14, 5),
+    cards: int = 1,
+    has_bf16: bool = True,
 ) -> Any:
     """A torch whose only device is of that kind: "cuda" (with `hip`: ROCm), "xpu", "mps" or "cpu"."""
     calls: list[str] = []
+
+    class Event:
+        def __init__(self) -> None:
+            calls.append("event")
+
     known = {"name": f"a {kind} card", "total_memory": 16 * GIB, "major": 8, "minor": 6, **(properties or {})}
 
     def noting(name: str, answer: Any = None) -> Any:
@@ -32,6 +43,10 @@ def fake_torch(
     def backend(name: str) -> SimpleNamespace:
         return SimpleNamespace(
             is_available=lambda: kind == name,
+            device_count=lambda: cards,
+            is_bf16_supported=lambda *_, **__: has_bf16,
+            get_arch_list=lambda: ["sm_80", "sm_86"],
+            Event=Event,
             current_device=lambda: 0,
             get_device_properties=lambda _: SimpleNamespace(**known),
             get_device_name=lambda *_: known["name"],
@@ -50,15 +65,19 @@ def fake_torch(
     )
     return SimpleNamespace(
         calls=calls,
+        OutOfMemoryError=OutOfMemoryError,
+        set_flush_denormal=noting("set_flush_denormal"),
+        use_deterministic_algorithms=lambda on, warn_only: calls.append(f"deterministic {on} {warn_only}"),
         version=SimpleNamespace(hip=hip, cuda=None if hip else "12.8"),
         cuda=backend("cuda"),
         xpu=backend("xpu"),
         mps=mps,
         backends=SimpleNamespace(
+            cudnn=SimpleNamespace(benchmark=True, deterministic=False),
             mps=SimpleNamespace(
                 is_available=lambda: kind == "mps",
                 get_name=lambda: "Apple M2",
                 is_macos_or_newer=lambda major, minor: (major, minor) <= macos,
-            )
+            ),
         ),
     )

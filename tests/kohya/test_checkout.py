@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
+from kohya_bridge.device.description import Device
 from kohya_bridge.engines.kohya import review as reviewing
 from kohya_bridge.engines.kohya.checkout import commit_of, find_checkout, find_interpreter, pinned_commit
-from kohya_bridge.engines.kohya.doctor import examine, fits_architecture
+from kohya_bridge.engines.kohya.doctor import _torch_findings, examine
 from kohya_bridge.engines.kohya.surface import TRAIN_UTIL, TRAINER, checkout_sources, moved
 from kohya_bridge.errors import Unavailable
 from kohya_bridge.workspace import PACK_ROOT
@@ -128,6 +129,7 @@ def test_the_doctor_looks_at_checkout_hooks_interpreter_packages_and_gpu(double,
     assert found["import of sd-scripts"].state == "ok"
     assert found["interpreter"].found.startswith(sys.executable)
     assert {"torch", "GPU", "CLIP tokenizer", "disk"} <= set(found)
+    assert found["mixed_precision"].found.startswith("auto is ")
 
 
 def test_the_doctor_compares_packages_with_the_checkouts_pins(double, bench, monkeypatch, tmp_path):
@@ -151,16 +153,16 @@ def test_the_doctor_says_what_to_run_where_nothing_is_set_up(monkeypatch, tmp_pa
     assert found["interpreter"].fix == "make kohya"
 
 
-@pytest.mark.parametrize(
-    ("capability", "arch_list", "fits"),
-    [
-        ("sm_86", ["sm_80", "sm_86", "sm_90"], True),
-        ("sm_89", ["sm_80", "sm_86"], True),  # binary code runs on later minors of its major
-        ("sm_120", ["sm_80", "sm_90"], False),
-        ("sm_120", ["sm_90", "compute_90"], True),  # PTX is compiled at first use
-        ("sm_61", ["sm_70", "sm_80"], False),
-        ("sm_90", ["sm_90a"], True),
-    ],
-)
-def test_a_gpu_fits_a_torch_that_has_code_for_it(capability, arch_list, fits):
-    assert fits_architecture(capability, arch_list) is fits
+def test_the_doctor_says_which_torch_a_card_needs(monkeypatch, double):
+    card = Device("cuda", "RTX 5090", "12.0", 32.0)
+    told = {
+        "version": "2.5",
+        "arch_list": ["sm_80", "sm_90"],
+        "devices": [card.to_json()],
+        "chosen": card.to_json(),
+    }
+    found = {each.what: each for each in _torch_findings(told)}
+    assert found["GPU"].state == "missing" and "code for sm_80, sm_90 only" in found["GPU"].found
+    found = {each.what: each for each in _torch_findings({**told, "arch_list": ["sm_120"]})}
+    assert found["GPU"].state == "ok" and found["GPU"].found == "RTX 5090, 32.0 GiB, 12.0"
+    assert found["mixed_precision"].found == "auto is bf16: compute capability 12.0 has bf16 arithmetic"

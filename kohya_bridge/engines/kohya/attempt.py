@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...device.accelerator import Accelerator
 from ...events import read_events
 from ...run_state import fold
 from ...selection import why_stop
@@ -281,6 +282,4 @@ def _due(step: int, every: int) -> bool:
 
 def _vram_gib() -> float | None:
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return float(round(torch.cuda.max_memory_reserved() / 2**30, 3))
+    return Accelerator.find(torch).peak_gib() if torch else None

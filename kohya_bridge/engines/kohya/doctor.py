@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...device.description import Device
+from ...device.graphics import has_code_for
+from ...device.precision import usual
 from ...errors import BridgeError, Unavailable
 from ..contract import Problem, python_module_command
 from .checkout import SETUP_COMMAND, Checkout, find_checkout, find_interpreter, pinned_commit
@@ -178,47 +181,29 @@ def _package_findings(checkout: Checkout, installed: dict[str, str]) -> list[Fin
 def _torch_findings(torch: dict[str, Any]) -> list[Finding]:
     if not torch:
         return [Finding("torch", "missing", "not installed", SETUP_COMMAND)]
-    if not torch["devices"]:
-        return [
-            Finding("torch", "ok", torch["version"]),
-            Finding(
-                "GPU",
-                "warning",
-                "none that torch can use; training on the CPU is very slow",
-                "Install the GPU's driver.",
-            ),
-        ]
-    found = [Finding("torch", "ok", f"{torch['version']}, CUDA {torch['cuda']}")]
-    for device in torch["devices"]:
-        fits = fits_architecture(device["capability"], torch["arch_list"])
-        text = f"{device['name']}, {device['memory_gib']} GiB, {device['capability']}"
-        found.append(
-            Finding("GPU", "ok", text)
-            if fits
-            else Finding(
-                "GPU",
-                "missing",
-                f"{text}: this torch has code for {', '.join(torch['arch_list'])} only",
-                "Install a torch build for this GPU (see pytorch.org) into .venv-kohya.",
-            )
-        )
-    return found
+    devices = [Device.from_json(each) for each in torch["devices"]]
+    chosen = usual(Device.from_json(torch["chosen"]))
+    return [
+        Finding("torch", "ok", torch["version"]),
+        *(_device_finding(each, torch["arch_list"]) for each in devices),
+        Finding("mixed_precision", "ok", f"auto is {chosen.reason}"),
+    ]
 
 
-def fits_architecture(capability: str, arch_list: list[str]) -> bool:
-    """Whether a torch built for `arch_list` has code for a GPU: same major and no newer minor, or PTX of an older one."""
-    major, minor = int(capability[3:-1]), int(capability[-1])
-    for arch in arch_list:
-        kind, _, number = arch.partition("_")
-        digits = re.match(r"\d+", number)
-        if digits is None:
-            continue
-        its_major, its_minor = int(digits.group()[:-1]), int(digits.group()[-1])
-        if kind == "sm" and its_major == major and its_minor <= minor:
-            return True
-        if kind == "compute" and (its_major, its_minor) <= (major, minor):
-            return True
-    return False
+def _device_finding(device: Device, arch_list: list[str]) -> Finding:
+    if not device.is_gpu:
+        slow = "none that torch can use; training on the CPU is very slow"
+        return Finding("GPU", "warning", slow, "Install the GPU's driver.")
+    memory = f"{device.memory_gib} GiB" if device.memory_gib else ""
+    text = ", ".join(each for each in (device.name, memory, device.arch) if each)
+    if has_code_for(device, arch_list):
+        return Finding("GPU", "ok", text)
+    return Finding(
+        "GPU",
+        "missing",
+        f"{text}: this torch has code for {', '.join(arch_list)} only",
+        "Install a torch build for this GPU (see pytorch.org) into .venv-kohya.",
+    )
 
 
 def _tokenizers(tokenizer_dir: Path) -> Finding:

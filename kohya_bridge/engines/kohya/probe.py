@@ -1,6 +1,6 @@
 """`python -m kohya_bridge.engines.kohya.probe CHECKOUT`, in sd-scripts' interpreter: what is there, as one line of JSON.
 
-In: a checkout. Out: package versions, torch's CUDA and GPU architectures, whether each hook can be imported. Run by the
+In: a checkout. Out: package versions, torch's devices as `device.probe` tells of them, whether each hook can be imported. Run by the
 doctor and by the setup's smoke test; changes nothing.
 """
 
@@ -13,6 +13,9 @@ import sys
 import traceback
 from pathlib import Path
 from typing import Any
+
+from ...device.accelerator import Accelerator
+from ...device.probe import examine
 
 OPTIONAL = (
     "bitsandbytes",
@@ -41,20 +44,12 @@ def torch_facts() -> dict[str, Any]:
         import torch
     except ImportError:
         return {}
-    cuda = torch.cuda.is_available()
+    accelerator = Accelerator.find(torch)
     return {
         "version": torch.__version__,
-        "cuda": torch.version.cuda,
-        "arch_list": list(torch.cuda.get_arch_list()) if cuda else [],
-        "devices": [
-            {
-                "name": torch.cuda.get_device_name(index),
-                "capability": "sm_{}{}".format(*torch.cuda.get_device_capability(index)),
-                "memory_gib": round(torch.cuda.get_device_properties(index).total_memory / 2**30, 1),
-                "bf16": bool(torch.cuda.is_bf16_supported()),
-            }
-            for index in range(torch.cuda.device_count())
-        ],
+        "arch_list": accelerator.built_for(),
+        "devices": [each.to_json() for each in accelerator.describe_all()],
+        "chosen": examine(torch).to_json(),
     }
 
 

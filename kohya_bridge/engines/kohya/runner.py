@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from ...device.accelerator import Accelerator
 from ...files import Tree
 from ..child import EXIT_COMPLETED, EXIT_FAILED, EXIT_NO_DATA, Child, ChildFailure, StopRequested
 from . import ranks
@@ -98,6 +99,7 @@ def _judge(attempt: Attempt) -> None:
 def _write_environment(run_dir: Path, orders: dict[str, Any]) -> None:
     import torch
 
+    accelerator = Accelerator.find(torch)
     versions = {}
     for name in PACKAGES:
         try:
@@ -111,7 +113,9 @@ def _write_environment(run_dir: Path, orders: dict[str, Any]) -> None:
         "platform": platform.platform(),
         "packages": versions,
         "cuda": torch.version.cuda,
-        "devices": [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())],
+        "device": accelerator.kind,
+        "devices": [each.name for each in accelerator.describe_all() if each.is_gpu],
+        "vram_free_gib": accelerator.free_gib(),
         "processes": ranks.world_size(),
     }
     Tree(run_dir).write("environment.json", json.dumps(told, indent=1))

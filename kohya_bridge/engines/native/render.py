@@ -19,8 +19,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...device.accelerator import Accelerator
+from ...device.description import Device
+from ...device.precision import NO, settled
+from ...device.probe import examine
 from ...errors import BridgeError
-from ..training.precision import compute_dtype
+from ..training.precision import DTYPES
 from .diffusers_side.denoiser import denoise
 from .diffusers_side.models import Base, load_base
 from .diffusers_side.wearing import wearing
@@ -28,8 +32,10 @@ from .diffusers_side.wearing import wearing
 
 def render_job(job: dict[str, Any]) -> None:
     """Render everything that the job asks for; one line of progress for each picture."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = compute_dtype(job["mixed_precision"] if device.type == "cuda" else "no", device)
+    accelerator = Accelerator.find(torch)
+    device = torch.device(accelerator.type)
+    seen = examine(torch) if accelerator.is_gpu else accelerator.describe()
+    dtype = DTYPES[rendering_precision(job["mixed_precision"], seen)]
     base = load_base(
         Path(job["base_model_file"]),
         family=job["family"],
@@ -48,6 +54,15 @@ def render_job(job: dict[str, Any]) -> None:
                 _save(picture, Path(job["out_dir"]) / f"{each['key']}.png")
                 done += 1
                 print(json.dumps({"done": done, "total": total, "key": each["key"]}), flush=True)
+
+
+def rendering_precision(trained_in: str, device: Device) -> str:
+    """The run's own format where this device computes it well, else the device's; fp32 on every CPU, as ComfyUI renders there:
+    the plan may come from another machine, and a grid's pictures should not differ between processors."""
+    if not device.is_gpu:
+        return NO
+    known = settled(device)
+    return known.best if trained_in in known.slower or trained_in in known.impossible else trained_in
 
 
 @torch.no_grad()
@@ -107,17 +122,15 @@ def main(arguments: Iterable[str]) -> int:
         return 0
     except BridgeError as error:
         print(json.dumps({"problem": error.problem, "fix": error.fix}), flush=True)
-    except torch.cuda.OutOfMemoryError:
-        fix = "Render smaller pictures, or free the GPU first."
-        print(json.dumps({"problem": "The GPU's memory ran out while rendering.", "fix": fix}), flush=True)
     except Exception as error:  # the outermost edge: the traceback goes to the log, a sentence to the parent
         traceback.print_exc()
-        print(
-            json.dumps(
-                {"problem": f"Rendering broke off: {error}", "fix": "The traceback is in render.log."}
-            ),
-            flush=True,
-        )
+        told = {"problem": f"Rendering broke off: {error}", "fix": "The traceback is in render.log."}
+        if Accelerator.find(torch).ran_out(error):
+            told = {
+                "problem": "The memory of the device ran out while rendering.",
+                "fix": "Render smaller pictures, or free the GPU first.",
+            }
+        print(json.dumps(told), flush=True)
     return 1
 
 

@@ -10,6 +10,7 @@ import json
 
 import torch
 
+from ...device.accelerator import Accelerator
 from ...models.lora_facts import check_lora
 from ...models.lora_metadata import training_metadata
 from ...run_folder import RunFolder
@@ -106,7 +107,9 @@ class Boundary:
             return
         try:
             self.report.log.write("sample", **render_sample(self.training, step, self.folder.files))
-        except (torch.OutOfMemoryError, OSError) as error:
+        except (RuntimeError, OSError) as error:
+            if isinstance(error, RuntimeError) and not Accelerator.find(torch).ran_out(error):
+                raise
             self.report.notice(
                 f"The sample at step {step} could not be made: {error}",
                 "Free GPU memory or disk space, and ask again.",

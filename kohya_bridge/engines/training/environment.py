@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...device.accelerator import Accelerator
 from ...device.graphics import gpus
 from ...files import Tree
 from ...workspace import PACK_ROOT
@@ -30,11 +31,14 @@ def describe(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
     }
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
+    accelerator = Accelerator.of(torch, device)
+    if accelerator.is_gpu:
+        told = accelerator.describe()
         found |= {
-            "gpu": properties.name,
-            "vram_gib": round(properties.total_memory / 2**30, 1),
+            "gpu": told.name,
+            "arch": told.arch,
+            "vram_gib": told.memory_gib,
+            "vram_free_gib": accelerator.free_gib(),
             "cuda": torch.version.cuda,
             "gpus": gpus(),  # with the driver's version, which torch does not know
         }

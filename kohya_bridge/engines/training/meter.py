@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ...device.accelerator import Accelerator
 from ..child import EXIT_NOT_FINITE, ChildFailure
 
 LAG = 2  # steps; also bounds how far the host may run ahead, so that times and controls stay true
@@ -35,17 +36,17 @@ class Meter:
     """Tells of every step in order. A loss or gradient that is not a number ends the run at once."""
 
     def __init__(self, report: Any, device: torch.device, *, check_norm: bool = True):
-        self.report, self.device, self.check_norm = report, device, check_norm
+        self.report, self.check_norm = report, check_norm
+        self.accelerator = Accelerator.of(torch, device)
         self._under_way: deque[_Sent] = deque()
 
     def put(
         self, step: int, loss: torch.Tensor, norm: torch.Tensor, *, epoch: int, rates: dict[str, float]
     ) -> None:
         """Take the numbers of optimizer step `step`."""
-        numbers_2, arrived = torch.stack((loss, norm)), None
-        if self.device.type == "cuda":
+        numbers_2, arrived = torch.stack((loss, norm)), self.accelerator.event()
+        if arrived is not None:
             numbers_2 = torch.empty(2, pin_memory=True).copy_(numbers_2, non_blocking=True)
-            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record()
         self._under_way.append(_Sent(step, epoch, rates, numbers_2, arrived))
         while self._under_way and (
@@ -62,17 +63,13 @@ class Meter:
         if sent.arrived is not None:
             sent.arrived.synchronize()
         loss, norm = sent.numbers_2.tolist()
-        self.report.progress(sent.step, loss=loss, epoch=sent.epoch, lr=sent.rates, vram_gib=self._vram_gib())
+        vram_gib = self.accelerator.reserved_gib()
+        self.report.progress(sent.step, loss=loss, epoch=sent.epoch, lr=sent.rates, vram_gib=vram_gib)
         if not math.isfinite(loss) or (self.check_norm and not math.isfinite(norm)):
             what = "loss" if not math.isfinite(loss) else "gradient"
             raise not_finite(
                 f"The {what} at step {sent.step} is not a number ({loss if what == 'loss' else norm})."
             )
-
-    def _vram_gib(self) -> float | None:
-        if self.device.type != "cuda":
-            return None
-        return round(torch.cuda.memory_reserved(self.device) / 2**30, 3)
 
 
 def not_finite(problem: str) -> ChildFailure:
@@ -104,8 +101,8 @@ class Clock:
         """Count the block's time under `name`."""
         started = time.perf_counter()
         yield
-        if self.synchronise and torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if self.synchronise:
+            Accelerator.find(torch).synchronise()
         self.part_seconds[name] = self.part_seconds.get(name, 0.0) + time.perf_counter() - started
 
     @contextmanager

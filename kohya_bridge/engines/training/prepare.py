@@ -13,6 +13,7 @@ import torch
 
 from ...captions import without_trigger
 from ...datasets.caption_variation import captions_vary
+from ...device.accelerator import Accelerator
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..child import Child, StopRequested
@@ -27,7 +28,7 @@ from .lora_file import read_lora
 from .model import ModelSide, TrainableModel
 from .objective import Objective
 from .optimisers import FlatWeights, Optimiser
-from .precision import compute_dtype, make_repeatable
+from .precision import compute_dtype
 from .ranks import Ranks
 from .state import Trained, read_state
 from .training import Training
@@ -41,7 +42,8 @@ def prepare(child: Child, ranks: Ranks, open_side: Opener) -> Training:
     plan = TrainingPlan.model_validate(child.told["plan"])
     paths = {name: Path(value) for name, value in child.told["paths"].items()}
     settings, device = plan.settings, ranks.device
-    make_repeatable(device)
+    accelerator = Accelerator.of(torch, device)
+    accelerator.make_repeatable()
     dtype = compute_dtype(settings.mixed_precision, device)
 
     side = open_side(plan, paths, dtype, device)
@@ -167,7 +169,7 @@ def _maker(
         sources=sources,
         objective=objective,
         latent_shape=model.latent_shape,
-        pin=device.type == "cuda",
+        pin=Accelerator.of(torch, device).can_pin,
         left_out=_left_out(plan),
     )
 

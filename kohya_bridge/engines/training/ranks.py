@@ -12,6 +12,8 @@ from datetime import timedelta
 
 import torch
 
+from ...device.accelerator import Accelerator
+from ...device.description import CPU
 from ...run_folder import CONTROLS
 
 LONGEST_WAIT = timedelta(days=7)
@@ -52,11 +54,12 @@ class Ranks:
 def join_ranks() -> Ranks:
     """Find this process's device and, when a launcher started several, join the others."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    accelerator = Accelerator.find(torch)
     if world == 1:
-        return Ranks(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        return Ranks(device=torch.device(accelerator.type))
     from accelerate import PartialState  # type: ignore[import-untyped]
 
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
+    state = PartialState(cpu=not accelerator.is_gpu, timeout=LONGEST_WAIT)
     # "cpu:0" would have weights copied that "cpu" leaves where the file is mapped, and alignment changes the last bit
-    device = state.device if state.device.type == "cuda" else torch.device("cpu")
+    device = state.device if accelerator.is_gpu else torch.device(CPU)
     return Ranks(state.process_index, state.num_processes, device)

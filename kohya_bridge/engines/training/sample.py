@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...device.accelerator import Accelerator
 from ...files import Tree
 from .base_weights import without_base_weights
 from .batches import time_ids
@@ -44,7 +45,7 @@ def _denoised(training: Training, caption: str, placement: Any, seed: int) -> to
     """Latents (1, C, H, W) with classifier-free guidance, by DDIM (Song et al. 2021, eta 0): from each time straight to the
     next, along the picture and the noise that the model's answer implies. For a flow model that is Euler's method."""
     device, objective, guidance = training.device, training.objective, training.model.guidance
-    steps = STEPS_ON_GPU if device.type == "cuda" else STEPS_ON_CPU
+    steps = STEPS_ON_GPU if Accelerator.of(torch, device).is_gpu else STEPS_ON_CPU
     times = objective.sampling_times(steps)
     shape = training.model.latent_shape(placement)
     noise = stream(seed, Purpose.SAMPLE).standard_normal((1, *shape), dtype=np.float32)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import torch
 
+from ...device.accelerator import Accelerator
 from ...models.lora_metadata import TrainingFacts
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
-from ..off_device import OffDevice, empty_cache
+from ..off_device import OffDevice
 from .batches import Batch, BatchMaker, pixels
 from .conditioning import Conditioning, answers
 from .data import Item, Split
@@ -123,7 +124,7 @@ class Training:
     def off_device(self) -> tuple[Callable[[], None], Callable[[], None]]:
         """`(release, restore)`: everything that the run keeps on the device to main memory, and back, bit for bit.
 
-        What stays is CUDA's own context, and tables of a few kilobytes.
+        What stays is the driver's own context, and tables of a few kilobytes.
         """
         trained, device = self.trained, self.device
         others = OffDevice([*self.model.modules(), *self.model.encoders.modules()], trained.optimiser.inner)
@@ -133,7 +134,7 @@ class Training:
                 part.withdraw()
             trained.weights.move(torch.device("cpu"))
             others.release()
-            empty_cache()
+            Accelerator.of(torch, device).empty_cache()
 
         def restore() -> None:
             trained.weights.move(device)
