@@ -1,5 +1,6 @@
 """How the demo's base model is trained, packed and put together: each part does what the next one builds on."""
 
+import dataclasses
 import hashlib
 import json
 import random
@@ -27,6 +28,7 @@ from scripts.demo_base.pictures import (
     plan_thing,
 )
 from scripts.demo_base.seeded_text import PREFIX, WORDS, seeded_text
+from scripts.demo_base.shape import BASE_UNET
 from scripts.demo_base.train_autoencoder import recoloured
 from scripts.demo_base.train_denoiser import CAPTIONS_EACH, Run, Stage
 from tests.native_world import tokenizer_dir
@@ -229,11 +231,16 @@ def few_pictures(tmp_path_factory):
     return folder
 
 
+NARROW = dataclasses.replace(
+    BASE_UNET, channels=(64, 64)
+)  # fp32 and a thirtieth of the weights: any CPU takes seconds
+
+
 def test_the_denoiser_learns_notes_how_and_goes_on_from_its_state(few_pictures, monkeypatch):
     monkeypatch.setattr(train_denoiser, "save_preview", lambda *given, **named: None)
     monkeypatch.setattr(train_denoiser, "WARM_UP", 1)
     stage = Stage(side=4, steps=12, batch=8, rate=2e-3, cool=6)
-    given = {"rank": 0, "workers": 1, "tokenizer_dir": tokenizer_dir()}
+    given = {"rank": 0, "workers": 1, "tokenizer_dir": tokenizer_dir(), "precision": torch.float32, "shape": NARROW}  # fmt: skip
     first = Run(few_pictures, stage, **given)
     untrained = noise_error(first)
     first.train()

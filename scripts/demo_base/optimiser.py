@@ -15,12 +15,13 @@ import torch
 # Newton-Schulz coefficients of the Muon post: they push singular values towards 1 in five rounds.
 A, B, C = 3.4445, -4.7750, 2.0315
 ROUNDS = 5
+PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}  # of the trained model, and of Muon's products
 ADAM_SHARE = 0.5  # Adam's learning rate as a share of Muon's
 
 
-def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The matrix with its singular values pushed towards 1, computed in bf16."""
-    wide = matrix.bfloat16()
+def orthogonal(matrix: torch.Tensor, precision: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    """The fp32 matrix with its singular values pushed towards 1, computed in that number format."""
+    wide = matrix.to(precision)
     tall = wide.shape[0] > wide.shape[1]
     wide = wide.T if tall else wide
     wide = wide / (wide.norm() + 1e-7)
@@ -59,7 +60,7 @@ class MasteredMuon:
                 continue
             gradient, master = parameter.grad.float(), self.masters[name]
             if name in self.by_muon:
-                change = self._muon(name, gradient)
+                change = self._muon(name, gradient, parameter.dtype)
                 master.mul_(
                     1 - rate * 0.05
                 )  # weight decay keeps the spectral norms of a scale-free step in bounds
@@ -70,11 +71,11 @@ class MasteredMuon:
             parameter.grad = None
             self.means[name].lerp_(master, 1 - decay)
 
-    def _muon(self, name: str, gradient: torch.Tensor) -> torch.Tensor:
+    def _muon(self, name: str, gradient: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
         momentum = self.first[name].lerp_(gradient, 0.05)
         ahead = gradient.lerp(momentum, 0.95).flatten(1)
         # 0.2 sqrt(longer side): as large as Adam's step, entry by entry (Moonlight, arXiv 2502.16982, section 2.2)
-        change: torch.Tensor = orthogonal(ahead) * (0.2 * max(ahead.shape) ** 0.5)
+        change: torch.Tensor = orthogonal(ahead, precision) * (0.2 * max(ahead.shape) ** 0.5)
         return change.view_as(gradient)
 
     def _adam(self, name: str, gradient: torch.Tensor) -> torch.Tensor:

@@ -19,9 +19,10 @@ LEFT_OUT = ("down_blocks.0.resnets.0", "up_blocks.1.resnets.0")
 """Residual blocks at full size (diffusers' names) that cost most of the time: without weights they hand their input on."""
 
 
-def seeded_time(seed: int = 0) -> Tensors:
-    """The time embedding under LDM names: sines and cosines of the timestep, mixed twice."""
-    shapes = {"0.weight": (1280, 320), "2.weight": (1280, 1280), "0.bias": (1280,), "2.bias": (1280,)}
+def seeded_time(seed: int = 0, *, width: int = BASE_UNET.channels[0]) -> Tensors:
+    """The time embedding under LDM names, of a U-Net of that width: sines and cosines of the timestep, mixed twice."""
+    wide = 4 * width
+    shapes = {"0.weight": (wide, width), "2.weight": (wide, wide), "0.bias": (wide,), "2.bias": (wide,)}
     return {
         f"{UNET_PREFIX}{TIME}{name}": uniform(
             f"time/{name}", shape, seed, spread=1.4 / float(shape[-1]) ** 0.5 if len(shape) == 2 else 0.1

@@ -30,10 +30,11 @@ from kohya_bridge.engines.native.diffusers_side.ldm_keys import unet_modules
 from kohya_bridge.engines.native.diffusers_side.models import SCHEDULE
 from kohya_bridge.engines.native.diffusers_side.unet import build_unet
 from kohya_bridge.models.base_models import UNET_PREFIX
+from kohya_bridge.models.unet_shape import UNetShape
 
 from .captions import training_caption
 from .encoded import Words, latents_of
-from .optimiser import MasteredMuon
+from .optimiser import PRECISIONS, MasteredMuon
 from .pictures import read_pictures
 from .preview import save_preview
 from .shape import BASE_UNET, LEFT_OUT, seeded_time
@@ -60,17 +61,19 @@ class Stage:
         return self.rate * min(1.0, left)
 
 
-def new_denoiser() -> UNet2DConditionModel:
-    """The U-Net before training, in bf16: usual random weights, but it hands its input on to its output.
+def new_denoiser(
+    shape: UNetShape = BASE_UNET, precision: torch.dtype = torch.bfloat16
+) -> UNet2DConditionModel:
+    """The U-Net before training: usual random weights, but it hands its input on to its output.
 
     That is the right answer where nearly all is noise, so training starts with what a picture is. The two signs of each latent
     make up for the last activation: silu(x) - silu(-x) = x.
     """
     torch.manual_seed(0)
-    unet = build_unet(BASE_UNET, "sd15").to_empty(device="cpu").requires_grad_(True)
-    modules = unet_modules(BASE_UNET)
+    unet = build_unet(shape, "sd15").to_empty(device="cpu").requires_grad_(True)
+    modules = unet_modules(shape)
     seeded = {}
-    for name, tensor in seeded_time().items():
+    for name, tensor in seeded_time(width=shape.channels[0]).items():
         module, _, kind = name.removeprefix(UNET_PREFIX).rpartition(".")
         seeded[f"{modules[module]}.{kind}"] = torch.from_numpy(tensor)
     with torch.no_grad():
@@ -82,10 +85,10 @@ def new_denoiser() -> UNet2DConditionModel:
             else:
                 quiet = name.endswith(("conv2.weight", "proj_out.weight"))
                 each.normal_(std=(0.1 if quiet else 0.6) / float(np.prod(each.shape[1:])) ** 0.5)
-        _hand_on(unet)
+        _hand_on(unet, width=shape.channels[0])
         for name in LEFT_OUT:
             _leave_out(unet.get_submodule(name))
-    return unet.to(torch.bfloat16).to(memory_format=torch.channels_last)
+    return unet.to(precision).to(memory_format=torch.channels_last)
 
 
 def _leave_out(block: ResnetBlock2D) -> None:
@@ -97,8 +100,7 @@ def _leave_out(block: ResnetBlock2D) -> None:
     block.forward = lambda hidden, time: hidden if shortcut is None else shortcut(hidden)
 
 
-def _hand_on(unet: UNet2DConditionModel) -> None:
-    width = BASE_UNET.channels[0]
+def _hand_on(unet: UNet2DConditionModel, *, width: int) -> None:
     line = torch.arange(width)
     sign = torch.where(line // 4 % 2 == 0, 1.0, -1.0)
     unet.conv_in.weight[line, line % 4, 1, 1] += sign
@@ -120,17 +122,24 @@ def loss_weight(sigma: torch.Tensor) -> torch.Tensor:
 
 
 class Run:
-    """A training run of one worker: model, optimiser, data, and the files of its folder."""
+    """A training run of one worker: model, optimiser, data, and the files of its folder.
 
-    def __init__(self, folder: Path, stage: Stage, *, rank: int, workers: int, tokenizer_dir: Path):
+    `precision` is the number format of the model, not of its masters: a state may go on in another one.
+    """
+
+    def __init__(
+        self, folder: Path, stage: Stage, *, rank: int, workers: int, tokenizer_dir: Path,
+        precision: torch.dtype = torch.bfloat16, shape: UNetShape = BASE_UNET,
+    ):  # fmt: skip
         self.folder, self.stage, self.rank, self.workers = folder, stage, rank, workers
-        self.model = new_denoiser()
+        self.precision = precision
+        self.model = new_denoiser(shape, precision)
         self.optimiser = MasteredMuon(self.model, ends=("conv_in", "conv_out"))
         self.state_file = folder / "denoiser.state.safetensors"
         if self.state_file.is_file():
             self.optimiser.load(load_file(self.state_file))
         self.tokenizer_dir = tokenizer_dir
-        self.hidden = load_file(captions_file(folder, tokenizer_dir))["hidden"]
+        self.hidden = load_file(captions_file(folder, tokenizer_dir))["hidden"].to(precision)
         self.latents = load_file(latents_file(folder, stage.side))["latents"]
         alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod
         self.signal, self.noise = alphas.sqrt(), (1 - alphas).sqrt()
@@ -149,9 +158,8 @@ class Run:
         clean = self.latents[picked].float()
         noise = torch.randn(clean.shape, generator=self.generator)
         signal, spread = self.signal[steps][:, None, None, None], self.noise[steps][:, None, None, None]
-        noisy = (
-            (signal * clean + spread * noise).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
-        )
+        noisy = (signal * clean + spread * noise).to(self.precision)
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
         errors = (self.model(noisy, steps, hidden).sample.float() - noise).square().mean(dim=(1, 2, 3))
         weights = loss_weight(self.noise[steps] / self.signal[steps])
         return (weights * errors).mean(), errors.detach().mean()
@@ -228,13 +236,15 @@ def captions_file(folder: Path, tokenizer_dir: Path) -> Path:
     return file
 
 
-def work(rank: int, folder: Path, stage: Stage, workers: int, tokenizer_dir: Path) -> None:
+def work(
+    rank: int, folder: Path, stage: Stage, workers: int, tokenizer_dir: Path, precision: torch.dtype
+) -> None:
     """One worker, from start to end."""
     torch.set_num_threads(1 if workers > 1 else torch.get_num_threads())
     torch.set_flush_denormal(True)
     if workers > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder.resolve()}/workers", rank=rank, world_size=workers)  # fmt: skip
-    Run(folder, stage, rank=rank, workers=workers, tokenizer_dir=tokenizer_dir).train()
+    Run(folder, stage, rank=rank, workers=workers, tokenizer_dir=tokenizer_dir, precision=precision).train()
     if workers > 1:
         dist.destroy_process_group()
 
@@ -254,13 +264,19 @@ def main() -> None:
         "--cool", type=int, default=0, help="steps at the end in which the rate falls to nothing"
     )
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="bf16",
+        help="fp32 is many times faster on a CPU without bf16",
+    )
     parser.add_argument("--tokenizer", type=Path, required=True, help="ComfyUI's comfy/sd1_tokenizer")
     chosen = parser.parse_args()
     stage = Stage(chosen.side, chosen.steps, chosen.batch, chosen.rate, chosen.cool)
     (chosen.folder / "workers").unlink(missing_ok=True)
     latents_file(chosen.folder, stage.side)
     captions_file(chosen.folder, chosen.tokenizer)
-    given = (chosen.folder, stage, chosen.workers, chosen.tokenizer)
+    given = (chosen.folder, stage, chosen.workers, chosen.tokenizer, PRECISIONS[chosen.precision])
     if chosen.workers == 1:
         work(0, *given)
     else:
