@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 RUN_OF = $(or $(RUN),$$(scripts/newest_run.sh $(or $(CHARACTER),$(error Name a CHARACTER or a RUN))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve train-lora validate package regression nightly test test-full bench bench-lint kohya screenshots lint clean
+.PHONY: help demo serve train-lora validate package regression nightly test test-full limits bench bench-lint kohya screenshots lint clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -47,6 +47,10 @@ test:  ## Install what the tests need and run them all, the real ComfyUI include
 test-full:  ## Full-size SD 1.5 and SDXL shapes with random weights: memory and seconds per step
 	@scripts/install.sh pack optim host test
 	@$(PY) -m pytest -m full -s
+
+limits:  ## What must be done in so many milliseconds: on a quiet machine, apart from the other tests
+	@scripts/install.sh pack optim host test
+	@$(PY) -m pytest -m limits -s
 
 bench:  ## Seconds per step, split up; beside sd-scripts where that is set up
 	@scripts/install.sh pack optim

@@ -8,5 +8,5 @@ scripts/install.sh pack optim host test
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m scripts.dead_code
-"$python" -m pytest -m "not full" --durations=10 "$@"
+"$python" -m pytest --durations=10 "$@"
 node --test tests/js/

@@ -25,6 +25,18 @@ def key_of_this_machine():
         os.environ.pop("WIZDROID_KEY_DIR", None)
 
 
+APART = ("full", "limits")
+"""Marks of tests that only run where `-m` names them: `make test-full`, `make limits`."""
+
+
+def pytest_collection_modifyitems(config, items):
+    unasked = {mark for mark in APART if mark not in config.option.markexpr}
+    left_out = [item for item in items if unasked & {mark.name for mark in item.iter_markers()}]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
 @pytest.fixture(scope="session")
 def demo_base(tmp_path_factory):
     """The demo's reduced SD 1.5 checkpoint, which real ComfyUI detects and samples."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from kohya_bridge.engines.kohya.engine import KohyaEngine
 from kohya_bridge.models.safetensors_header import read_header
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan
 from kohya_bridge.run_folder import RunFolder
+from tests.waiting import wait_until
 
 DOUBLE = Path(__file__).parent / "doubles" / "fake_sd_scripts"
 TINY_NUMBERS = {
@@ -148,10 +148,7 @@ class Bench:
 
 def wait_for(condition: Callable[[], object], child: subprocess.Popen, *, seconds: float = 300) -> None:
     """Wait until `condition` holds or the child has ended."""
-    until = time.monotonic() + seconds
-    while not condition() and child.poll() is None:
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.01)
+    wait_until(lambda: condition() or child.poll() is not None, seconds=seconds, poll_s=0.01)
 
 
 def at_step(step: int) -> Callable[[RunFolder, subprocess.Popen], None]:

@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from kohya_bridge.engines.contract import MachinePaths, python_module_command, write_child_file
 from kohya_bridge.plan import TrainingPlan
 from kohya_bridge.run_folder import RunFolder
+from tests.waiting import wait_until
 
 COLOURS = ("red", "green", "blue", "white", "black", "gold")
 SETTINGS = {
@@ -203,12 +203,13 @@ def wait_for_step(
     run: RunFolder, step: int, child: multiprocessing.Process, *, timeout_s: float = 60
 ) -> None:
     """Until the run has told of that step."""
-    deadline = time.monotonic() + timeout_s
-    while run.state().step < step:
+
+    def reached() -> bool:
         alive = child.poll() is None if isinstance(child, subprocess.Popen) else child.is_alive()
-        assert alive, f"the child ended before step {step}:\n{run.log_tail()}"
-        assert time.monotonic() < deadline, f"no step {step} in {timeout_s} s:\n{run.log_tail()}"
-        time.sleep(0.005)
+        assert alive or run.state().step >= step, f"the child ended before step {step}:\n{run.log_tail()}"
+        return run.state().step >= step
+
+    wait_until(reached, run.log_tail, seconds=timeout_s, poll_s=0.005)
 
 
 def events(run: RunFolder, kind: str) -> list[dict]:

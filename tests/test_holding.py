@@ -10,6 +10,7 @@ from kohya_bridge.engines import holding
 from kohya_bridge.engines.child import Controls, Reporter
 from kohya_bridge.engines.holding import LEASE_S, Loan, hold_still, reason_to_hold
 from kohya_bridge.run_folder import RunFolder
+from tests.waiting import wait_until
 
 
 class Clock:
@@ -112,13 +113,10 @@ class Holding:
         self.after = hold_still(self.controls, self.report, release=release, restore=restore, poll_s=0.01)
 
     def wait_for(self, status):
-        until = time.monotonic() + 10
-        while self.run.state().status != status:
-            assert time.monotonic() < until, f"{self.run.state().status} instead of {status}"
-            time.sleep(0.01)
+        wait_until(lambda: self.run.state().status == status, lambda: self.run.state().status, poll_s=0.01)
 
     def told(self):
-        self.thread.join(10)
+        self.thread.join()
         return [(row["action"], row.get("reason")) for row in self.run.events() if row["kind"] == "control"]
 
 

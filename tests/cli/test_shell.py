@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from kohya_bridge.engines import child
 from kohya_bridge.engines.contract import python_module_command
 from kohya_bridge.workspace import PACK_ROOT
 from tests.doubles.quick_engine import QuickEngine
+from tests.waiting import wait_until
 
 CLI_DOC = (PACK_ROOT / "docs" / "cli.md").read_text("utf-8")
 
@@ -152,10 +152,7 @@ def test_runs_are_stopped_resumed_checked_packaged_and_deleted_by_name(shell):
 
 
 def wait_for_training(shell, run_id: str) -> None:
-    until = time.monotonic() + 20
-    while "training" not in shell("status", run_id).out:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_until(lambda: "training" in shell("status", run_id).out)
 
 
 def test_a_packaged_lora_is_made_again_from_its_own_plan_with_the_same_weights(shell):

@@ -8,15 +8,9 @@ from kohya_bridge.steering.lending import Lender, lends_gpu, let_lend
 from kohya_bridge.steering.slot import Slot
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
+from tests.waiting import wait_until
 
 SETTINGS = {"max_train_steps": 60, "save_every_n_steps": 20}
-
-
-def wait_until(condition, *, seconds=20):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 @pytest.fixture

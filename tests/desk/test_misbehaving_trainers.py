@@ -15,6 +15,7 @@ from kohya_bridge.keeper import Keeper
 from kohya_bridge.stop_ladder import Rung
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
+from tests.waiting import wait_until
 
 QUICK_LADDER = (Rung("ask", 0.3), Rung("interrupt", 0.3), Rung("terminate", 0.3), Rung("kill", 5))
 
@@ -28,11 +29,8 @@ def endings(run) -> list[str]:
     return [event["outcome"] for event in run.events() if event["kind"] == "run_finished"]
 
 
-def wait_for_step(run, step: int, seconds: float = 20) -> None:
-    until = time.monotonic() + seconds
-    while run.state().step < step:
-        assert time.monotonic() < until, run.log_tail()
-        time.sleep(0.02)
+def wait_for_step(run, step: int) -> None:
+    wait_until(lambda: run.state().step >= step, run.log_tail)
 
 
 def test_one_that_ignores_every_request_is_killed_and_each_rung_is_told(desk_with):
@@ -57,10 +55,7 @@ def test_one_that_dies_by_itself_while_it_is_asked_to_stop_has_failed(desk_with)
     run = desk.submit(request(settings={"max_train_steps": 2000}))
     wait_for_step(run, 5)
     desk.stop(run.run_id)
-    until = time.monotonic() + 10
-    while not run.stopping_file.exists():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(run.stopping_file.exists)
     os.kill(run.identity().pid, signal.SIGKILL)
     state = desk.wait(run.run_id, poll_s=0.05)
     assert state.status == "failed"

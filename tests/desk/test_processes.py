@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
 
 from kohya_bridge import processes
 from kohya_bridge.engines.contract import python_module_command
+from tests.waiting import wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -73,10 +73,7 @@ def test_killing_a_group_reaches_the_grandchildren():
     processes.signal_group(leader.pid, "kill")
     leader.wait()
     leader.stdout.close()
-    until = time.monotonic() + 5
-    while processes.lives(marked) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not processes.lives(marked)
+    wait_until(lambda: not processes.lives(marked))
 
 
 @pytest.mark.parametrize(

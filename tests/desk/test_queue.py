@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
@@ -17,6 +16,7 @@ from kohya_bridge.errors import Conflict
 from kohya_bridge.workspace import PACK_ROOT
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
+from tests.waiting import wait_until
 
 
 def submit_slow_then(desk_with, seeds, *, steps=400, seconds=0.05):
@@ -34,13 +34,6 @@ def began(run) -> float:
 
 def ended(run) -> float:
     return max(event["time"] for event in run.events() if event["kind"] == "run_finished")
-
-
-def wait_until(condition, *, seconds: float = 20) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def test_runs_wait_in_the_order_of_asking_and_know_their_place(desk_with):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from contextlib import contextmanager
+
+import pytest
 
 from kohya_bridge.steering.slot import Slot
 from kohya_bridge.steering.watch import POLL_S, Watcher
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
-
-
-def wait_until(condition, *, seconds: float = 20) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+from tests.waiting import wait_until
 
 
 def finished(heard, run) -> bool:
@@ -72,21 +70,36 @@ def test_the_thread_has_a_name_and_an_end(desk):
 
 
 def test_a_desk_that_is_closed_in_mid_run_costs_the_run_nothing(desk_with):
-    desk = desk_with(QuickEngine(seconds_per_step=0.05))
+    desk = desk_with(QuickEngine(seconds_per_step=0.2))
     desk.start_watching(lambda run, event: None)
     run = desk.submit(request())
-    began = time.monotonic()
     desk.stop_watching()
-    assert time.monotonic() - began < 1
+    assert not run.state().is_finished, "it waits for its thread, not for the run"
     wait_until(lambda: run.state().is_finished)
     assert run.state().status == "completed"
 
 
-def test_watching_while_nothing_happens_costs_next_to_no_time(desk):
+@pytest.fixture
+def idle(desk):
+    """A desk that watches two finished runs, and has done so for a while."""
     for seed in range(2):
         desk.wait(desk.submit(request(settings={"seed": seed})).run_id, poll_s=0.05)
     desk.start_watching(lambda run, event: None)
-    time.sleep(0.5)
+    time.sleep(3 * POLL_S)
+    return desk
+
+
+def test_watching_while_nothing_happens_opens_no_file_and_looks_once_a_poll(idle, monkeypatch):
+    looks, opened = [], []
+    look = Watcher._change
+    monkeypatch.setattr(Watcher, "_change", lambda watcher: looks.append(1) or look(watcher))
+    with told_of(("open", "os.listdir", "os.scandir"), opened):
+        wait_until(lambda: len(looks) >= 5)
+    assert opened == []
+
+
+@pytest.mark.limits
+def test_watching_while_nothing_happens_costs_next_to_no_time(idle):
     before = time.process_time()
     time.sleep(2)
     assert time.process_time() - before < 0.02
@@ -118,3 +131,17 @@ def test_a_trouble_that_lasts_is_logged_once_and_the_watch_goes_on(desk, workspa
     wait_until(lambda: finished(heard, run))
     watcher.stop()
     assert len([each for each in caplog.records if "Input/output error" in each.getMessage()]) == 1
+
+
+@contextmanager
+def told_of(kinds, found):
+    """While the block runs, every event of Python's audit of these kinds that comes from the watcher's thread."""
+    listening = True
+
+    def note(kind, given):
+        if listening and kind in kinds and threading.current_thread().name == "wizdroid-watch":
+            found.append((kind, given))
+
+    sys.addaudithook(note)  # there is no way to take one back
+    yield
+    listening = False

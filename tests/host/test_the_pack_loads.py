@@ -23,6 +23,8 @@ NODES = {
     "WizdroidPackageLora": ("Package LoRA", "Wizdroid/Training"),
     "WizdroidLoadTrainedLora": ("Load Trained LoRA", "Wizdroid/Training"),
 }
+IMPORTED = {"annotated_types", "PIL", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}
+"""Packages that ComfyUI may not have loaded before us."""
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +89,19 @@ def test_every_node_has_a_help_page_that_names_all_its_inputs_and_outputs(comfy,
     assert page.startswith(f"# {NODES[node][0]}\n")
 
 
-def test_importing_the_pack_takes_less_than_150_ms_and_loads_no_training_library():
+def test_importing_the_pack_loads_no_training_library_and_does_little():
+    """About 95,000 calls on Python 3.11, most of them pydantic's; the same on a fast machine and on a slow or busy one."""
+    cost = import_cost("calls")
+    assert set(cost["packages"]) <= IMPORTED
+    assert cost["calls"] < 130_000
+
+
+@pytest.mark.limits
+def test_importing_the_pack_takes_less_than_150_ms():
     """The best of a few fresh interpreters: another program on the machine may slow down any one of them."""
-    costs = []
-    for _ in range(4):
-        costs.append(import_cost())
-        assert costs[-1]["heavy"] == []
-        if costs[-1]["seconds"] < 0.15:
-            return
-    assert min(cost["seconds"] for cost in costs) < 0.15, costs
+    seconds = [import_cost("seconds")["seconds"] for _ in range(4)]
+    print(f"\nimport of the pack: {1000 * min(seconds):.0f} ms of processor time at best")
+    assert min(seconds) < 0.15, seconds
 
 
 def _categories():

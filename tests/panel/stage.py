@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.panel.loaded_pack import ROOT, pack_module
+from tests.waiting import wait_until
 
 PACK = "wizdroid-lora-training"
 BARE = Path(__file__).resolve().parent / "bare"
@@ -75,6 +76,11 @@ class StageDesk:
         self.asked: list[tuple[Any, ...]] = []
         self._on_event = on_event
         self._run_folder = pack_module("kohya_bridge.run_folder").RunFolder
+
+    def is_asked(self, *calls: tuple[Any, ...]) -> None:
+        """Wait until exactly these calls have come: a click returns before its request has reached the desk."""
+        wait_until(lambda: len(self.asked) >= len(calls), told=lambda: f"asked so far: {self.asked}")
+        assert self.asked == list(calls)
 
     def tell(self, run_id: str, kind: str, **fields: Any) -> dict[str, Any]:
         """Write an event line for a run and pass it on, as the watcher does."""

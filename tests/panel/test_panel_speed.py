@@ -1,4 +1,8 @@
-"""How fast the panel is, in Chromium against its real routes. `pytest -s` prints each figure of docs/measurements.md."""
+"""How fast the panel is, in Chromium against its real routes. `make limits` prints each figure of docs/measurements.md.
+
+What must not happen at all (a request, a change of the page) is counted in every run of the tests; milliseconds, which
+depend on the machine and on what else it does, have tests of their own, marked `limits`.
+"""
 
 import re
 import time
@@ -31,17 +35,29 @@ def told(what, took):
     return middle
 
 
+def test_a_thousand_runs_are_listed_and_again_after_a_restart(workspace, stage, panel):
+    fill(workspace, runs=1000)
+    page = panel()
+    expect(page.get_by_role("list", name="Runs").get_by_role("listitem")).to_have_count(60)
+    page.evaluate("stage.store.refreshList()")
+    assert page.evaluate("stage.store.runs.length") == 1001
+    with Stage(workspace.root) as restarted:  # what was read is kept on disk
+        fresh = page.context.new_page()
+        fresh.goto(f"{restarted.url}/bare/")
+        expect(fresh.get_by_role("list", name="Runs").get_by_role("listitem")).to_have_count(60)
+
+
+@pytest.mark.limits
 def test_a_thousand_runs_are_listed_in_the_browser_in_under_100_ms(workspace, stage, panel):
     fill(workspace, runs=1000)
     page = panel()
     expect(page.get_by_role("list", name="Runs").get_by_role("listitem")).to_have_count(60)
     took = page.evaluate(f"({TIMED})(() => stage.store.refreshList(), 15)")
     told("1,001 runs asked for, answered, parsed and drawn", took)
-    assert page.evaluate("stage.store.runs.length") == 1001
     # Of the best, because other processes of this machine may have been in the way of the rest.
     assert took[0] < 100, took
 
-    with Stage(workspace.root) as restarted:  # what was read is kept on disk
+    with Stage(workspace.root) as restarted:
         fresh = page.context.new_page()
         started = time.perf_counter()
         fresh.goto(f"{restarted.url}/bare/")
@@ -62,6 +78,7 @@ def fill(workspace, *, runs):
         (folder / "events.jsonl").write_bytes(events)
 
 
+@pytest.mark.limits
 def test_an_event_is_drawn_in_under_half_a_second(stage, panel, training):
     page = panel(training)
     bar = page.get_by_role("progressbar", name="Training progress")
@@ -109,8 +126,16 @@ def test_a_hidden_tab_asks_for_nothing_and_draws_nothing(stage, panel, training)
     page.wait_for_timeout(300)
     assert len(stage.requests) == before
     assert page.evaluate("window.touched") == 0
+    page.evaluate("() => { for (const each of stage.listeners.visible) each(true); }")
+    expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuetext", "Training 320/400")
+
+
+@pytest.mark.limits
+def test_ten_thousand_events_on_a_hidden_page_take_less_than_half_a_second(panel, training):
+    page = panel(training)
     took = page.evaluate(
         """(runId) => {
+          for (const each of stage.listeners.visible) each(false);
           const event = { seq: 9e9, time: 1, kind: 'progress', step: 330, total: 400, loss: 0.1, loss_ema: 0.1, lr: {} };
           const begin = performance.now();
           for (let at = 0; at < 10_000; at += 1) stage.store.takeLive({ run_id: runId, slug: 'herbalist', event });
@@ -118,12 +143,11 @@ def test_a_hidden_tab_asks_for_nothing_and_draws_nothing(stage, panel, training)
         }""",
         training.run.run_id,
     )
-    print(f"\n10,000 events on a hidden page: {took:.1f} ms, 0 requests, 0 changes of the page")
+    print(f"\n10,000 events on a hidden page: {took:.1f} ms")
     assert took < 500
-    page.evaluate("() => { for (const each of stage.listeners.visible) each(true); }")
-    expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuetext", "Training 320/400")
 
 
+@pytest.mark.limits
 def test_a_run_of_100_000_steps_stays_fluid(workspace, panel):
     story = rehearse(workspace, rehearsed_plan(max_train_steps=100_000)).start().many_steps(99_000)
     started = time.perf_counter()

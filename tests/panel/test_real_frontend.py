@@ -81,8 +81,7 @@ def test_the_palette_has_a_command_for_every_verb_and_the_settings_a_page(stage,
         assert f"Wizdroid.Training.{verb}" in ids
     assert page.evaluate("window.app.extensionManager.setting.get('Wizdroid.Training.Toasts')") is True
     page.evaluate("window.app.extensionManager.command.execute('Wizdroid.Training.pause')")
-    page.wait_for_timeout(500)
-    assert stage.desk.asked == [("pause", story.run.run_id)]
+    stage.desk.is_asked(("pause", story.run.run_id))
 
 
 def test_a_closed_tab_costs_nothing_and_a_reload_shows_the_same(stage, workspace, new_page):

@@ -1,13 +1,13 @@
 """The panel on a bare page: what a person sees and does, by role and accessible name."""
 
 import re
-import time
 
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
 from tests.rehearsed_runs import rehearse, rehearsed_plan
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -64,16 +64,15 @@ def test_a_new_run_appears_in_the_list_by_itself(panel, stage, workspace):
 # --- one run ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_followed_live_within_half_a_second(panel, stage, training):
+def test_a_run_is_followed_live(panel, stage, training):
+    """How soon: `test_an_event_is_drawn_in_under_half_a_second`."""
     page = panel(training)
     bar = page.get_by_role("progressbar", name="Training progress")
     expect(bar).to_have_attribute("aria-valuetext", "Training 220/400")
-    started = time.monotonic()
     stage.desk.tell(
         training.run.run_id, "progress", step=221, total=400, epoch=9, loss=0.1, loss_ema=0.1, eta_s=90
     )
-    expect(bar).to_have_attribute("aria-valuetext", "Training 221/400", timeout=2_000)
-    assert time.monotonic() - started < 0.5
+    expect(bar).to_have_attribute("aria-valuetext", "Training 221/400")
     expect(card(page, "State")).to_contain_text("1 min 30 s")
 
 
@@ -82,7 +81,7 @@ def test_stopping_waits_for_what_the_trainer_says(panel, stage, training):
     stage.desk.stop = lambda run_id, at_once: stage.desk.asked.append(("stop", run_id, at_once))
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Stopping")).to_be_visible()
-    assert stage.desk.asked == [("stop", training.run.run_id, False)]
+    stage.desk.is_asked(("stop", training.run.run_id, False))
     stage.desk.tell(
         training.run.run_id, "run_finished", outcome="stopped", step=220, problem="Stopped.", fix="Resume."
     )
@@ -97,12 +96,12 @@ def test_holding_stop_stops_at_once(panel, stage, training, by):
     if by == "pointer":
         stop.hover()
         page.mouse.down()
-        expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=5_000)
+        expect(page.get_by_role("button", name="Resume")).to_be_visible()
         page.mouse.up()
     else:
         stop.focus()
         page.keyboard.down("Enter")
-        expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=5_000)
+        expect(page.get_by_role("button", name="Resume")).to_be_visible()
         page.keyboard.up("Enter")
     assert stage.desk.asked == [("stop", training.run.run_id, True)]
 
@@ -158,7 +157,7 @@ def test_a_failure_is_told_with_its_fix_and_retried_with_safer_numbers(panel, st
     expect(outcome.get_by_text("OOM", exact=True)).to_be_visible()
     page.get_by_role("button", name="Retry with less memory").click()
     page.wait_for_function("stage.record.requests.some(([, path]) => path.endsWith('/retry'))")
-    page.wait_for_timeout(200)
+    wait_until(lambda: stage.desk.asked)
     assert [call[0] for call in stage.desk.asked] == ["submit"]
 
 
@@ -170,7 +169,7 @@ def test_a_run_that_fails_while_it_is_watched_offers_its_suggestions(panel, stag
     card(page, "Outcome").get_by_text("Other ways").click()
     page.get_by_role("button", name="Retry: lower the resolution").click()
     page.wait_for_function("stage.record.requests.some(([, path]) => path.endsWith('/retry'))")
-    page.wait_for_timeout(200)
+    wait_until(lambda: stage.desk.asked)
     kind, settings = stage.desk.asked[-1]
     assert kind == "submit" and settings["resolution"] == 384 and settings["train_batch_size"] == 2
 
@@ -244,13 +243,13 @@ def test_the_log_is_fetched_only_when_it_is_unfolded(panel, stage, training):
 def test_deleting_asks_and_then_leaves_the_list(panel, stage, workspace):
     story = rehearse(workspace, rehearsed_plan()).start().train(1, 5).finish("stopped")
     page = panel(story)
-    for answer, deleted in (("Cancel", 0), ("Delete", 1)):
+    for answer in ("Cancel", "Delete"):
+        assert not page.evaluate("stage.record.requests.some(([, path]) => path.endsWith('/delete'))")
         page.get_by_role("button", name="More actions").click()
         page.get_by_role("menuitem", name="Delete run").click()
         page.get_by_role("dialog").get_by_role("button", name=answer).click()
         expect(page.get_by_role("dialog")).to_have_count(0)
-        page.wait_for_timeout(200)
-        assert len([call for call in stage.desk.asked if call[0] == "delete"]) == deleted
+    stage.desk.is_asked(("delete", story.run.run_id))
     expect(page.get_by_role("heading", name="No training yet")).to_be_visible()
 
 
