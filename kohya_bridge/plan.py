@@ -112,6 +112,7 @@ def _slug(value: str) -> str:
 
 LATER_SETTINGS = {
     "diff_output_preservation_multiplier": 0.0,
+    "diff_output_preservation_every_n_steps": 1,
     "timestep_sampling": "auto",
     "discrete_flow_shift": 0.0,
     "weighting_scheme": "none",

@@ -124,6 +124,9 @@ class TrainingSettings(Forbidding):
     diff_output_preservation_multiplier: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Weight of keeping the base model's answers to captions without the trigger, so that the character stays behind its
     word (ai-toolkit's differential output preservation). 1 is common, 0 is off; a step takes up to 2.3 times as long."""
+    diff_output_preservation_every_n_steps: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Keep the base model's answers at every n-th optimizer step only. The steps between take their usual time, and the multiplier
+    is not raised for it: with 2, preservation weighs half as much in all at half of its cost."""
     zero_terminal_snr: bool = False
     """Rescale the noise schedule to end in pure noise (Lin et al. 2023, arXiv 2305.08891); for v-prediction bases."""
     timestep_sampling: Literal["auto", "uniform", "sigma", "sigmoid", "shift", "flux_shift"] = "auto"

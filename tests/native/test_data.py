@@ -1,12 +1,18 @@
 """Items, their order and their captions: pure functions of seed and number."""
 
+import hypothesis
 import numpy as np
 import pytest
+import torch
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from kohya_bridge.datasets.caption_variation import vary_caption
 from kohya_bridge.engines.child import EXIT_NO_DATA, ChildFailure
+from kohya_bridge.engines.training.batches import BatchMaker, Sources
 from kohya_bridge.engines.training.data import Picker, load_pixels, read_items, split_items
+from kohya_bridge.engines.training.objective import make_objective
 from kohya_bridge.engines.training.randomness import Purpose, stream
 from kohya_bridge.settings import TrainingSettings
 from tests.native_world import SETTINGS, make_dataset
@@ -158,3 +164,28 @@ def test_an_empty_dataset_is_told(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(ChildFailure, match="no pictures"):
         read_items(tmp_path, settings())
+
+
+@hypothesis.settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(every=st.integers(1, 7), per_step=st.integers(1, 6), first=st.integers(0, 200))
+def test_the_base_models_answers_are_kept_at_every_nth_step_whole_and_at_no_other(
+    dots, every, per_step, first
+):
+    """All micro-batches of a step, of all processes, do alike; whatever step a run is resumed at."""
+    wanted = settings(diff_output_preservation_every_n_steps=every, diff_output_preservation_multiplier=1.0)
+    maker = BatchMaker(
+        picker=Picker(read_items(dots, wanted), wanted),
+        settings=wanted,
+        sources=Sources(lambda item, flipped: torch.zeros(4, 1, 1), text=None, tokenize=list),
+        objective=make_objective(wanted),
+        latent_shape=lambda placement: (4, 1, 1),
+        left_out="char_dot",
+        per_step=per_step,
+    )
+    for number in range(first, first + 2 * per_step):
+        batch, preserves = maker.make(number), (number // per_step) % every == 0
+        assert (batch.preserved_B is not None) == preserves
+        assert len(batch.tokens) == len(batch.times_B) * (2 if preserves else 1)
+        assert sum("char_dot" in caption for caption in batch.tokens) == len(batch.times_B)

@@ -105,6 +105,7 @@ def test_the_best_checkpoint_is_chosen_linked_and_explained(world):
         },
         {"conv_dim": 2, "enable_bucket": False, "bucket_no_upscale": False, "num_repeats": 2},
         {"diff_output_preservation_multiplier": 1.0, "caption_dropout_rate": 0.5},
+        {"diff_output_preservation_every_n_steps": 2, "diff_output_preservation_multiplier": 1.0},
         {
             "diff_output_preservation_multiplier": 1.0,
             "network_train_unet_only": False,

@@ -86,6 +86,8 @@ class BatchMaker:
     pin: bool = False
     left_out: str = ""
     """The trigger, where answers to captions without it are to be preserved."""
+    per_step: int = 1
+    """Micro-batches of one optimizer step, of all processes together."""
 
     def make(self, micro_batch: int) -> Batch:
         picks = self.picker.picks(micro_batch)
@@ -98,7 +100,7 @@ class BatchMaker:
             times_B=torch.tensor([self._time(shape, micro_batch, each) for each in numbers]),
             time_ids_B6=torch.tensor([time_ids(pick.item.placement) for pick in picks], dtype=torch.float32),
             **self._pictures(picks),
-            **self._captions([pick.caption for pick in picks]),
+            **self._captions([pick.caption for pick in picks], preserving=self._preserves(micro_batch)),
         )
         return batch.mapped(lambda tensor: tensor.pin_memory()) if self.pin else batch
 
@@ -109,8 +111,13 @@ class BatchMaker:
             }
         return {"pixels_BCHW": torch.stack([pixels(each.item, flipped=each.flipped) for each in picks])}
 
-    def _captions(self, captions: list[str]) -> dict[str, Any]:
-        if not self.left_out:
+    def _preserves(self, micro_batch: int) -> bool:
+        """Whether it is of a step at which the base model's answers are kept."""
+        step = micro_batch // self.per_step
+        return bool(self.left_out) and step % self.settings.diff_output_preservation_every_n_steps == 0
+
+    def _captions(self, captions: list[str], *, preserving: bool) -> dict[str, Any]:
+        if not preserving:
             return self._texts(captions)
         plain = [without_trigger(caption, self.left_out) for caption in captions]
         differs = [float(one != other) for one, other in zip(captions, plain, strict=True)]

@@ -74,7 +74,7 @@ def prepare(child: Child, ranks: Ranks, open_side: Opener) -> Training:
         trained=trained,
         objective=objective,
         split=split,
-        maker=_maker(plan, split, model, encodings, objective, device),
+        maker=_maker(plan, split, model, encodings, objective, ranks),
         held_out=None,
         encodings=encodings,
         load_encoders=side.load_encoders,
@@ -154,7 +154,7 @@ def _maker(
     model: TrainableModel,
     encodings: Encodings,
     objective: Objective,
-    device: torch.device,
+    ranks: Ranks,
 ) -> BatchMaker:
     settings = plan.settings
     cached_text = text_is_cached(settings)
@@ -169,8 +169,9 @@ def _maker(
         sources=sources,
         objective=objective,
         latent_shape=model.latent_shape,
-        pin=Accelerator.of(torch, device).can_pin,
+        pin=Accelerator.of(torch, ranks.device).can_pin,
         left_out=_left_out(plan),
+        per_step=settings.gradient_accumulation_steps * ranks.world,
     )
 
 
