@@ -2,64 +2,38 @@
 
     python -m scripts.demo [--base DIR] [--again]
 
-It puts the demo's base model together (docs/demo_base.md), starts ComfyUI headless, queues
-`example_workflows/api/train_a_character.json` over HTTP, a little longer and with more pictures, and names what came of it. A second
-call finds the run and returns at once.
+It puts the demo's base model together (docs/demo_base.md), starts ComfyUI headless, queues the workflow of `demo_workflow.py` over
+HTTP, and names what came of it. A second call finds the run and returns at once. Ctrl-C, SIGTERM or a closed terminal ends all that
+it started; the next call goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
+from kohya_bridge.desk import Desk
+from kohya_bridge.errors import BridgeError, Unavailable
 from kohya_bridge.package import packages_of
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.workspace import Workspace
 
-from .demo_base.assemble import assemble, is_current, packed_digest
+from .demo_base.assemble import assemble, is_current
 from .demo_grid import before_and_after
+from .demo_progress import Follower, Shown, shown_on
+from .demo_workflow import BASE_MODEL, SETTINGS_NODE, demo_workflow, titles_of, workflow_digest
 from .host.comfy_client import outcome
 from .host.comfy_host import ComfyHost
-from .host.comfy_install import ROOT
+from .host.leaving import Interrupted, end_everything, interruptible
 from .serve import BASE_DIR
 
-WORKFLOW_FILE = ROOT / "example_workflows" / "api" / "train_a_character.json"
-BASE_MODEL = "wizdroid_demo_base.safetensors"
-SETTINGS_NODE, SETTINGS_ID = "WizdroidTrainingSettings", "15"
 RECORD_NAME = "demo.json"
 GRID_NAME = "before_and_after.png"
-SIDE = 128  # pixels: what the base model has learnt to draw
-TRAINED = {
-    "steps": 300,
-    "resolution": SIDE,
-    "rank": 16,
-    "alpha": 16.0,
-    "learning_rate": 0.001,
-    "batch_size": 2,
-}
-SETTINGS: dict[str, Any] = {
-    "conv_dim": 8,
-    "conv_alpha": 8.0,
-    "lr_scheduler": "cosine",
-    "bucket_reso_steps": 16,  # the usual 64 leaves nothing of a tall picture at this size
-    "diff_output_preservation_multiplier": 1.0,
-}
-SAMPLED = {"steps": 20, "cfg": 2.5}
-PROMPTS = (
-    "char_wren, 1woman, solo, headshot, light smile, blue background, simple background",
-    "char_wren, 1woman, solo, close-up, surprised, open mouth, mint background, simple background",
-    "cat, solo, teal background, simple background",
-)
-"""Two of the character, and something else. The grid adds the first without its trigger: these the LoRA has to leave alone."""
-console = Console()
 
 
 @dataclass(frozen=True)
@@ -84,17 +58,90 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=BASE_DIR, help="ComfyUI's base folder (default .comfy)")
     parser.add_argument("--again", action="store_true", help="queue the workflow even if its run is complete")
     chosen = parser.parse_args()
-    base_dir = chosen.base.resolve()
-    began = time.monotonic()
-    made = None if chosen.again else recorded(base_dir)
-    if made:
-        console.print(
-            f"Run {made.run.run_id} exists and is complete; `--again` would queue its workflow anew."
+    base_dir, began = chosen.base.resolve(), time.monotonic()
+    shown = shown_on()
+    try:
+        with interruptible():
+            made = None if chosen.again else recorded(base_dir)
+            if made:
+                shown.say(
+                    f"Run {made.run.run_id} exists and is complete; `--again` would queue its workflow anew."
+                )
+            else:
+                made = Demo(base_dir, shown).run()
+        for line in told(made):
+            shown.say(line)
+        shown.say(f"Done in {time.monotonic() - began:.0f} s. `make serve` opens this ComfyUI in a browser.")
+    except Interrupted as interruption:
+        sys.exit(interruption.exit_code)
+    except BridgeError as error:
+        shown.say(str(error))
+        sys.exit(1)
+    finally:
+        shown.close()
+
+
+class Demo:
+    """One ComfyUI with one workflow in it, from the start to the end of both."""
+
+    def __init__(self, base_dir: Path, shown: Shown):
+        self.base_dir, self.shown = base_dir, shown
+        self.host = ComfyHost(base_dir, mark=f"demo {base_dir}")
+        self.follower: Follower | None = None
+
+    def run(self) -> Made:
+        """Queue the workflow, follow it, and note what it made. Whatever way this ends, nothing that it started goes on.
+
+        Raises:
+            BridgeError: ComfyUI or the workflow did not do what was asked.
+            Interrupted: the person wanted it to end.
+        """
+        self.host.prepare()
+        try:
+            history = self._followed()
+            made = find_made(self.base_dir, history)
+        except Interrupted:
+            self._end(interrupted=True)
+            raise
+        except BaseException:
+            self._end()
+            raise
+        self.host.stop()
+        note(self.base_dir, made)
+        return made
+
+    def _followed(self) -> dict[str, Any]:
+        """The history of the workflow, which ended well."""
+        provide_base_model(self.host.checkpoints_dir / BASE_MODEL, self.shown)
+        with self.shown.doing("Starting ComfyUI"):
+            self.host.start()
+        self.shown.say(f"ComfyUI runs at {self.host.url}; its log is {self.host.log_file}")
+        prompt = demo_workflow(self.host.client.get(f"object_info/{SETTINGS_NODE}")[SETTINGS_NODE])
+        self.follower = Follower(titles_of(prompt), self.shown)
+        try:
+            history = self.host.client.follow(prompt, self.follower.take)
+        except OSError as error:
+            raise Unavailable(
+                f"ComfyUI is gone: {error}", f"Its log is {self.host.log_file}; `make demo` goes on."
+            ) from None
+        ended = outcome(history)
+        if ended != "success":
+            raise Unavailable(f"The workflow did not end well: {ended}", f"The log is {self.host.log_file}.")
+        return history
+
+    def _end(self, *, interrupted: bool = False) -> None:
+        if interrupted:
+            self.shown.say("Ending what the demo started.")
+        began = time.monotonic()
+        workspace = Workspace.at(self.base_dir / "training")
+        trained = end_everything(
+            self.host, Desk(workspace), waiting=self.follower.queued_runs if self.follower else ()
         )
-    else:
-        made = run_workflow(base_dir)
-    show(made)
-    console.print(f"Done in {time.monotonic() - began:.0f} s. `make serve` opens this ComfyUI in a browser.")
+        if interrupted:
+            steps = [f" The training keeps its {each.state().step} steps." for each in trained]
+            self.shown.say(
+                f"All of it has ended, after {time.monotonic() - began:.1f} s.{''.join(steps)} `make demo` goes on from here."
+            )
 
 
 def recorded(base_dir: Path) -> Made | None:
@@ -111,123 +158,12 @@ def recorded(base_dir: Path) -> Made | None:
     return made if is_same and not made.missing() and made.run.state().status == "completed" else None
 
 
-def run_workflow(base_dir: Path) -> Made:
-    """Queue the workflow in a ComfyUI of its own, follow it, and note what it made. Exits when it fails."""
-    host = ComfyHost(base_dir)
-    host.prepare()
-    provide_base_model(host.checkpoints_dir / BASE_MODEL)
-    with console.status("Starting ComfyUI"):
-        host.start()
-    try:
-        console.print(f"ComfyUI runs at {host.url}; its log is {host.log_file}")
-        prompt = demo_workflow(host.client.get(f"object_info/{SETTINGS_NODE}")[SETTINGS_NODE])
-        with Follower(titles_of(prompt)) as follower:
-            history = host.client.follow(prompt, follower.take)
-        ended = outcome(history)
-        if ended != "success":
-            console.print(
-                f"[red]The workflow did not end well:[/red] {ended}\nThe log is {host.log_file}", markup=True
-            )
-            raise SystemExit(1)
-        made = find_made(base_dir, history)
-    finally:
-        host.stop()
-    note(base_dir, made)
-    return made
-
-
-def demo_workflow(settings_node: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The example workflow with the demo's numbers: enough steps to see the character, and pictures along the way.
-
-    `settings_node` is what ComfyUI says of Training Settings; its inputs are left at their defaults but for a few.
-    """
-    prompt: dict[str, Any] = json.loads(WORKFLOW_FILE.read_text("utf-8"))
-    size = {"width": SIDE, "height": SIDE}
-    changes = {
-        "WizdroidKohyaTrain": {**TRAINED, "settings": [SETTINGS_ID, 0]},
-        "WizdroidLoraValidateGrid": {
-            **SAMPLED,
-            **size,
-            "checkpoints": "100, 200, 300",
-            "prompts": "\n".join(PROMPTS),
-            "trigger_off": True,
-        },
-        "EmptyLatentImage": size,
-        "KSampler": SAMPLED,
-    }
-    for node in prompt.values():
-        node["inputs"].update(changes.get(node["class_type"], {}))
-    inputs = settings_node["input"]["required"] if settings_node else {}
-    defaults = {name: about[1]["default"] for name, about in inputs.items() if "default" in about[1]}
-    prompt[SETTINGS_ID] = {
-        "class_type": SETTINGS_NODE,
-        "inputs": {**defaults, **SETTINGS},
-        "_meta": {"title": "Training Settings"},
-    }
-    return prompt
-
-
-def provide_base_model(file: Path) -> None:
+def provide_base_model(file: Path, shown: Shown) -> None:
     """Put the base model together, unless it is there as this version makes it."""
     if not is_current(file):
-        with console.status("Putting the demo's base model together (about 300 MB)"):
+        with shown.doing("Putting the demo's base model together (about 300 MB)"):
             file.parent.mkdir(parents=True, exist_ok=True)
             assemble(file)
-
-
-class Follower:
-    """One line with a bar for each node that takes time."""
-
-    def __init__(self, titles: dict[str, str]):
-        self._titles = titles
-        self._tasks: dict[str, TaskID] = {}
-        self._phase = ""
-        self._progress = Progress(
-            TextColumn("{task.description:<44}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.completed:>5.0f} of {task.total:<5.0f}"),
-            TimeElapsedColumn(),
-            console=console,
-        )
-
-    def __enter__(self) -> Follower:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-
-    def take(self, kind: str, data: dict[str, Any]) -> None:
-        """One event of ComfyUI's websocket."""
-        if kind == "progress_state":
-            for node, state in data["nodes"].items():
-                self._show(node, state)
-        elif kind == "wizdroid.training" and data["event"]["kind"] == "phase":
-            self._phase = data["event"]["name"]
-
-    def _show(self, node: str, state: dict[str, Any]) -> None:
-        """Waiting nodes are shown from their start on; one that waits for a trainer runs beside the others."""
-        if state["state"] == "pending":
-            return
-        task = self._tasks.get(node)
-        if task is None:
-            task = self._tasks[node] = self._progress.add_task(self._titles.get(node, node), total=1)
-        title = self._titles.get(node, node)
-        if state["state"] == "finished":
-            self._progress.update(task, completed=state["max"], total=state["max"], description=title)
-            self._progress.stop_task(task)
-        else:
-            trains = title == "Kohya Train" and self._phase
-            self._progress.update(
-                task,
-                completed=state["value"],
-                total=state["max"],
-                description=f"{title}: {self._phase}" if trains else title,
-            )
-
-
-def titles_of(prompt: dict[str, Any]) -> dict[str, str]:
-    return {node: entry.get("_meta", {}).get("title", entry["class_type"]) for node, entry in prompt.items()}
 
 
 def find_made(base_dir: Path, history: dict[str, Any]) -> Made:
@@ -268,14 +204,10 @@ def note(base_dir: Path, made: Made) -> None:
     )
 
 
-def workflow_digest() -> str:
-    """Of all that decides what the demo makes: its workflow and its base model."""
-    return hashlib.sha256((json.dumps(demo_workflow()) + packed_digest()).encode()).hexdigest()
-
-
-def show(made: Made) -> None:
+def told(made: Made) -> list[str]:
+    """What was made, in lines for a person."""
     state = made.run.state()
-    console.print(f"\n{made.run.slug}, {state.step} steps:")
+    lines = [f"{made.run.slug}, {state.step} steps:"]
     for name, path in (
         ("LoRA", made.lora_file),
         ("Before and after", made.grid_file),
@@ -283,12 +215,12 @@ def show(made: Made) -> None:
         ("Picture with the LoRA", made.render_file),
         ("Run folder", made.run.dir),
     ):
-        console.print(f"  {name:<22} {path}", soft_wrap=True, highlight=False)
+        lines.append(f"  {name:<22} {path}")
     if state.validations:
         first, last = state.validations[0], state.validations[-1]
-        console.print(
-            f"  {'Held-out loss':<22} {first['loss']:.4f} untrained, {last['loss']:.4f} at step {last['step']}"
-        )
+        figures = f"{first['loss']:.4f} untrained, {last['loss']:.4f} at step {last['step']}"
+        lines.append(f"  {'Held-out loss':<22} {figures}")
+    return lines
 
 
 if __name__ == "__main__":

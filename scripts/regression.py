@@ -26,6 +26,7 @@ from kohya_bridge.validation.regression import LORA_SUFFIX, compare_renders, dif
 from .host.comfy_client import ComfyClient, outcome
 from .host.comfy_host import ComfyHost
 from .host.comfy_install import ROOT
+from .host.leaving import Interrupted, interruptible
 from .serve import BASE_DIR
 
 DEFAULT_WORKFLOW = ROOT / "example_workflows" / "api" / "use_with_the_stock_loader.json"
@@ -154,4 +155,8 @@ def _needed(prompt: Prompt, names: list[str]) -> set[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        with interruptible():
+            sys.exit(main())
+    except Interrupted as interruption:
+        sys.exit(interruption.exit_code)

