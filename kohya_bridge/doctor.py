@@ -16,6 +16,7 @@ from typing import Literal
 
 from .device.finding import find_device
 from .device.graphics import gpus
+from .device.installed_torch import torch_build
 from .device.precision import usual
 from .engines.environment import git_commit, package_version
 from .engines.kohya.doctor import examine as examine_sd_scripts
@@ -92,22 +93,20 @@ def _packages(patient: Patient) -> Iterator[Diagnosis]:
 
 
 def _gpu(patient: Patient) -> Iterator[Diagnosis]:
-    found = gpus()
-    for each in found:
-        yield Diagnosis(
-            "gpu", "ok", f"{each['name']}, {each['memory.total']}, driver {each['driver_version']}"
-        )
-    if not found:
-        fix = (
-            "Training runs on the CPU, slowly. For an NVIDIA GPU install its driver; nvidia-smi must find it."
-        )
-        yield Diagnosis("gpu", "optional", "no NVIDIA GPU found", fix)
-
-
-def _precision(patient: Patient) -> Iterator[Diagnosis]:
-    """What `mixed_precision: auto` is for the native engine here. Starts a child only where the machine can't be looked at."""
+    """The device of the native engine, and what `mixed_precision: auto` is on it. Starts a child only where looking is not enough."""
     device = find_device(patient.workspace.cache_dir)
-    yield Diagnosis("device", "ok", f"{device.kind}: {device.name}")
+    cards = gpus()
+    if device.is_gpu:
+        memory = f", {device.memory_gib} GiB" if device.memory_gib else ""
+        driver = f", driver {cards[0]['driver_version']}" if cards else ""
+        yield Diagnosis("gpu", "ok", f"{device.name}{memory}{driver}")
+    elif cards:
+        build = torch_build()
+        found = f"{cards[0]['name']}, which torch {build.version if build else '(missing)'} can't use"
+        yield Diagnosis("gpu", "optional", found, "Install a torch build for this GPU; see pytorch.org.")
+    else:
+        fix = "Training runs on the CPU, slowly. For a GPU install its driver, and a torch that is built for it."
+        yield Diagnosis("gpu", "optional", f"none that torch can use; it trains on {device.name}", fix)
     yield Diagnosis("mixed_precision", "ok", f"auto is {usual(device).reason}")
 
 
@@ -162,7 +161,6 @@ EXAMINATIONS: tuple[Callable[[Patient], Iterator[Diagnosis]], ...] = (
     _python,
     _packages,
     _gpu,
-    _precision,
     _disk,
     _workspace,
     _base_models,

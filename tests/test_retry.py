@@ -59,6 +59,17 @@ def test_for_lack_of_memory_the_whole_ladder_is_offered_each_rung_with_its_price
     assert request_of(kohya, fp8).kohya == {"fp8_base": True} and fp8.why
 
 
+def test_a_format_that_the_device_lacks_is_answered_by_its_own_and_by_the_one_that_all_have():
+    wanted = [each.settings for each in suggestions(rehearsed_plan(), "precision_unsupported")]
+    assert wanted == [{"mixed_precision": "auto"}, {"mixed_precision": "no"}]
+    again = suggestions(rehearsed_plan(mixed_precision="no"), "precision_unsupported")
+    assert [each.settings for each in again] == [{"mixed_precision": "auto"}]
+    overflowed, *_ = suggestions(rehearsed_plan(mixed_precision="fp16"), "not_finite")
+    assert overflowed.settings["mixed_precision"] == "auto"
+    (vae,) = suggestions(rehearsed_plan(engine="kohya", mixed_precision="fp16"), "half_vae")
+    assert vae.kohya == {"no_half_vae": True} and not vae.settings
+
+
 def test_every_cause_with_a_suggestion_is_one_that_failures_are_told_with():
     text = "".join(
         (PACK_ROOT / "kohya_bridge" / "engines" / name).read_text("utf-8")

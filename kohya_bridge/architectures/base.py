@@ -105,6 +105,8 @@ class Kohya:
     """Whether the script reads captions in chunks, as many as max_token_length has."""
     swaps_blocks: bool = True
     refused_precisions: tuple[str, ...] = ()
+    vae_overflows_in: tuple[str, ...] = ()
+    """Formats in which the family's own VAE gives NaN, unless sd-scripts is told `no_half_vae`."""
     gui_types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     gui_flag: str = ""
     """The GUI's check box that means this family."""

@@ -78,6 +78,7 @@ FAMILIES = (
             bucket_step=32,
             long_captions=True,
             swaps_blocks=False,
+            vae_overflows_in=("fp16",),
             gui_flag="sdxl",
         ),
         model_files=(OTHER_VAE,),

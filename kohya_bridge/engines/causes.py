@@ -172,6 +172,12 @@ CAUSES: tuple[Cause, ...] = (
         EXIT_NOT_FINITE,
     ),
     _cause(
+        "half_vae",
+        r"nan detected in latents",
+        "The VAE overflows in this mixed_precision: the latents of a picture are NaN.",
+        "Set kohya.no_half_vae to true, or mixed_precision to bf16 where the device has it.",
+    ),
+    _cause(
         "permission",
         r"permissionerror: \[errno 13\][^\n]*?'([^']+)'|permission denied",
         "A file may not be read or written{0:: }.",

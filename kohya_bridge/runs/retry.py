@@ -142,6 +142,14 @@ def _full_precision(now: TrainingSettings) -> _Words | None:
     )
 
 
+def _full_vae(now: TrainingSettings) -> _Words | None:
+    return (
+        "Retry with the VAE in full precision",
+        "It is used once for each picture.",
+        {"kohya.no_half_vae": True},
+    )
+
+
 def _plain_attention(now: TrainingSettings) -> _Words | None:
     return "Retry with PyTorch's attention", "It needs no further package.", {"attention": "sdpa"}
 
@@ -151,5 +159,6 @@ MAKERS: dict[str, tuple[Callable[[TrainingSettings], _Words | None], ...]] = {
     "killed": (_less_memory,),
     "not_finite": (_gentler,),
     "precision_unsupported": (_own_precision, _full_precision),
+    "half_vae": (_full_vae,),
     "xformers": (_plain_attention,),
 }

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kohya_bridge import doctor
 from kohya_bridge.device import finding
 from kohya_bridge.device.accelerator import Accelerator
 from kohya_bridge.device.description import Device
@@ -20,7 +21,8 @@ from kohya_bridge.device.graphics import amd_cards, gfx_name
 from kohya_bridge.device.installed_torch import TorchBuild, torch_build
 from kohya_bridge.device.precision import usual
 from kohya_bridge.device.processor import DECISIVE, instruction_sets, processor_name
-from kohya_bridge.workspace import PACK_ROOT
+from kohya_bridge.doctor import examine_machine
+from kohya_bridge.workspace import PACK_ROOT, Workspace
 from tests.doubles.fake_torch import fake_torch
 
 on_x86_linux = pytest.mark.skipif(
@@ -258,3 +260,36 @@ def test_the_probe_runs_in_an_interpreter_with_nothing_but_torch():
 def test_no_other_file_takes_a_cache_folder_by_surprise(tmp_path):
     find_device(Path(tmp_path))
     assert not list(tmp_path.iterdir()) or [each.name for each in tmp_path.iterdir()] == ["devices"]
+
+
+# --- the doctor --------------------------------------------------------------------------------------------------------
+
+
+def diagnoses(tmp_path):
+    rows = examine_machine(Workspace.at(tmp_path / "training"), [])
+    return {each.subject: each for each in rows}
+
+
+@on_posix
+@pytest.mark.parametrize(
+    ("device", "names", "verdict", "words"),
+    [
+        (
+            Device("cuda", "NVIDIA GeForce RTX 3060", "8.6", 12.0),
+            ["3060"],
+            "ok",
+            "RTX 3060, 12.0 GiB, driver 570.1",
+        ),
+        (Device("mps", "Apple M2", "macos14", slower={"bf16": 0.6, "fp16": 0.6}), [], "ok", "Apple M2"),
+        (Device("cpu", "AMD EPYC", "avx2"), ["3060"], "optional", "which torch"),
+        (Device("cpu", "AMD EPYC", "avx2"), [], "optional", "trains on AMD EPYC"),
+    ],
+)
+def test_the_doctor_names_the_device_and_what_auto_is_on_it(
+    tmp_path, monkeypatch, cards, device, names, verdict, words
+):
+    cards(*names)
+    monkeypatch.setattr(doctor, "find_device", lambda _: device)
+    found = diagnoses(tmp_path)
+    assert found["gpu"].verdict == verdict and words in found["gpu"].found
+    assert found["mixed_precision"].found == f"auto is {usual(device).reason}"

@@ -94,6 +94,17 @@ def test_the_device_is_that_of_sd_scripts_own_torch(bench, monkeypatch, tmp_path
     assert asked == [find_interpreter()]
 
 
+def test_a_vae_that_overflows_in_fp16_is_told_before_the_start(bench, monkeypatch):
+    monkeypatch.setattr(engine_module, "find_device", lambda *_, **__: PASCAL)
+
+    def told(**options):
+        return [each.blocks for each in found(bench, resolution=256, **options) if each.code == "half_vae"]
+
+    assert told(family="sdxl", mixed_precision="fp16") == [False]
+    assert told(family="sdxl", mixed_precision="fp16", kohya={"no_half_vae": True}) == []
+    assert told(family="sdxl", mixed_precision="bf16") == told(family="sd15", mixed_precision="fp16") == []
+
+
 def test_fp16_on_a_cpu_is_refused_before_the_start(bench, monkeypatch):
     monkeypatch.setattr(engine_module, "find_device", lambda *_, **__: AVX2)
     assert [each.code for each in blocking(found(bench, mixed_precision="fp16"))] == ["precision"]

@@ -44,6 +44,7 @@ LINES = [
     ("OSError: Can't load tokenizer for 'openai/clip-vit-large-patch14'. If you were trying", "tokenizer_offline"),
     ("Error loading file: /s/train/0003.png", "picture_damaged"),
     ("AssertionError: image too large, but cropping and bucketing are disabled / 画像サイズが大きい", "picture_size"),
+    ("RuntimeError: NaN detected in latents: /s/train/0001.png", "half_vae"),
     ("RuntimeError: DataLoader worker (pid 3) is killed by signal: Bus error.", "loader_worker"),
     ("PermissionError: [Errno 13] Permission denied: '/s/x'", "permission"),
 ]  # fmt: skip

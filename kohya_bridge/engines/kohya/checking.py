@@ -122,7 +122,7 @@ def plan_problems(plan: TrainingPlan, paths: MachinePaths, options: ParserOption
     """Everything in the plan that this engine can't honour. Without `options` their names and types are not checked."""
     of_family = architecture(plan.base_model.family)
     found = [*_section_problems(plan, of_family, options), *_setting_problems(plan.settings, of_family)]
-    found += _contradictions(plan, of_family)
+    found += [*_contradictions(plan, of_family), *_vae_advice(plan, of_family)]
     missing = missing_tokenizers(of_family, paths.tokenizer_dir)
     if missing:
         found.append(
@@ -149,6 +149,16 @@ def suitable_precision(kohya: Mapping[str, Any], of_family: Architecture, device
         half = FP16 if device.is_gpu and BF16 in settled(device).slower else BF16
         return Precision(half, f"{half}: {eight_bit[0]} needs a half format")
     return found
+
+
+def _vae_advice(plan: TrainingPlan, of_family: Architecture) -> Iterator[Problem]:
+    name = plan.settings.mixed_precision
+    if name in sd_scripts(of_family).vae_overflows_in and "no_half_vae" not in _switched_on(plan.kohya):
+        problem = (
+            f"mixed_precision {name}: {of_family.title}'s own VAE overflows in it, and the latents are NaN."
+        )
+        fix = "Set kohya.no_half_vae to true, unless the checkpoint carries a VAE that was mended for it."
+        yield Problem("half_vae", problem, fix, blocks=False)
 
 
 def _switched_on(section: Mapping[str, Any]) -> set[str]:
