@@ -155,6 +155,8 @@ class TrainingPlan(Forbidding):
     """Who trains."""
     engine_version: str
     """The native engine's number, or the sd-scripts commit: a change of either is another run."""
+    host: str = ""
+    """Version and commit of the ComfyUI whose models are trained, where they are: another one may give other bytes."""
     model_files: dict[str, ModelFileFacts] = {}
     """Text encoders and VAE beside the base model, for engines that load them by these names."""
     preset: str = ""
@@ -190,6 +192,8 @@ class TrainingPlan(Forbidding):
         identity = self.model_dump(mode="json")
         identity.pop("preset")
         identity["base_model"].pop("name")
+        if not identity["host"]:
+            identity.pop("host")
         files = identity.pop("model_files")
         if files:
             identity["model_files"] = {option: file["sha256"] for option, file in files.items()}
@@ -200,8 +204,9 @@ class TrainingPlan(Forbidding):
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:12]
 
     def to_yaml(self) -> str:
-        """The text of `plan.yaml`; without model files, as plans were written before there were any, where there are none."""
-        said = self.model_dump(mode="json", exclude=None if self.model_files else {"model_files"})
+        """The text of `plan.yaml`; without model files, host and the like where there are none, as plans were written before there were any."""
+        empty = {name for name in ("host", "model_files") if not getattr(self, name)}
+        said = self.model_dump(mode="json", exclude=empty)
         return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -224,6 +229,7 @@ def make_plan(
     engine: str,
     engine_version: str,
     model_files: Mapping[str, ModelFileFacts] | None = None,
+    host: str = "",
 ) -> TrainingPlan:
     """The complete plan for `request`. `engine` is the name of the one that was chosen for it."""
     settings = make_settings(request, base_model.family, images=dataset.images)
@@ -234,6 +240,7 @@ def make_plan(
             "base_model": base_model.model_dump(),
             "engine": engine,
             "engine_version": engine_version,
+            "host": host,
             "preset": request.preset,
             "settings": settings.model_dump(),
             "model_files": {option: file.model_dump() for option, file in (model_files or {}).items()},

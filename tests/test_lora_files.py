@@ -171,7 +171,7 @@ def test_a_missing_lora_and_one_without_kohyas_keys_are_named(tmp_path):
     assert "no file" in check_lora(tmp_path / "x.safetensors")[0]
     with pytest.raises(NotFound):
         read_lora(tmp_path / "x.safetensors")
-    save_file({"unet.x.lora_A.weight": torch.zeros(4, 4)}, tmp_path / "x.safetensors")
+    save_file({"unet.x.diff": torch.zeros(4, 4)}, tmp_path / "x.safetensors")
     assert "no LoRA with kohya's key names" in check_lora(tmp_path / "x.safetensors")[0]
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..engines.environment import git_commit
 from ..workspace import PACK_ROOT
 
 
@@ -39,6 +41,19 @@ def default_tokenizer_dir() -> Path:
     homes = [*_homes(), *_carried()]
     found = [each for each in _existing(homes, "comfy/sd1_tokenizer") if (each / "vocab.json").is_file()]
     return found[0] if found else (homes[0] if homes else PACK_ROOT) / "comfy" / "sd1_tokenizer"
+
+
+def host_folder(tokenizer_dir: Path) -> Path | None:
+    """ComfyUI's own folder, which CLIP's tokenizer lies in; None where the tokenizer is another's."""
+    folder = tokenizer_dir.parent.parent
+    return folder if (folder / "comfy" / "sd.py").is_file() else None
+
+
+def host_name(folder: Path) -> str:
+    """Version and commit of the ComfyUI in `folder`, as runs are told apart by."""
+    file = folder / "comfyui_version.py"
+    stated = re.search(r"__version__ = \"([^\"]+)\"", file.read_text("utf-8")) if file.is_file() else None
+    return f"{stated[1] if stated else 'of unknown version'} {git_commit(folder) or ''}".strip()
 
 
 def _homes() -> Iterator[Path]:

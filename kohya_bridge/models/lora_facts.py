@@ -1,6 +1,6 @@
 """What a LoRA file holds and whether it is sound, read without torch.
 
-In: a .safetensors file with kohya's key names. Out: `LoraFacts` from its header, and from `check_lora` the list of what is
+In: a .safetensors file with kohya's key names or peft's. Out: `LoraFacts` from its header, and from `check_lora` the list of what is
 wrong with it: unreadable, incomplete pairs, numbers that are not finite, another step than planned. A run counts as
 completed only when that list is empty.
 """
@@ -16,9 +16,10 @@ from ..architectures.base import Architecture
 from ..errors import BridgeError, InvalidInput
 from ..files import open_named
 from .lora_check import is_finite
+from .lora_keys import ALPHA, KOHYA, naming_of
 from .safetensors_header import SafetensorsHeader, TensorInfo, read_header
 
-DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
+DOWN, UP = KOHYA
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,21 @@ def read_lora_facts(file: Path) -> LoraFacts:
     """What the LoRA in `file` says of itself.
 
     Raises:
-        NotFound, StorageError, InvalidInput: there is no readable LoRA with kohya's key names in it.
+        NotFound, StorageError, InvalidInput: there is no readable LoRA with kohya's or peft's key names in it.
     """
     header = read_header(file)
-    modules = tuple(dict.fromkeys(name.removesuffix(DOWN) for name in header.tensors if name.endswith(DOWN)))
-    if not modules:
+    naming = naming_of(header.tensors)
+    if naming is None:
         raise InvalidInput(
-            f"{header.file.name} is no LoRA with kohya's key names.",
-            "Choose a LoRA whose keys end in .lora_down.weight and .lora_up.weight.",
+            f"{header.file.name} is no LoRA with kohya's key names, nor with peft's.",
+            "Choose a LoRA whose keys end in .lora_down.weight and .lora_up.weight, or in .lora_A.weight and .lora_B.weight.",
         )
+    down = naming.down
+    modules = tuple(dict.fromkeys(name.removesuffix(down) for name in header.tensors if name.endswith(down)))
     ranks = {
-        header.tensors[module + DOWN].shape[0] for module in modules if header.tensors[module + DOWN].shape
+        header.tensors[module + down].shape[0] for module in modules if header.tensors[module + down].shape
     }
-    formats = [header.tensors[module + DOWN].dtype for module in modules]
+    formats = [header.tensors[module + down].dtype for module in modules]
     return LoraFacts(
         file=header.file,
         modules=modules,
@@ -110,15 +113,16 @@ def _is_for(family: Architecture, modules: tuple[str, ...]) -> bool:
 def _broken_modules(header: SafetensorsHeader) -> list[str]:
     """One sentence when modules lack a matrix, their shapes don't fit, or keys belong to no module."""
     wrong = []
+    down_ending, up_ending = naming_of(header.tensors) or KOHYA
     for name, info in header.tensors.items():
-        if name.endswith(DOWN):
-            module = name.removesuffix(DOWN)
-            up, alpha = header.tensors.get(module + UP), header.tensors.get(module + ALPHA)
+        if name.endswith(down_ending):
+            module = name.removesuffix(down_ending)
+            up, alpha = header.tensors.get(module + up_ending), header.tensors.get(module + ALPHA)
             if up is None or alpha is None or not _fit(info, up, alpha):
                 wrong.append(module)
         elif (
-            not name.endswith((UP, ALPHA))
-            or name.removesuffix(UP).removesuffix(ALPHA) + DOWN not in header.tensors
+            not name.endswith((up_ending, ALPHA))
+            or name.removesuffix(up_ending).removesuffix(ALPHA) + down_ending not in header.tensors
         ):
             wrong.append(name)
     if not wrong:

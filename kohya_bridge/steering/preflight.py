@@ -23,6 +23,7 @@ from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused,
 from ..lint import LintReport, lint_dataset
 from ..models.base_models import BaseModel, inspect_base_model
 from ..models.chosen_files import ChosenFiles, choose_files
+from ..models.comfy_folders import host_folder, host_name
 from ..models.family_files import complete_model_files
 from ..models.model_files import find_model, model_sha256
 from ..models.places import Places
@@ -137,6 +138,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
         engine=choice.name,
         engine_version=choice.version,
         model_files=files.facts,
+        host=_host_of(choice.name, architecture(family_name), places),
     )
     paths = MachinePaths(
         base_model_file=base_file,
@@ -227,6 +229,13 @@ def _with_model_files(
     rest = {option: value for option, value in request.kohya.items() if option not in options}
     files = choose_files({**named, **request.model_files}, of_family, base_file, places)
     return request.model_copy(update={"kohya": rest}), files
+
+
+def _host_of(engine: str, of_family: Architecture, places: Places) -> str:
+    """The ComfyUI that a run is bound to, where it trains ComfyUI's own models."""
+    folder = host_folder(places.tokenizer_dir)
+    through_it = of_family.trainable == "host" and not takes_kohya_options(engine)
+    return host_name(folder) if folder and through_it else ""
 
 
 def _base_dirs(family_name: str, places: Places) -> list[Path]:

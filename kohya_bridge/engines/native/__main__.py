@@ -14,7 +14,6 @@ from typing import Any
 
 from ...files import Tree
 from ..child import Child
-from .diffusers_side.quick_imports import import_diffusers
 
 NAME = "native"
 
@@ -37,7 +36,6 @@ def train(child: Child) -> None:
     child.report.started(engine=NAME, total=total, resumed_from=_resumed_step(resume))
     child.report.phase("loading")
 
-    import_diffusers()
     from ..training.environment import write_environment
     from ..training.fit import fit
     from ..training.meter import Clock

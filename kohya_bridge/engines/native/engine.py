@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,19 @@ from ...device.description import CUDA, ROCM, Device
 from ...device.finding import find_device
 from ...device.precision import Precision, usual
 from ...models.base_models import is_whole_checkpoint
+from ...models.comfy_folders import host_folder
 from ...models.family_files import what_is_missing
 from ...plan import OBJECTIVE_OF_FLOW, TrainingPlan, TrainingRequest, chosen_later_settings
 from ...run_folder import RunFolder
 from ...settings import TrainingSettings
 from ..contract import Command, MachinePaths, Problem, python_module_command, unless_set, write_child_file
 from ..precision_problems import precision_problems
+from .host_problems import host_problems
 
 VERSION = "1"
 """Part of every plan: raise it when the same plan would train to other weights, so that it becomes another run."""
 
-SIDES = ("diffusers",)
+SIDES = ("diffusers", "host")
 """The sides that this engine has: where the models of a family come from."""
 
 REQUIRED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "PIL")
@@ -70,7 +73,7 @@ class NativeEngine:
 
     def problems(self, plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
         """Everything that stands between this plan and its start here, all at once."""
-        settings = plan.settings
+        settings, of_family = plan.settings, architecture(plan.base_model.family)
         missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             fix = f"Install them into ComfyUI's Python: pip install {' '.join(missing).replace('PIL', 'pillow')}"
@@ -78,7 +81,7 @@ class NativeEngine:
         device = self.device(paths.cache_dir)
         return [
             *_plan_problems(plan),
-            *_objective_problems(settings, architecture(plan.base_model.family)),
+            *_objective_problems(settings, of_family),
             *_optimiser_problems(settings),
             *precision_problems(
                 settings.mixed_precision, device, lambda: find_device(paths.cache_dir, measured=True)
@@ -86,6 +89,7 @@ class NativeEngine:
             *_device_problems(settings, device),
             *_file_problems(settings, paths),
             *_model_file_problems(plan, paths),
+            *(host_problems(plan, paths) if of_family.trainable == "host" else ()),
             *_memory_advice(plan, paths, device.memory_gib),
         ]
 
@@ -93,6 +97,9 @@ class NativeEngine:
         self, run: RunFolder, plan: TrainingPlan, paths: MachinePaths, *, resume: Path | None
     ) -> Command:
         """How to start the child; `child.json` is written."""
+        host = host_folder(paths.tokenizer_dir)
+        if host and architecture(plan.base_model.family).trainable == "host":
+            paths = replace(paths, extra={**paths.extra, "comfyui_dir": str(host)})
         write_child_file(run, plan, paths, resume=resume)
         command = python_module_command("kohya_bridge.engines.native", str(run.dir))
         # cuBLAS is deterministic only with a fixed workspace.

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 import torch
 
 from ...errors import InvalidInput
+from ...models.lora_keys import ALPHA, NAMINGS, layer_path
 from .adapters import Beside, LoraModule
 from .lora import LoraNetwork
 
-PREFIXES = ("lora_unet_", "lora_transformer_", "diffusion_model_", "transformer_")
-DOWNS, UPS = (".lora_down.weight", ".lora_A.weight"), (".lora_up.weight", ".lora_B.weight")
+DOWNS, UPS = zip(*NAMINGS, strict=True)
 
 
 def put_beside(network: LoraNetwork, state: Mapping[str, torch.Tensor], multiplier: float) -> list[str]:
@@ -26,11 +26,11 @@ def put_beside(network: LoraNetwork, state: Mapping[str, torch.Tensor], multipli
     Raises:
         InvalidInput: none has a place, or one has another shape than its layer.
     """
-    file = {_path(name): name for name in _modules(state)}
+    file = {layer_path(name): name for name in _modules(state)}
     placed = set()
     for part in network.parts.values():
         for module in part.modules:
-            name = file.get(_path(module.name))
+            name = file.get(layer_path(module.name))
             if name is not None:
                 module.adapter.beside = _beside(state, name, module, multiplier, part.dtype, part.device)
                 placed.add(name)
@@ -62,15 +62,6 @@ def _modules(state: Mapping[str, torch.Tensor]) -> Iterator[str]:
                 yield key.removesuffix(ending)
 
 
-def _path(name: str) -> str:
-    """The layer's path in the model, whatever the naming: kohya's has `_` for every dot."""
-    flat = name.replace(".", "_")
-    for prefix in PREFIXES:
-        if flat.startswith(prefix):
-            return flat.removeprefix(prefix)
-    return flat
-
-
 def _beside(
     state: Mapping[str, torch.Tensor],
     name: str,
@@ -87,6 +78,6 @@ def _beside(
             f"{name} in base_weights is {tuple(theirs)} by {tuple(down.shape)}, which does not fit its layer.",
             "Choose the training adapter of this very model.",
         )
-    alpha = float(state.get(f"{name}.alpha", torch.tensor(float(rank))))
+    alpha = float(state.get(name + ALPHA, torch.tensor(float(rank))))
     up = up.view(ours[0], rank, *ours[2:])
     return (down * (multiplier * alpha / rank)).to(device, dtype), up.to(device, dtype)

@@ -63,25 +63,28 @@ class Encodings:
     def fill(
         self, uses: Iterable[Use], captions: Iterable[str], *, load: Loader, told: Callable[[int, int], None]
     ) -> None:
-        """Have all these latents and text outputs at hand. `load` gives the parts of the base model that are needed for
-        it; `told` hears (done, total) before each entry that must be made."""
+        """Have all these latents and text outputs at hand. `load` gives the part of the base model that is needed, first
+        the VAE, then without it the text encoders; `told` hears (done, total) before each entry that must be made."""
         missing_uses = [use for use in dict.fromkeys(uses) if not self._take_latents(use)]
         missing_captions = [caption for caption in dict.fromkeys(captions) if not self._take_text(caption)]
-        parts = {name for name, missing in (("vae", missing_uses), ("text", missing_captions)) if missing}
-        if not parts:
-            return
-        encoders, done, total = load(parts), 0, len(missing_uses) + len(missing_captions)
-        for use, pixels_3HW in zip(missing_uses, pixels_ahead(missing_uses), strict=True):
-            told(done, total)
-            self.cache.write(self.keys.latents(use), {"latents": encode(encoders, pixels_3HW)})
-            self._take_latents(use)
-            done += 1
-        for caption in missing_captions:
-            told(done, total)
-            self.cache.write(self.keys.text(caption), encoders.caption(caption))
-            self._take_text(caption)
-            done += 1
-        told(total, total)
+        done, total = 0, len(missing_uses) + len(missing_captions)
+        if missing_uses:
+            encoders = load({"vae"})
+            for use, pixels_3HW in zip(missing_uses, pixels_ahead(missing_uses), strict=True):
+                told(done, total)
+                self.cache.write(self.keys.latents(use), {"latents": encode(encoders, pixels_3HW)})
+                self._take_latents(use)
+                done += 1
+            del encoders  # gone before the text encoders come
+        if missing_captions:
+            encoders = load({"text"})
+            for caption in missing_captions:
+                told(done, total)
+                self.cache.write(self.keys.text(caption), encoders.caption(caption))
+                self._take_text(caption)
+                done += 1
+        if total:
+            told(total, total)
 
     def latents(self, item: Item, flipped: bool) -> torch.Tensor:
         """(C, H, W) fp32, memory-mapped."""

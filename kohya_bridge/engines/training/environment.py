@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,9 +17,9 @@ from ...workspace import PACK_ROOT
 from ..environment import PACKAGES, git_commit, package_version
 
 
-def write_environment(run: Tree, *, device: torch.device) -> None:
-    """Write what this process is made of."""
-    run.write("environment.json", json.dumps(describe(device), indent=1))
+def write_environment(run: Tree, *, device: torch.device, more: Mapping[str, str] | None = None) -> None:
+    """Write what this process is made of, and `more` that a model side knows."""
+    run.write("environment.json", json.dumps({**describe(device), **(more or {})}, indent=1))
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 
 from ...errors import InvalidInput, StorageError
 from ...files import Tree
-from ...models.lora_facts import ALPHA, read_lora_facts
+from ...models.lora_facts import read_lora_facts
+from ...models.lora_keys import ALPHA
 
 FORMATS = {"fp16": torch.float16, "bf16": torch.bfloat16, "float": torch.float32}
 NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}

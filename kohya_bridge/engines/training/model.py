@@ -19,6 +19,7 @@ from ...settings import TrainingSettings
 from .adapters import Adapter
 from .objective import Objective
 
+Tell = Callable[[str, str, str], None]
 Condition = dict[str, torch.Tensor]
 """What the text encoders say, by name. Of one caption in a cache entry; with a leading B in a forward pass."""
 
@@ -113,6 +114,13 @@ class ModelSide(Protocol):
 
     def digest(self, part: str) -> str:
         """What encodings by "vae" or "text" depend on, beside the picture or the caption."""
+
+    def prove(self, latents_CHW: torch.Tensor, condition: Condition, tell: Tell) -> None:
+        """Before the model is loaded: that its gradients can be believed, shown on one picture and one caption where that
+        is not known. `tell(problem, fix, code)` hears what a person should know. Raises ChildFailure when they are wrong."""
+
+    def environment(self) -> dict[str, str]:
+        """What `environment.json` says of this side."""
 
     def load_encoders(self, parts: set[str]) -> Encoders:
         """Those of "vae" and "text" that are asked for, to fill the cache or to look at a sample."""

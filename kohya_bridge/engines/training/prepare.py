@@ -14,6 +14,7 @@ import torch
 from ...captions import without_trigger
 from ...datasets.caption_variation import captions_vary
 from ...device.accelerator import Accelerator
+from ...files import Tree
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
 from ..child import Child, StopRequested
@@ -22,6 +23,7 @@ from .batches import BatchMaker, Sources
 from .cache import TensorCache
 from .data import Picker, Split, read_items, split_items
 from .encoding import Encodings, Keys
+from .environment import write_environment
 from .held_out import HeldOut
 from .lora import LoraNetwork, add_lora
 from .lora_file import read_lora
@@ -56,6 +58,10 @@ def prepare(child: Child, ranks: Ranks, open_side: Opener) -> Training:
     if not ranks.speaks:
         _fill(encodings, split, plan, side, child)
     child.report.phase("loading")
+    more = side.environment()
+    if more and ranks.speaks:
+        write_environment(Tree(child.run_dir), device=device, more=more)
+    _prove(side, encodings, split, settings, child)
     model = side.load_model(_parts_of_every_step(settings))
     stop_if_asked(child, ranks)
     network = add_lora(model, settings, seed=settings.seed)
@@ -83,6 +89,20 @@ def prepare(child: Child, ranks: Ranks, open_side: Opener) -> Training:
     )
     training.held_out = _held_out(training)
     return training
+
+
+def _prove(
+    side: ModelSide, encodings: Encodings, split: Split, settings: TrainingSettings, child: Child
+) -> None:
+    """Have the side show what it has to show, on the first picture."""
+    if not (settings.cache_latents and text_is_cached(settings)):
+        return
+    item = split.trained[0]
+
+    def tell(problem: str, fix: str, code: str) -> None:
+        child.report.notice(problem, fix, code=code)
+
+    side.prove(encodings.latents(item, False), encodings.text(item.caption), tell)
 
 
 def _start_from(network: LoraNetwork, file: Path, child: Child) -> None:

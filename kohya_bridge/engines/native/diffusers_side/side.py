@@ -19,7 +19,7 @@ from ....plan import TrainingPlan
 from ....settings import TrainingSettings
 from ...child import ChildFailure
 from ...training.cache import part_digest
-from ...training.model import Adaptable, Condition
+from ...training.model import Adaptable, Condition, Tell
 from ...training.objective import DiscreteObjective, make_objective
 from .denoiser import denoise
 from .models import Base, load_base
@@ -46,6 +46,12 @@ class DiffusersSide:
                 cache_dir=self.paths["cache_dir"],
             )
         return self._digests[part]
+
+    def prove(self, latents_CHW: torch.Tensor, condition: Condition, tell: Tell) -> None:
+        """Nothing to show: these models are compared with sd-scripts' and with finite differences in this pack's own tests."""
+
+    def environment(self) -> dict[str, str]:
+        return {}
 
     def load_encoders(self, parts: set[str]) -> DiffusersEncoders:
         return DiffusersEncoders(self._load(parts, torch.float32), self.plan.settings)

@@ -11,6 +11,7 @@ import torch
 
 from ....architectures import architecture
 from ....architectures.base import diffusers_facts
+from ....models.lora_keys import KOHYA
 from ....settings import TrainingSettings
 from ...training.adapters import Adapter, ConvAdapter, LinearAdapter
 from ...training.model import Adaptable, Target
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 ATTENTION_TARGETS = ("Transformer2DModel",)
 CONVOLUTION_TARGETS = ("ResnetBlock2D", "Downsample2D", "Upsample2D")
 TEXT_TARGETS = ("CLIPAttention", "CLIPSdpaAttention", "CLIPMLP")
-DOWN, UP = ".lora_down.weight", ".lora_up.weight"
 
 
 def targets(base: Base, settings: TrainingSettings) -> dict[str, Adaptable]:
@@ -41,7 +41,7 @@ def targets(base: Base, settings: TrainingSettings) -> dict[str, Adaptable]:
 
 def _adaptable(root: torch.nn.Module, found: list[Target]) -> Adaptable:
     parameter = next(root.parameters())
-    return Adaptable(root, found, parameter.dtype, parameter.device, DOWN, UP)
+    return Adaptable(root, found, parameter.dtype, parameter.device, *KOHYA)
 
 
 def _unet_targets(unet: Any, family: str, settings: TrainingSettings) -> list[Target]:

@@ -16,7 +16,8 @@ import torch
 from ....architectures import architecture
 from ....architectures.base import diffusers_facts
 from ....errors import InvalidInput
-from ....models.lora_facts import ALPHA, DOWN, UP
+from ....models.lora_facts import DOWN, UP
+from ....models.lora_keys import ALPHA
 from ...training.lora_file import read_lora
 from .ldm_keys import translate, unet_modules
 from .models import Base

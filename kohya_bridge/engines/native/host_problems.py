@@ -1,0 +1,49 @@
+"""What stands between a plan and a training through ComfyUI's own models.
+
+In: a plan of such a family, this machine's paths. Out: `Problem`s. Imports neither torch nor comfy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...architectures import architecture
+from ...models.comfy_folders import host_folder
+from ...plan import TrainingPlan
+from ..contract import MachinePaths, Problem
+
+
+def host_problems(plan: TrainingPlan, paths: MachinePaths) -> Iterator[Problem]:
+    """Obstacles first, then what has no effect."""
+    settings, title = plan.settings, architecture(plan.base_model.family).title
+    if host_folder(paths.tokenizer_dir) is None:
+        yield Problem(
+            "no_host",
+            f"{title} is trained through ComfyUI's own models, and no ComfyUI was found.",
+            "Start the training from ComfyUI, or set COMFYUI_DIR to its folder.",
+        )
+    if paths.base_model_file.suffix.lower() == ".gguf":
+        yield Problem(
+            "gguf",
+            f"{paths.base_model_file.name} is a GGUF, which ComfyUI itself can't load.",
+            "Choose the model as .safetensors; fp8 is as small.",
+        )
+    refused = {
+        "network_train_unet_only": (True, "its text encoders are not trained"),
+        "cache_latents": (True, "its VAE is not kept beside the model"),
+        "cache_text_encoder_outputs": (True, "its text encoders are not kept beside the model"),
+        "conv_dim": (0, "only its linear layers are trained"),
+        "torch_compile": (False, "its blocks are not compiled"),
+        "attention": ("sdpa", "ComfyUI's models attend by sdpa here"),
+    }
+    for name, (wanted, why) in refused.items():
+        if getattr(settings, name) != wanted:
+            value = str(wanted).lower()
+            yield Problem(
+                name, f"{name} is {getattr(settings, name)}; of {title} {why}.", f"Set it to {value}."
+            )
+    for name, off in (("clip_skip", 1), ("max_token_length", 75)):
+        if getattr(settings, name) != off:
+            yield Problem(
+                "no_effect", f"{name} has no effect on {title}: ComfyUI's encoder decides.", "", blocks=False
+            )

@@ -1,0 +1,170 @@
+"""What a process with an opened ComfyUI is asked for by the tests: figures, as plain JSON."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tests.host_models import reduced, small_files
+
+
+def knows(family: str) -> bool:
+    import comfy.supported_models
+
+    return hasattr(comfy.supported_models, reduced.FAMILIES[family][0])
+
+
+def _model(family: str, model=None, **options):
+    import torch
+
+    from kohya_bridge.engines.native.host_side.model import HostModel
+
+    return HostModel(
+        model or reduced.make(family),
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        stride=8,
+        guidance=1.0,
+        **options,
+    )
+
+
+def gradients(family: str) -> dict:
+    """The verdict of the check that runs before the first training."""
+    from kohya_bridge.engines.native.host_side.gradients import check_gradients
+
+    if not knows(family):
+        return {"unknown": True}
+    found = check_gradients(lambda: _model(family), reduced.latents(family), reduced.condition(family))
+    return {**found.to_json(), "problem": found.problem(rounded=False)}
+
+
+def uncured_gradients(family: str) -> dict:
+    """The same with ComfyUI's blocks as they are: writing into what a norm has saved."""
+    from kohya_bridge.engines.native.host_side import model as side
+    from kohya_bridge.engines.native.host_side.gradients import check_gradients
+
+    side.copy_before_writing = lambda network: None
+    try:
+        found = check_gradients(lambda: _model(family), reduced.latents(family), reduced.condition(family))
+    except RuntimeError as error:
+        return {"raised": str(error)[:200]}
+    return {**found.to_json(), "problem": found.problem(rounded=False)}
+
+
+def write_files(folder: str, family: str, fp8: bool = False) -> dict:
+    """The files of a reduced family, by option; `fp8` stores the diffusion model so, without scales."""
+    import torch
+
+    home = Path(folder)
+    kept = torch.float8_e4m3fn if fp8 else None
+    return {
+        "base": str(small_files.write_diffusion_model(home / f"{family}.safetensors", family, dtype=kept)),
+        "text_encoder": str(small_files.write_text_encoder(home / "text.safetensors", family)),
+        "ae": str(small_files.write_vae(home / "vae.safetensors")),
+    }
+
+
+def stored(file: str) -> dict:
+    """A base in the format of its file against the same numbers in fp32: answers, gradients, what is kept for the backward."""
+    import torch
+
+    from kohya_bridge.engines.native.host_side.loading import load_diffusion_model, number_format, read_file
+
+    tensors, metadata = read_file(Path(file))
+    family = metadata[small_files.MARK]
+    plain = {name: tensor.float() for name, tensor in tensors.items()}
+    sides = {}
+    for name, of in (("stored", tensors), ("plain", plain)):
+        model = load_diffusion_model(dict(of), metadata, dtype=torch.float32, name=name)
+        sides[name] = _answered(_model(family, model), family)
+    (said, gradient, kept, weights), (truth, right, _, _) = sides["stored"], sides["plain"]
+    return {
+        "format": number_format(tensors, metadata),
+        "weights": weights,
+        "answer_off": float((said - truth).norm() / truth.norm()),
+        "gradient_off": float((gradient - right).norm() / right.norm()),
+        "kept_mib": kept,
+    }
+
+
+def _answered(model, family: str):
+    import torch
+
+    from kohya_bridge.engines.native.host_side.gradients import _Bench
+
+    bench = _Bench(model, reduced.latents(family), reduced.condition(family), recomputed=False)
+    own = {each.untyped_storage().data_ptr() for each in model.network.parameters()}
+    held: dict[int, int] = {}
+
+    def keep(tensor):
+        if tensor.untyped_storage().data_ptr() not in own:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        said = bench.answer()
+    torch.autograd.backward((said.float() * bench.direction).sum())
+    parameters = [p for _, p in bench._parameters()]
+    gradient = torch.cat(
+        [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters]
+    )
+    weight = next(layer.weight for name, layer in model.network.named_modules() if "qkv" in name)
+    return said.detach(), gradient, sum(held.values()) / 2**20, str(weight.dtype)
+
+
+def drawn_with(file: str, lora: str) -> dict:
+    """What the host itself says with a LoRA on the model, through its own loader, against our side with the same weights."""
+    import comfy.lora
+    import comfy.model_patcher
+    import comfy.sd
+    import comfy.utils
+    import torch
+
+    from kohya_bridge.engines.native.host_side.gradients import _Bench
+    from kohya_bridge.engines.native.host_side.loading import load_diffusion_model, read_file
+
+    tensors, metadata = read_file(Path(file))
+    family = metadata[small_files.MARK]
+    state = comfy.utils.load_torch_file(lora, safe_load=True)
+
+    def load():
+        return load_diffusion_model(dict(tensors), metadata, dtype=torch.float32, name="base")
+
+    ours = _Bench(
+        _model(family, load()), reduced.latents(family), reduced.condition(family), recomputed=False
+    )
+    with torch.no_grad():
+        for _, _, master in ours.network.parts["unet"].matrices():
+            master.zero_()
+        _put(ours.network, state)
+        trained = ours.answer()
+    cpu = torch.device("cpu")
+    host = load()
+    patcher = comfy.model_patcher.ModelPatcher(host, load_device=cpu, offload_device=cpu)
+    heard: list[str] = []
+    ear = logging.Handler()
+    ear.emit = lambda record: heard.append(record.getMessage())
+    logging.getLogger().addHandler(ear)
+    patched, _ = comfy.sd.load_lora_for_models(patcher, None, state, 1.0, 0)
+    logging.getLogger().removeHandler(ear)
+    patched.patch_model(device_to=cpu)
+    theirs = _model(family, host)
+    with torch.no_grad():
+        drawn = theirs.predict(ours.noisy, ours.times_B, ours.condition, ours.sizes)
+        base = _model(family, load()).predict(ours.noisy, ours.times_B, ours.condition, ours.sizes)
+    return {
+        "unknown": [each for each in heard if "not loaded" in each.lower()],
+        "patches": len(patched.patches),
+        "modules": sum(key.endswith(".lora_A.weight") for key in state),
+        "difference": float((trained - drawn).abs().max() / drawn.abs().max()),
+        "moved": float((drawn - base).abs().max() / base.abs().max()),
+    }
+
+
+def _put(network, state) -> None:
+    """A file's weights into a network of another rank: its effect, by the matrices' product, through fresh parameters."""
+    for module in network.modules:
+        down, up = state[module.name + module.down].float(), state[module.name + module.up].float()
+        alpha = float(state[module.name + ".alpha"])
+        module.adapter.beside = (down * (alpha / down.shape[0]), up)

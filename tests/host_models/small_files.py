@@ -1,0 +1,132 @@
+"""Model files of reduced families, and how a ComfyUI in a test is taught to build what is in them.
+
+In: a family. Out: a diffusion model, a text encoder and a VAE as files. Everything in them is the host's own classes; only the
+sizes are not those that its detection assumes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+LLAMA = {
+    "hidden_size": 96,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+ENCODERS = {
+    "zimage": ("z_image", "ZImageTokenizer", "te", {"_model_config": LLAMA, "qwen3_4b_model_config": LLAMA}),
+}
+"""Family to module, tokenizer, encoder and the options that make it small."""
+MARK = "reduced_family"
+
+
+def write_diffusion_model(file: Path, family: str, *, dtype=None, seed: int = 0) -> Path:
+    """Random weights of a reduced family under the host's names. Runs where a host is opened."""
+    import torch
+    from safetensors.torch import save_file
+
+    from tests.host_models import reduced
+
+    model = reduced.make(family, seed=seed)
+    state = {
+        k: v.to(dtype or torch.float32).contiguous() for k, v in model.diffusion_model.state_dict().items()
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, file, metadata={MARK: family})
+    return file
+
+
+def write_text_encoder(file: Path, family: str) -> Path:
+    """A file that stands for the reduced encoder: its weights are drawn from a seed when it is loaded."""
+    import torch
+    from safetensors.torch import save_file
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"seed": torch.zeros(1)}, file, metadata={MARK: family})
+    return file
+
+
+def write_vae(file: Path, channels: int = 16) -> Path:
+    """A tiny autoencoder (TAESD) with random weights, which the host knows by its tensors."""
+    import torch
+    from comfy.taesd.taesd import TAESD
+    from safetensors.torch import save_file
+
+    from tests.host_models import reduced
+
+    autoencoder = TAESD(latent_channels=channels)
+    reduced.fill(autoencoder, seed=4)
+    state = {name: tensor for name, tensor in autoencoder.state_dict().items() if torch.is_tensor(tensor)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
+    return file
+
+
+def teach(reduced) -> None:
+    """Have this process' host build reduced families where a file names one."""
+    import comfy.model_detection as detection
+    import comfy.sd
+    import comfy.utils
+
+    read, detect, load_clip = (
+        comfy.utils.load_torch_file,
+        detection.model_config_from_unet,
+        comfy.sd.load_clip,
+    )
+    known: dict[int, str] = {}
+
+    def noted(file, *given, **named):
+        answer = read(file, *given, **named)
+        metadata = _metadata(Path(file))
+        tensors = answer[0] if isinstance(answer, tuple) else answer
+        if MARK in metadata:
+            known[frozenset_of(tensors)] = metadata[MARK]
+        return answer
+
+    def frozenset_of(tensors) -> str:
+        return next(iter(sorted(tensors)), "")
+
+    def detected(state, prefix, *given, **named):
+        family = known.get(frozenset_of({name.removeprefix(prefix): None for name in state}))
+        if family is None:
+            return detect(state, prefix, *given, **named)
+        return reduced.config_of(family)
+
+    def loaded(files, *given, **named):
+        metadata = _metadata(Path(files[0]))
+        return small_clip(metadata[MARK]) if MARK in metadata else load_clip(files, *given, **named)
+
+    comfy.utils.load_torch_file = noted
+    detection.model_config_from_unet = detected
+    comfy.sd.load_clip = loaded
+
+
+def small_clip(family: str):
+    """The family's own tokenizer and encoder class, with few layers and seeded weights."""
+    import importlib
+    import types
+
+    import comfy.sd
+    import torch
+
+    module, tokenizer, encoder, options = ENCODERS[family]
+    home = importlib.import_module(f"comfy.text_encoders.{module}")
+    made = getattr(home, encoder)()
+    target = types.SimpleNamespace(clip=made, tokenizer=getattr(home, tokenizer), params={})
+    clip = comfy.sd.CLIP(target, tokenizer_data={}, model_options=dict(options))
+    draw = torch.Generator().manual_seed(8)
+    with torch.no_grad():
+        for parameter in clip.cond_stage_model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.05)
+    return clip
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    if file.suffix != ".safetensors":
+        return {}
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return header.get("__metadata__", {})

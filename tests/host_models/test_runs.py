@@ -1,0 +1,135 @@
+"""A Z-Image of small size trained in the child through ComfyUI's own models: resumed exactly, loaded by ComfyUI, and better for it."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from kohya_bridge.engines.contract import MachinePaths, write_child_file
+from kohya_bridge.models.comfy_folders import host_name
+from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
+from kohya_bridge.plan import TrainingPlan
+from kohya_bridge.run_folder import RunFolder
+from tests.native_world import SETTINGS, events, make_dataset
+
+pytestmark = pytest.mark.host
+
+FAMILY = "zimage"
+
+
+class HostWorld:
+    """A reduced base with its encoders, pictures, and runs of them."""
+
+    def __init__(self, hosted, folder):
+        self.hosted, self.root = hosted, folder
+        self.files = hosted.case("write_files", folder=str(folder / "models"), family=FAMILY)
+        self.dataset = make_dataset(folder / "dot")
+        for number, row in enumerate(rows := (self.dataset / "captions.jsonl").read_text().splitlines()):
+            if number % 2:  # captions of two lengths share a batch
+                rows[number] = json.dumps({**json.loads(row), "prompt": "char_dot (a:1.5)"})
+        (self.dataset / "captions.jsonl").write_text("\n".join(rows) + "\n")
+
+    def plan(self, **settings) -> TrainingPlan:
+        values = {**SETTINGS, "min_snr_gamma": 0.0, "unet_lr": 2e-2, "network_dim": 2, "network_alpha": 2.0}
+        return TrainingPlan.model_validate(
+            {
+                "character": "dot",
+                "dataset": {"slug": "dot", "digest": "d" * 64, "images": 8, "trigger": "char_dot"},
+                "base_model": {"name": "small", "sha256": "a" * 64, "family": FAMILY},
+                "engine": "native",
+                "engine_version": "1",
+                "host": host_name(self.hosted.install.dir),
+                "settings": {**values, **settings},
+            }
+        )
+
+    def paths(self) -> MachinePaths:
+        extra = {name: file for name, file in self.files.items() if name != "base"}
+        return MachinePaths(
+            base_model_file=self.files["base"],
+            dataset_dir=self.dataset,
+            cache_dir=self.root / "cache",
+            tokenizer_dir=self.hosted.install.dir / "comfy" / "sd1_tokenizer",
+            extra={**extra, "comfyui_dir": str(self.hosted.install.dir)},
+        )
+
+    def run(self, plan: TrainingPlan, name: str) -> RunFolder:
+        run = RunFolder(self.root / "runs" / name / plan.run_id)
+        run.dir.mkdir(parents=True)
+        run.plan_file.write_text(plan.to_yaml(), encoding="utf-8")
+        write_child_file(run, plan, self.paths(), resume=None)
+        return run
+
+    def finish(self, run: RunFolder) -> RunFolder:
+        code = self.hosted.wait(self.hosted.start(run))
+        assert code == 0, run.log_tail()
+        return run
+
+    def kill_at(self, run: RunFolder, step: int) -> None:
+        """SIGKILL once that step is told, then say where to go on."""
+        pid, deadline = self.hosted.start(run), time.monotonic() + 120
+        while run.state().step < step:
+            assert time.monotonic() < deadline, run.log_tail()
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGKILL)
+        self.hosted.wait(pid)
+        write_child_file(run, run.plan(), self.paths(), resume=run.latest_state()[1])
+
+
+@pytest.fixture(scope="module")
+def world(hosted, tmp_path_factory):
+    return HostWorld(hosted, tmp_path_factory.mktemp("host_runs"))
+
+
+@pytest.fixture(scope="module")
+def straight(world):
+    return world.finish(world.run(world.plan(gradient_checkpointing=True), "straight"))
+
+
+def test_a_run_that_was_killed_ends_with_the_bytes_of_one_that_was_not(world, straight):
+    killed = world.run(world.plan(gradient_checkpointing=True), "killed")
+    world.kill_at(killed, 6)
+    world.finish(killed)
+    one, two = straight.checkpoint("latest"), killed.checkpoint("latest")
+    assert one["file"] == two["file"]
+    assert (straight.dir / one["file"]).read_bytes() == (killed.dir / two["file"]).read_bytes()
+    assert straight.state().losses == killed.state().losses
+
+
+def test_the_held_out_loss_falls(straight):
+    measured = [row["loss"] for row in straight.state().validations]
+    assert len(measured) == 4 and measured[-1] < 0.97 * measured[0]
+
+
+def test_comfyui_loads_the_file_without_an_unknown_key_and_says_what_the_trainer_said(
+    hosted, world, straight
+):
+    file = straight.dir / straight.checkpoint("latest")["file"]
+    assert check_lora(file, step=12) == ()
+    facts = read_lora_facts(file)
+    assert facts.modules[0].startswith("diffusion_model.") and facts.rank == 2
+    found = hosted.case("drawn_with", file=world.files["base"], lora=str(file))
+    assert found["unknown"] == [] and found["patches"] == found["modules"] == len(facts.modules)
+    assert found["difference"] < 1e-5 < found["moved"], found
+
+
+def test_the_run_says_which_comfyui_it_was_and_that_its_gradients_were_checked(world, straight):
+    told = json.loads((straight.dir / "environment.json").read_text())
+    assert told["comfyui"] == straight.plan().host
+    (kept,) = (world.root / "cache" / "gradients").glob("*.json")
+    verdict = json.loads(kept.read_text())
+    assert verdict["family"] == FAMILY and verdict["verdict"]["worst"] < 0.02
+
+
+def test_a_run_that_goes_on_with_another_comfyui_is_told_so(world):
+    plan = world.plan(max_train_steps=1, seed=7).model_copy(update={"host": "0.0.1 of long ago"})
+    run = world.finish(world.run(plan, "older"))
+    assert "host_changed" in [each["code"] for each in events(run, "notice")]
+
+
+def test_what_is_encoded_is_encoded_once(world, straight):
+    again = world.finish(world.run(world.plan(max_train_steps=1, seed=9), "again"))
+    phases = [[each["name"] for each in events(run, "phase")] for run in (straight, again)]
+    assert "caching" in phases[0] and "caching" not in phases[1]
