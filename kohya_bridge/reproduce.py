@@ -77,7 +77,7 @@ def reproduce(
             f"The run is {state.status} at step {state.step}: {state.problem}".rstrip(": "),
             f"{state.fix} `resume {run.run_id}` goes on.".strip(),
         )
-    made = run.dir / run.checkpoint(recipe.step)["file"]
+    made = run.weights_of(run.checkpoint(recipe.step)["file"])
     verdict = compare_tensors(recipe, made)
     return Reproduction(run, verdict, None if recipe.tensors is None else verdict.startswith("Identical"))
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import NotFound, StorageError
@@ -201,6 +201,20 @@ class RunFolder:
             )
         chosen: dict[str, Any] = wanted[-1]
         return chosen
+
+    def weights_of(self, file: str) -> Path:
+        """Where the weights lie that a row of the events names: a plain file of this run.
+
+        Raises:
+            NotFound: they are gone. UnusableFile: something else lies there, or the name leads out of the run.
+        """
+        try:
+            return self.files.plain(file)
+        except FileNotFoundError:
+            raise NotFound(
+                f"{PurePosixPath(file).name} of run {self.run_id} is gone.",
+                "Choose another checkpoint, or resume the run to make it again.",
+            ) from None
 
     def log_tail(self, lines: int = 40, *, most_bytes: int = 64_000) -> str:
         """The last lines of `train.log`; progress bars drawn over one line count as one."""

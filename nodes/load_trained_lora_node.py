@@ -111,4 +111,4 @@ def _checkpoint_file(run: RunName | None, which: str, step: int) -> Path:
             "Load Trained LoRA has neither a run nor a package.", "Wire a run into it, or choose a package."
         )
     folder = RunFolder(host.workspace().run_dir(run.slug, run.run_id))
-    return folder.dir / str(folder.checkpoint(step if which == "step" else which)["file"])
+    return folder.weights_of(folder.checkpoint(step if which == "step" else which)["file"])

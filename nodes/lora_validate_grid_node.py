@@ -165,7 +165,7 @@ def _render_all(grid: Any, run: RunFolder, how: Any, model: Any, clip: Any, vae:
         if worn[0] != wanted:
             worn = (wanted, model, clip)
             if each.checkpoint:
-                file = run.dir / each.checkpoint.file
+                file = run.weights_of(each.checkpoint.file)
                 worn = (
                     wanted,
                     *with_lora(model, clip, file, strength_model=each.strength, strength_clip=each.strength),

@@ -97,7 +97,7 @@ def validate_run(context: Context, arguments: argparse.Namespace) -> int:
         _checkpoint_row(run, state, row) for row in sorted(state.checkpoints, key=lambda row: row["step"])
     ]
     best = choose_best(
-        state.validations, [row for row in state.checkpoints if (run.dir / row["file"]).is_file()]
+        state.validations, [row for row in state.checkpoints if run.files.is_file(row["file"])]
     )
     for row in rows:
         context.out.emit(row)
@@ -182,7 +182,7 @@ def _checkpoint_row(run: RunFolder, state: RunState, row: dict[str, Any]) -> dic
         "file": row["file"],
         "loss": measured.get("loss"),
         "psnr": measured.get("psnr"),
-        "problems": lora_problems(run.dir / row["file"], steps=row["step"]),
+        "problems": lora_problems(run.weights_of(row["file"]), steps=row["step"]),
     }
 
 

@@ -98,7 +98,7 @@ def gather_facts(
     state = run.state()
     row = run.checkpoint(which)
     release = read_release(workspace.dataset_dir(plan.dataset.slug))
-    file = run.files.plain(row["file"])
+    file = run.weights_of(row["file"])
     header = _checked_checkpoint(file, row)
     step = int(row["step"])
     validation = next((each for each in state.validations if each["step"] == step), None)

@@ -112,7 +112,7 @@ def _job(
                 "negative": each.prompt.negative,
                 "seed": each.seed,
                 "strength": each.strength,
-                "lora_file": str(run.files.plain(each.checkpoint.file)) if each.checkpoint else None,
+                "lora_file": str(run.weights_of(each.checkpoint.file)) if each.checkpoint else None,
             }
             for each in renders
         ],

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kohya_bridge.engines.child import Child, StopRequested
+from kohya_bridge.files import Tree
 from kohya_bridge.selection import choose_best, why_stop
 
 WEIGHTS = 64
@@ -118,10 +119,11 @@ class QuickTraining:
 
     def _save(self, *, final: bool) -> None:
         self.report.phase("saving")
-        written = self.child.run_dir / "checkpoints" / ".writing.tmp"
-        written.parent.mkdir(exist_ok=True)
+        files = Tree(self.child.run_dir)
+        written = files.path("checkpoints/.writing.tmp")
+        files.create(written).close()
         if self.mode == "disk_full":
-            written.unlink(missing_ok=True)
+            written.unlink()
             written.symlink_to("/dev/full")
         with open(written, "wb") as stream:
             stream.write(self._lora_bytes(final=final))
