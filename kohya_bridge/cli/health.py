@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import argparse
 
+from ..architectures import architecture
 from ..doctor import examine_machine
+from ..engines.native.gradient_check import Checked, check_gradients
+from ..errors import NotFound
+from ..models.base_models import inspect_base_model
+from ..models.chosen_files import choose_files
+from ..models.comfy_folders import host_folder
+from ..models.model_files import find_model, model_sha256
 from . import exit_codes
 from .context import Context
 from .parsing import Verbs
 
 
 def add(verbs: Verbs) -> None:
-    verbs.add("doctor", show_health, "Say what is installed and what is missing, with the command for it.")
+    doctor = verbs.add(
+        "doctor", show_health, "Say what is installed and what is missing, with the command for it."
+    )
+    doctor.add_argument(
+        "--gradients",
+        metavar="BASE_MODEL",
+        help="check instead whether this ComfyUI computes right gradients for that model (a minute)",
+    )
 
 
 def show_health(context: Context, arguments: argparse.Namespace) -> int:
+    if arguments.gradients:
+        return show_gradients(context, arguments.gradients)
     diagnoses = examine_machine(context.workspace, context.checkpoint_dirs)
     for each in diagnoses:
         context.out.emit(each.__dict__)
@@ -22,3 +38,34 @@ def show_health(context: Context, arguments: argparse.Namespace) -> int:
         if each.fix:
             context.out.say(f"{'':<9}{'':<24}-> {each.fix}")
     return exit_codes.NOT_WELL if any(each.verdict == "missing" for each in diagnoses) else exit_codes.DONE
+
+
+def show_gradients(context: Context, name: str) -> int:
+    """Check the gradients of the base model of that name."""
+    checked = _checked(context, name)
+    context.out.emit({"base_model": name, **checked.__dict__})
+    context.out.say(f"{name}: {checked.found or checked.problem}")
+    if checked.fix:
+        context.out.say(f"  -> {checked.fix}")
+    return exit_codes.NOT_WELL if checked.problem else exit_codes.DONE
+
+
+def _checked(context: Context, name: str) -> Checked:
+    places = context.desk.places
+    folders = [*places.checkpoint_dirs, *places.base_model_dirs("diffusion_models")]
+    file = find_model(name, folders, what="base model")
+    of_family = architecture(inspect_base_model(file).family)
+    if of_family.trainable != "host":
+        return Checked(f"{of_family.title} is not trained through ComfyUI's models: nothing to check.")
+    host = host_folder(places.tokenizer_dir)
+    if host is None:
+        raise NotFound("No ComfyUI was found.", "Set COMFYUI_DIR to its folder.")
+    cache_dir = places.workspace.cache_dir
+    return check_gradients(
+        file,
+        sha256=model_sha256(file, cache_dir=cache_dir),
+        family=of_family.name,
+        files=choose_files({}, of_family, file, places).paths,
+        comfyui_dir=host,
+        cache_dir=cache_dir,
+    )

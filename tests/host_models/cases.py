@@ -69,6 +69,7 @@ def stored(file: str) -> dict:
     """A base in the format of its file against the same numbers in fp32: answers, gradients, what is kept for the backward."""
     import torch
 
+    from kohya_bridge.engines.native.host_side import model as side
     from kohya_bridge.engines.native.host_side.loading import load_diffusion_model, number_format, read_file
 
     tensors, metadata = read_file(Path(file))
@@ -79,12 +80,18 @@ def stored(file: str) -> dict:
         model = load_diffusion_model(dict(of), metadata, dtype=torch.float32, name=name)
         sides[name] = _answered(_model(family, model), family)
     (said, gradient, kept, weights), (truth, right, _, _) = sides["stored"], sides["plain"]
+    side.frozen = lambda layer: (
+        layer.forward
+    )  # the host's own layers: autograd keeps a cast copy of each weight
+    model = load_diffusion_model(dict(tensors), metadata, dtype=torch.float32, name="uncured")
+    usual = _answered(_model(family, model), family)[2]
     return {
         "format": number_format(tensors, metadata),
         "weights": weights,
         "answer_off": float((said - truth).norm() / truth.norm()),
         "gradient_off": float((gradient - right).norm() / right.norm()),
         "kept_mib": kept,
+        "usually_kept_mib": usual,
     }
 
 
@@ -168,3 +175,84 @@ def _put(network, state) -> None:
         down, up = state[module.name + module.down].float(), state[module.name + module.up].float()
         alpha = float(state[module.name + ".alpha"])
         module.adapter.beside = (down * (alpha / down.shape[0]), up)
+
+
+def doctors_check(files: dict, cache: str, comfyui_dir: str) -> dict:
+    """What the child of `doctor --gradients` says of a model."""
+    from kohya_bridge.engines.native.gradients import check
+
+    job = {**{name: file for name, file in files.items() if name != "base"}, "base_model_file": files["base"]}
+    more = {
+        "name": "small",
+        "sha256": "a" * 64,
+        "family": "zimage",
+        "comfyui_dir": comfyui_dir,
+        "cache_dir": cache,
+    }
+    return check({**job, **more})
+
+
+def refused(file: str) -> dict:
+    """What is said of a file with a weight too many, and of one with a weight too few."""
+    import torch
+
+    from kohya_bridge.engines.native.host_side.loading import load_diffusion_model, read_file
+    from kohya_bridge.errors import InvalidInput
+
+    tensors, metadata = read_file(Path(file))
+    few = dict(tensors)
+    few.pop(next(name for name in few if name.startswith("layers.1.") and name.endswith(".weight")))
+    found = {}
+    for kind, state in (("unknown", {**tensors, "layers.0.strange": torch.ones(3)}), ("missing", few)):
+        try:
+            load_diffusion_model(dict(state), metadata, dtype=torch.float32, name=kind)
+            found[kind] = "loaded"
+        except InvalidInput as error:
+            found[kind] = error.problem
+    return found
+
+
+def same_as_diffusers(file: str, comfyui_dir: str) -> dict:
+    """A checkpoint of SD 1.x by both sides: how far latents, text and the prediction are apart, relative to the largest."""
+    import torch
+
+    from kohya_bridge.engines.native.diffusers_side.denoiser import denoise
+    from kohya_bridge.engines.native.diffusers_side.models import load_base
+    from kohya_bridge.engines.native.host_side.loading import load_diffusion_model, read_file
+    from kohya_bridge.engines.native.host_side.side import HostSide
+    from kohya_bridge.plan import BaseModelFacts
+    from kohya_bridge.settings import TrainingSettings
+
+    cpu, fp32 = torch.device("cpu"), torch.float32
+    ours = load_base(Path(file), tokenizer_dir=Path(comfyui_dir) / "comfy" / "sd1_tokenizer")
+    facts = BaseModelFacts(name="demo", sha256="d" * 64, family="sd15")
+    paths = {"base_model_file": Path(file), "comfyui_dir": Path(comfyui_dir)}
+    side = HostSide(facts, paths, dtype=fp32, device=cpu)
+    encoders = side.load_encoders({"vae", "text"})
+    draw = torch.Generator().manual_seed(3)
+    pixels, caption = (
+        torch.rand(1, 3, 128, 128, generator=draw) * 2 - 1,
+        "a portrait of ohwx (person:1.5), red hair",
+    )
+    with torch.no_grad():
+        latents = ours.vae.encode(pixels)
+        hidden = ours.text.encode(ours.text.tokenize([caption], 75), 1).hidden
+        theirs = encoders.caption(caption)
+        tensors, metadata = read_file(Path(file))
+        host = load_diffusion_model(tensors, metadata, dtype=fp32, name="demo")
+        model = _model("sd15", host)
+        objective = model.objective(TrainingSettings(), cpu)
+        times, noise = torch.tensor([500]), torch.randn(latents.shape, generator=draw)
+        noisy = objective.noisy(latents, noise, times)
+        sizes = torch.zeros(1, 6)
+        said = model.predict(noisy, times, {"cross_attn": hidden[None]}, sizes)
+        truth = denoise(ours.unet, fp32, noisy, times, {"hidden": hidden}, sizes)
+
+    def apart(one, other) -> float:
+        return float((one - other).abs().max() / other.abs().max())
+
+    return {
+        "latents": apart(encoders.latents(pixels), latents),
+        "text": apart(theirs["cross_attn"], hidden),
+        "prediction": apart(said, truth),
+    }

@@ -23,7 +23,7 @@ def open_side(
     if architecture(plan.base_model.family).trainable == "host":
         from .host_side.side import HostSide
 
-        return HostSide(plan, paths, dtype=dtype, device=device)
+        return HostSide(plan.base_model, paths, dtype=dtype, device=device, planned_host=plan.host)
     from .diffusers_side.quick_imports import import_diffusers
 
     import_diffusers()

@@ -41,7 +41,7 @@ class Gradients:
     def known_or_measured(
         self,
         cache_dir: Path,
-        latents_CHW: torch.Tensor,
+        latent_shape: tuple[int, ...],
         condition: Mapping[str, torch.Tensor],
         *,
         conditions: Mapping[str, Any],
@@ -57,7 +57,7 @@ class Gradients:
         if kept.is_file():
             verdict = Verdict(**json.loads(kept.read_text("utf-8"))["verdict"])
         else:
-            verdict = self._measured(tensors, metadata, _small(latents_CHW), condition, conditions)
+            verdict = self._measured(tensors, metadata, _small(latent_shape), condition, conditions)
             told = {"comfyui": self.host.name, "family": self.family.name, "format": stored}
             write_atomically(kept, json.dumps({**told, "verdict": verdict.to_json()}, indent=1))
         wrong = verdict.problem(rounded=stored == "quantised")
@@ -104,7 +104,8 @@ class Gradients:
             return check_gradients(lambda: make(tensors), latents_CHW, condition)
 
 
-def _small(latents_CHW: torch.Tensor) -> torch.Tensor:
+def _small(latent_shape: tuple[int, ...]) -> torch.Tensor:
     """Random latents of few cells, with the channels (and frames) of these."""
-    shape = latents_CHW[..., :EDGE, :EDGE].shape
+    *before, height, width = latent_shape
+    shape = (*before, min(height, EDGE), min(width, EDGE))
     return torch.randn(shape, generator=torch.Generator().manual_seed(2))

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 
 from ....architectures import architecture
-from ....plan import TrainingPlan
+from ....plan import BaseModelFacts
 from ....workspace import file_sha256
 from ...training.cache import part_digest
 from ...training.model import Condition, Tell, TrainableModel
-from .believed import Gradients
+from .believed import EDGE, Gradients
 from .encoders import HostEncoders
+from .gradients import Verdict
 from .loading import let_go, load_diffusion_model, load_text_encoders, load_vae, read_file
 from .model import HostModel
 from .opening import Host, open_host
@@ -32,10 +33,17 @@ class HostSide:
     """See `training.model.ModelSide`."""
 
     def __init__(
-        self, plan: TrainingPlan, paths: Mapping[str, Path], *, dtype: torch.dtype, device: torch.device
+        self,
+        base: BaseModelFacts,
+        paths: Mapping[str, Path],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        planned_host: str = "",
     ):
-        self.plan, self.paths, self.dtype, self.device = plan, paths, dtype, device
-        self.family = architecture(plan.base_model.family)
+        """`planned_host` is the version that the run was planned with."""
+        self.base, self.paths, self.dtype, self.device = base, paths, dtype, device
+        self.planned_host, self.family = planned_host, architecture(base.family)
         self._host: Host | None = None
 
     @property
@@ -62,7 +70,7 @@ class HostSide:
             part_digest(
                 self.paths["base_model_file"],
                 part,
-                base_sha256=self.plan.base_model.sha256,
+                base_sha256=self.base.sha256,
                 cache_dir=self.paths["cache_dir"],
             )
         ]
@@ -77,17 +85,14 @@ class HostSide:
         return {"comfyui": self.host.name}
 
     def prove(self, latents_CHW: torch.Tensor, condition: Condition, tell: Tell) -> None:
-        if self.plan.host and self.plan.host != self.host.name:
+        if self.planned_host and self.planned_host != self.host.name:
             tell(
-                f"This run was planned with ComfyUI {self.plan.host}; here is {self.host.name}. Its models may compute "
+                f"This run was planned with ComfyUI {self.planned_host}; here is {self.host.name}. Its models may compute "
                 "otherwise, so that the result is not bit for bit that of one version.",
                 "Submit the training anew if that matters.",
                 "host_changed",
             )
-        checked = Gradients(self.host, self.family, self.paths["base_model_file"], self.device)
-        verdict = checked.known_or_measured(
-            self.paths["cache_dir"], latents_CHW, condition, conditions=self._conditions()
-        )
+        verdict = self.gradients(tuple(latents_CHW.shape), condition)
         if self.family.untried:
             tell(
                 f"Nobody has tried {self.family.title} here before. Its gradients were checked: the worst of {verdict.measured} "
@@ -95,6 +100,21 @@ class HostSide:
                 "Look at the first samples and grids with care.",
                 "untried_family",
             )
+
+    def gradients(self, latent_shape: tuple[int, ...], condition: Condition) -> Verdict:
+        """What is known of the model's gradients, measured where nothing is. Raises ChildFailure when they are wrong."""
+        checked = Gradients(self.host, self.family, self.paths["base_model_file"], self.device)
+        return checked.known_or_measured(
+            self.paths["cache_dir"], latent_shape, condition, conditions=self._conditions()
+        )
+
+    def made_up_gradients(self) -> Verdict:
+        """The same without a picture: with a caption of this pack's."""
+        condition = self.load_encoders({"text"}).caption("a portrait of a person, smiling")
+        layout = self._latent_format()
+        frames = (1,) if getattr(layout, "latent_dimensions", 2) == 3 else ()
+        let_go()
+        return self.gradients((layout.latent_channels, *frames, EDGE, EDGE), condition)
 
     def load_encoders(self, parts: set[str]) -> HostEncoders:
         assert self.host is not None
