@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -11,12 +12,14 @@ from comfy_api.latest import io, ui
 from ..kohya_bridge.engine_names import AUTO, CHOICES
 from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.forbidding import parse
+from ..kohya_bridge.models.base_models import is_whole_checkpoint
 from ..kohya_bridge.plan import TrainingPlan, TrainingRequest
 from ..kohya_bridge.presets import PRESETS
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
 from ..kohya_bridge.runs.held_prompt import HeldPrompt, waiting_part
-from ..kohya_bridge.runs.unattended import Unattended, grid_part, grids_on, usual_grid
+from ..kohya_bridge.runs.unattended import Unattended, grid_part, grids_on
+from ..kohya_bridge.runs.usual_grid import usual_grid
 from . import host, unattended_validation
 from .edge import plainly
 from .gpu_lending import lender
@@ -186,7 +189,8 @@ class KohyaTrainNode(io.ComfyNode):
         if not (is_complete := _status(checked.plan.run_id) == "completed"):
             host.free_vram()
             held = _held_part(cls.hidden, run_name) if mode == BACKGROUND else None
-            wanted = _grids(cls.hidden, run_name, checked.plan) if validate_checkpoints else None
+            if validate_checkpoints:
+                wanted = _grids(cls.hidden, run_name, checked.plan, checked.paths.base_model_file)
         run = await off_loop(desk().submit, checked, held_prompt=held, unattended=wanted, lend_gpu=lend_gpu)
         if wanted:
             unattended_validation.look_at(run)  # a resumed run has checkpoints already
@@ -269,7 +273,7 @@ def _held_part(hidden: Any, run_name: str) -> HeldPrompt | None:
     return HeldPrompt(waiting, host.executing_client(), hidden.extra_pnginfo)
 
 
-def _grids(hidden: Any, run_name: str, plan: TrainingPlan) -> Unattended:
+def _grids(hidden: Any, run_name: str, plan: TrainingPlan, base_model_file: Path) -> Unattended:
     """The grids that hang on this node, to be rendered for each checkpoint; a usual one when none does."""
     prompt, node_id = hidden.prompt or {}, str(hidden.unique_id)
     opener = {"class_type": OPEN_RUN, "inputs": {"run_name": run_name}}
@@ -277,9 +281,7 @@ def _grids(hidden: Any, run_name: str, plan: TrainingPlan) -> Unattended:
     if grids:
         part = grid_part(prompt, node_id, grids, replacement=opener)
         return replace(part, client_id=host.executing_client(), extra_pnginfo=hidden.extra_pnginfo)
-    return usual_grid(
-        base_model=plan.base_model.name, opener=opener, grid=GRID, resolution=plan.settings.resolution
-    )
+    return usual_grid(plan, whole=is_whole_checkpoint(base_model_file), opener=opener, grid=GRID)
 
 
 def _blocked(run: RunFolder, *, something_waits: bool) -> io.NodeOutput:

@@ -45,7 +45,7 @@ def render(
 
     import nodes as comfy_nodes
 
-    latent = torch.zeros([1, 4, sampling.height_px // 8, sampling.width_px // 8])
+    latent = torch.zeros(latent_shape(model, vae, sampling))
     (sampled,) = comfy_nodes.common_ksampler(
         model,
         seed,
@@ -57,7 +57,15 @@ def render(
         negative,
         {"samples": latent},
     )
-    return to_picture(vae.decode(sampled["samples"])[0])
+    pixels = vae.decode(sampled["samples"])
+    return to_picture(pixels.reshape(-1, *pixels.shape[-3:])[0])  # a VAE of videos has a frame axis
+
+
+def latent_shape(model: Any, vae: Any, sampling: Sampling) -> list[int]:
+    """Of an empty latent, as the family's own latent node makes it; ComfyUI adds the frame axis where one is needed."""
+    channels = int(model.get_model_object("latent_format").latent_channels)
+    stride = int(vae.spacial_compression_encode())
+    return [1, channels, sampling.height_px // stride, sampling.width_px // stride]
 
 
 def to_picture(pixels_HWC: Any) -> Image.Image:

@@ -167,12 +167,12 @@ def test_a_cut_off_lora_is_a_finding_and_reading_it_an_error(file):
         read_lora(file)
 
 
-def test_a_missing_lora_and_one_without_kohyas_keys_are_named(tmp_path):
+def test_a_missing_lora_and_a_file_that_is_none_are_named(tmp_path):
     assert "no file" in check_lora(tmp_path / "x.safetensors")[0]
     with pytest.raises(NotFound):
         read_lora(tmp_path / "x.safetensors")
-    save_file({"unet.x.diff": torch.zeros(4, 4)}, tmp_path / "x.safetensors")
-    assert "no LoRA with kohya's key names" in check_lora(tmp_path / "x.safetensors")[0]
+    save_file({"unet.x.weight": torch.zeros(4, 4)}, tmp_path / "x.safetensors")
+    assert "is no LoRA" in check_lora(tmp_path / "x.safetensors")[0]
 
 
 def test_metadata_tells_tools_what_they_ask_for():

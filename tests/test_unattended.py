@@ -11,8 +11,9 @@ from kohya_bridge.runs.unattended import (
     keep,
     next_checkpoint,
     read,
-    usual_grid,
 )
+from kohya_bridge.runs.usual_grid import usual_grid
+from tests.rehearsed_runs import rehearsed_plan
 
 OPEN_RUN = {"class_type": "OpenRun", "inputs": {"run_name": "alice/0123456789ab"}}
 CANVAS = {
@@ -65,7 +66,7 @@ def test_each_checkpoint_is_named_by_its_step_and_the_rest_stays():
 
 
 def test_a_canvas_without_a_grid_gets_a_usual_one():
-    usual = usual_grid(base_model="base.safetensors", opener=OPEN_RUN, grid="Grid", resolution=768)
+    usual = usual_grid(rehearsed_plan(resolution=768), whole=True, opener=OPEN_RUN, grid="Grid")
     grid = usual.for_step(5)["grid"]["inputs"]
     assert (grid["checkpoints"], grid["width"], grid["seeds"]) == ("5", 768, "1, 2")
 
@@ -98,7 +99,7 @@ def test_queueing_the_same_canvas_again_renders_nothing_anew_and_another_one_doe
     close(run, next_checkpoint(run)["sha256"], "success")
     keep(run, part())
     assert next_checkpoint(run) is None
-    other = usual_grid(base_model="base.safetensors", opener=OPEN_RUN, grid="Grid", resolution=64)
+    other = usual_grid(rehearsed_plan(resolution=256), whole=True, opener=OPEN_RUN, grid="Grid")
     keep(run, other)
     assert next_checkpoint(run)["step"] == 100
 

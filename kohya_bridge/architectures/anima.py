@@ -54,6 +54,10 @@ FAMILIES = (
         latent_channels=16,
         base_folder="diffusion_models",
         model_files=(qwen3("qwen3", "Qwen3 0.6B", 1024), QWEN_IMAGE_VAE),
+        lora_marks=(
+            Marks(any_of=("llm_adapter_",)),
+            Marks(having=("blocks_0_self_attn_q_proj", "blocks_0_adaln_")),
+        ),
         text_encoder_prefixes=("lora_te",),
     ),
 )

@@ -23,19 +23,22 @@ Size = tuple[int | None, ...]
 class Marks:
     """How the diffusion model of a family is known by its tensors' names and shapes.
 
-    `having`: beginnings of names, each of which some tensor must have; `lacking`: beginnings that no tensor may have;
-    `sized`: patterns of names (`*` for anything) with the shape that every tensor so named has, and at least one must be there.
+    `having`: beginnings of names, each of which some tensor must have; `any_of`: beginnings of which one will do; `lacking`:
+    beginnings that no tensor may have; `sized`: patterns of names (`*` for anything) with the shape that every tensor so named
+    has, and at least one must be there.
     """
 
     having: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     sized: Mapping[str, Size] = field(default_factory=dict)
+    any_of: tuple[str, ...] = ()
 
     def fit(self, shapes: Shapes) -> bool:
         """Whether a file with these tensors bears the marks."""
         return (
             all(_begins(shapes, each) for each in self.having)
             and not any(_begins(shapes, each) for each in self.lacking)
+            and (not self.any_of or any(_begins(shapes, each) for each in self.any_of))
             and all(_sized(shapes, pattern, size) for pattern, size in self.sized.items())
         )
 
@@ -140,7 +143,7 @@ class Drawing:
     """How ComfyUI draws with the family: its loaders and the sampling that its own templates use.
 
     Without `text` and `vae` the base model is a whole checkpoint. `shift` is a value for ModelSamplingAuraFlow, where the
-    templates set one. `guidance` is FluxGuidance's, where the family takes it instead of cfg.
+    templates set one.
     """
 
     text: TextLoader | None = None
@@ -152,7 +155,6 @@ class Drawing:
     sampler: str = "euler"
     scheduler: str = "normal"
     shift: float | None = None
-    guidance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,9 @@ class Architecture:
     model_files: tuple[ModelFile, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
     """What a whole checkpoint must hold beside the diffusion model: a word for it, and the prefix of its tensors."""
-    lora_prefixes: tuple[str, ...] = ()
-    """Beginnings of module names that only a LoRA of this family has: they tell it where its metadata does not."""
+    lora_marks: tuple[Marks, ...] = ()
+    """How a LoRA of this family is known where its metadata does not tell: the layers that it changes (paths with `_` for every
+    dot, text encoders after `te_`, `te1_`, `te2_`) and the shapes of their weights. Any will do."""
     text_encoder_prefixes: tuple[str, ...] = ()
     """kohya's prefix for the LoRA of each text encoder that can be trained; none: only the diffusion model is."""
     name_hints: tuple[str, ...] = ()

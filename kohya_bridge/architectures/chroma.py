@@ -61,6 +61,12 @@ FAMILIES = (
         latent_channels=16,
         base_folder="diffusion_models",
         model_files=(T5_XXL, FLUX_VAE),
+        lora_marks=(
+            Marks(
+                lacking=("double_blocks_0_img_mod_",),
+                sized={"double_blocks_*_img_mlp_0": (12288, 3072)},
+            ),
+        ),
         text_encoder_prefixes=("lora_te1",),
     ),
 )

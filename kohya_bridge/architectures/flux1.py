@@ -52,7 +52,6 @@ FAMILIES = (
             steps=20,
             cfg=1.0,
             scheduler="simple",
-            guidance=3.5,
         ),
         names=Names(
             modelspec="flux-1-dev/lora",
@@ -78,6 +77,12 @@ FAMILIES = (
         latent_channels=16,
         base_folder="diffusion_models",
         model_files=(CLIP_L, T5_XXL, FLUX_VAE),
+        lora_marks=(
+            Marks(
+                having=("double_blocks_0_img_mod_lin",),
+                sized={"double_blocks_*_img_mlp_0": (12288, 3072)},
+            ),
+        ),
         text_encoder_prefixes=("lora_te1",),
     ),
 )

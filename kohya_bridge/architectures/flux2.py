@@ -19,6 +19,10 @@ def _marks(width: int) -> tuple[Marks, ...]:
     )
 
 
+def _lora_marks(width: int) -> tuple[Marks, ...]:
+    return (Marks(sized={"double_blocks_*_img_mlp_0": (6 * width, width)}),)
+
+
 _BASE_4B = Architecture(
     name="flux2_klein_base_4b",
     title="FLUX.2 klein base 4B",
@@ -26,6 +30,7 @@ _BASE_4B = Architecture(
     prompt_style="natural",
     flow=True,
     marks=_marks(3072),
+    lora_marks=_lora_marks(3072),
     name_hints=("base",),
     presets=flow_presets(_SOURCE, by_name={"standard": {"network_dim": 32, "network_alpha": 32.0}}),
     estimates=Estimates(
@@ -65,6 +70,7 @@ _BASE_9B = replace(
     name="flux2_klein_base_9b",
     title="FLUX.2 klein base 9B",
     marks=_marks(4096),
+    lora_marks=_lora_marks(4096),
     estimates=Estimates(
         weights_gib=16.9,
         activations_gib=29.8,
@@ -113,6 +119,7 @@ _DEV = replace(
     name="flux2_dev",
     title="FLUX.2 dev",
     marks=_marks(6144),
+    lora_marks=_lora_marks(6144),
     name_hints=(),
     estimates=Estimates(
         weights_gib=60.0,
@@ -122,7 +129,7 @@ _DEV = replace(
         lora_mb_per_rank=12.6,
         forward_tflop=283.0,
     ),
-    drawing=replace(_BASE_4B.drawing, cfg=1.0, guidance=4.0),
+    drawing=replace(_BASE_4B.drawing, cfg=1.0),
     names=replace(
         _BASE_4B.names,
         modelspec="Flux.2-dev/lora",

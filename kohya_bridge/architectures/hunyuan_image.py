@@ -55,6 +55,7 @@ FAMILIES = (
         latent_stride=32,
         latent_channels=64,
         base_folder="diffusion_models",
+        lora_marks=(Marks(sized={"double_blocks_*_img_mlp_0": (14336, 3584)}),),
         model_files=(
             QWEN25_VL_7B,
             BYT5,

@@ -48,6 +48,7 @@ _RAW = Architecture(
     trainable="host",
     latent_channels=16,
     base_folder="diffusion_models",
+    lora_marks=(Marks(any_of=("txtfusion_", "blocks_0_attn_wq")),),
     model_files=(QWEN3_VL_4B, QWEN_IMAGE_VAE),
 )
 

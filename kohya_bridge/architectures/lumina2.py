@@ -65,6 +65,7 @@ FAMILIES = (
         latent_channels=16,
         base_folder="diffusion_models",
         model_files=(GEMMA2_2B, FLUX_VAE),
+        lora_marks=(Marks(sized={"layers_*_attention_qkv": (None, 2304)}),),
         text_encoder_prefixes=("lora_te",),
     ),
 )

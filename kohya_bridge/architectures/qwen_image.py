@@ -58,6 +58,12 @@ FAMILIES = (
         trainable="host",
         latent_channels=16,
         base_folder="diffusion_models",
+        lora_marks=(
+            Marks(
+                having=("transformer_blocks_0_",),
+                sized={"transformer_blocks_*_attn_add_q_proj": (3072, 3072)},
+            ),
+        ),
         model_files=(QWEN25_VL_7B, QWEN_IMAGE_VAE),
     ),
 )

@@ -90,7 +90,13 @@ FAMILIES = (
         ),
         model_files=(OTHER_VAE,),
         parts={"VAE": "first_stage_model.", "text encoder": "cond_stage_model.transformer."},
-        lora_prefixes=("lora_unet_down_blocks_", "lora_te_"),
+        lora_marks=(
+            Marks(any_of=("input_blocks_", "output_blocks_"), sized={"*_attn2_to_k": (None, 768)}),
+            Marks(
+                any_of=("down_blocks_", "te_text_model_"),
+                lacking=("te2_", "down_blocks_1_attentions_0_transformer_blocks_1_"),
+            ),
+        ),
         text_encoder_prefixes=("lora_te",),
     ),
 )

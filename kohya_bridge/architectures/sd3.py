@@ -53,7 +53,7 @@ FAMILIES = (
         ),
         latent_channels=16,
         model_files=(optional(CLIP_L), optional(CLIP_G), optional(T5_XXL)),
-        lora_prefixes=("lora_unet_joint_blocks_",),
+        lora_marks=(Marks(having=("joint_blocks_",)),),
         text_encoder_prefixes=("lora_te1", "lora_te2"),
     ),
 )

@@ -87,11 +87,10 @@ FAMILIES = (
             "text encoder": "conditioner.embedders.0.transformer.",
             "second text encoder": "conditioner.embedders.1.model.",
         },
-        lora_prefixes=(
-            "lora_unet_input_blocks_",
-            "lora_unet_middle_block_",
-            "lora_unet_output_blocks_",
-            "lora_te2_",
+        lora_marks=(
+            Marks(any_of=("input_blocks_", "middle_block_", "output_blocks_")),
+            Marks(any_of=("down_blocks_1_attentions_0_transformer_blocks_1_",)),
+            Marks(having=("te2_text_model_",), lacking=("joint_blocks_",)),
         ),
         text_encoder_prefixes=("lora_te1", "lora_te2"),
     ),

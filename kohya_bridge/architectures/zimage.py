@@ -62,6 +62,10 @@ _BASE = Architecture(
     trainable="host",
     latent_channels=16,
     base_folder="diffusion_models",
+    lora_marks=(
+        Marks(sized={"layers_*_attention_qkv": (11520, 3840)}),
+        Marks(sized={"layers_*_attention_to_q": (3840, 3840)}),
+    ),
     model_files=(qwen3("text_encoder", "Qwen3 4B", 2560), FLUX_VAE),
 )
 

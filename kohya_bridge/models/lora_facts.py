@@ -1,30 +1,31 @@
 """What a LoRA file holds and whether it is sound, read without torch.
 
-In: a .safetensors file with kohya's key names or peft's. Out: `LoraFacts` from its header, and from `check_lora` the list of what is
+In: a .safetensors file with kohya's or peft's key names. Out: `LoraFacts` from its header, and from `check_lora` the list of what is
 wrong with it: unreadable, incomplete pairs, numbers that are not finite, another step than planned. A run counts as
 completed only when that list is empty.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..architectures import ARCHITECTURES
-from ..architectures.base import Architecture
 from ..errors import BridgeError, InvalidInput
 from ..files import open_named
 from .lora_check import is_finite
-from .lora_keys import ALPHA, KOHYA, naming_of
-from .safetensors_header import SafetensorsHeader, TensorInfo, read_header
+from .lora_keys import KOHYA, PEFT, Part, is_text_encoders, layer, modules_of
+from .safetensors_header import SafetensorsHeader, read_header, read_tensor
 
-DOWN, UP = KOHYA
+Modules = Mapping[str, Mapping[Part, str]]
 
 
 @dataclass(frozen=True)
 class LoraFacts:
-    """A LoRA file by its header. `alpha` and `rank` are those of the attention layers, where they are all alike."""
+    """A LoRA file by its header. `alpha` and `rank` are given where all modules have the same; a file without alphas counts as
+    one whose alpha is its rank, as every loader takes it."""
 
     file: Path
     modules: tuple[str, ...]
@@ -43,30 +44,30 @@ def read_lora_facts(file: Path) -> LoraFacts:
     """What the LoRA in `file` says of itself.
 
     Raises:
-        NotFound, StorageError, InvalidInput: there is no readable LoRA with kohya's or peft's key names in it.
+        NotFound, StorageError, InvalidInput: there is no readable LoRA in it.
     """
     header = read_header(file)
-    naming = naming_of(header.tensors)
-    if naming is None:
+    modules = modules_of(header.tensors)
+    downs = [header.tensors[parts["down"]] for parts in modules.values() if "down" in parts]
+    if not downs:
         raise InvalidInput(
-            f"{header.file.name} is no LoRA with kohya's key names, nor with peft's.",
-            "Choose a LoRA whose keys end in .lora_down.weight and .lora_up.weight, or in .lora_A.weight and .lora_B.weight.",
+            f"{header.file.name} is no LoRA: no key in it ends in {KOHYA.down} or {PEFT.down}.",
+            "Choose a LoRA with kohya's or peft's key names.",
         )
-    down = naming.down
-    modules = tuple(dict.fromkeys(name.removesuffix(down) for name in header.tensors if name.endswith(down)))
-    ranks = {
-        header.tensors[module + down].shape[0] for module in modules if header.tensors[module + down].shape
-    }
-    formats = [header.tensors[module + down].dtype for module in modules]
+    ranks = {each.shape[0] for each in downs if each.shape}
+    rank = ranks.pop() if len(ranks) == 1 else _whole(header.metadata, "ss_network_dim")
+    alpha = _alpha_of(header, modules)
+    without = not any("alpha" in parts for parts in modules.values())
+    formats = [each.dtype for each in downs]
     return LoraFacts(
         file=header.file,
-        modules=modules,
-        rank=ranks.pop() if len(ranks) == 1 else _whole(header.metadata, "ss_network_dim"),
-        alpha=_number(header.metadata, "ss_network_alpha"),
+        modules=tuple(modules),
+        rank=rank,
+        alpha=float(rank) if alpha is None and without and rank else alpha,
         step=_whole(header.metadata, "ss_steps"),
-        family=_family_of(header, modules),
+        family=_family_of(header, _weights_of(header, modules)),
         number_format=max(set(formats), key=formats.count),
-        trains_text_encoder=any(module.startswith("lora_te") for module in modules),
+        trains_text_encoder=any(is_text_encoders(module) for module in modules),
         metadata=dict(header.metadata),
     )
 
@@ -78,7 +79,7 @@ def check_lora(file: Path, *, step: int | None = None) -> tuple[str, ...]:
         facts = read_lora_facts(Path(file))
     except BridgeError as error:
         return (error.problem,)
-    wrong = [*_broken_modules(header), *_not_finite(header)]
+    wrong = [*_broken_modules(header, modules_of(header.tensors)), *_not_finite(header)]
     if step is not None and facts.step != step:
         wrong.append(f"{header.file.name} was trained for {facts.step} steps, {step} were planned.")
     return tuple(wrong)
@@ -96,35 +97,50 @@ def _whole(metadata: Mapping[str, str], key: str) -> int | None:
     return int(number) if number is not None and number.is_integer() else None
 
 
-def _family_of(header: SafetensorsHeader, modules: tuple[str, ...]) -> str | None:
+def _family_of(header: SafetensorsHeader, weights: dict[str, tuple[int, ...]]) -> str | None:
+    """By what the file says of itself, else by the layers that it changes and their sizes."""
     version = header.metadata.get("ss_base_model_version")
-    architecture = header.metadata.get("modelspec.architecture")
+    architecture = header.metadata.get("modelspec.architecture", "").lower()
     families = ARCHITECTURES.values()
     for each in families:
-        if each.names.base_version == version or each.names.modelspec == architecture:
+        if each.names.base_version == version or each.names.modelspec.lower() == architecture:
             return each.name
-    return next((each.name for each in families if _is_for(each, modules)), None)
+    return next((each.name for each in families if any(m.fit(weights) for m in each.lora_marks)), None)
 
 
-def _is_for(family: Architecture, modules: tuple[str, ...]) -> bool:
-    return any(module.startswith(family.lora_prefixes) for module in modules)
+def _weights_of(header: SafetensorsHeader, modules: Modules) -> dict[str, tuple[int, ...]]:
+    """The shapes (out, in) of the weights that the file's updates belong to, by `layer`."""
+    found: dict[str, tuple[int, ...]] = {}
+    for module, parts in modules.items():
+        shapes = [header.tensors[parts[part]].shape for part in ("down", "up") if part in parts]
+        if len(shapes) == 2 and all(len(shape) >= 2 for shape in shapes):
+            found[layer(module)] = (shapes[1][0], shapes[0][1])
+    return found
 
 
-def _broken_modules(header: SafetensorsHeader) -> list[str]:
+def _alpha_of(header: SafetensorsHeader, modules: Modules) -> float | None:
+    """By the metadata, else the one that all modules have; where the naming needs none, the rank counts."""
+    told = _number(header.metadata, "ss_network_alpha")
+    if told is not None:
+        return told
+    said = {_scalar(header, parts["alpha"]) for parts in modules.values() if "alpha" in parts}
+    return said.pop() if len(said) == 1 else None
+
+
+def _scalar(header: SafetensorsHeader, name: str) -> float | None:
+    """The number in a tensor of one element; None for a format that no alpha is written in."""
+    data, dtype = read_tensor(header, name), header.tensors[name].dtype
+    if dtype == "BF16":
+        data, dtype = b"\0\0" + data, "F32"
+    kind = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}.get(dtype)
+    return float(struct.unpack(kind, data)[0]) if kind and len(data) == struct.calcsize(kind) else None
+
+
+def _broken_modules(header: SafetensorsHeader, modules: Modules) -> list[str]:
     """One sentence when modules lack a matrix, their shapes don't fit, or keys belong to no module."""
-    wrong = []
-    down_ending, up_ending = naming_of(header.tensors) or KOHYA
-    for name, info in header.tensors.items():
-        if name.endswith(down_ending):
-            module = name.removesuffix(down_ending)
-            up, alpha = header.tensors.get(module + up_ending), header.tensors.get(module + ALPHA)
-            if up is None or alpha is None or not _fit(info, up, alpha):
-                wrong.append(module)
-        elif (
-            not name.endswith((up_ending, ALPHA))
-            or name.removesuffix(up_ending).removesuffix(ALPHA) + down_ending not in header.tensors
-        ):
-            wrong.append(name)
+    wrong = [module for module, parts in modules.items() if not _is_whole(header, parts)]
+    named = {name for parts in modules.values() for name in parts.values()}
+    wrong += [name for name in header.tensors if name not in named]
     if not wrong:
         return []
     return [
@@ -132,10 +148,16 @@ def _broken_modules(header: SafetensorsHeader) -> list[str]:
     ]
 
 
-def _fit(down: TensorInfo, up: TensorInfo, alpha: TensorInfo) -> bool:
+def _is_whole(header: SafetensorsHeader, parts: Mapping[Part, str]) -> bool:
+    if not {"down", "up"} <= parts.keys():
+        return False
+    down, up = header.tensors[parts["down"]], header.tensors[parts["up"]]
+    alpha = header.tensors[parts["alpha"]] if "alpha" in parts else None
+    if alpha is None and parts["down"].endswith(KOHYA.down) and KOHYA.needs_alpha:
+        return False
     if len(down.shape) < 2 or len(up.shape) != len(down.shape):
         return False
-    return down.shape[0] == up.shape[1] and alpha.shape in ((), (1,))
+    return down.shape[0] == up.shape[1] and (alpha is None or alpha.shape in ((), (1,)))
 
 
 def _not_finite(header: SafetensorsHeader) -> list[str]:

@@ -81,6 +81,14 @@ def read_header(file: Path) -> SafetensorsHeader:
     return _checked(file, entries, data_begin=8 + length, size=size)
 
 
+def read_tensor(header: SafetensorsHeader, name: str) -> bytes:
+    """The raw bytes of one tensor; for small ones."""
+    info = header.tensors[name]
+    with open_named(header.file) as stream:
+        stream.seek(info.begin)
+        return stream.read(info.end - info.begin)
+
+
 def _refuse_by_name(file: Path) -> None:
     if file.is_dir():
         raise InvalidInput(f"{file.name} is a folder, not a file.", "Choose a .safetensors file.")

@@ -56,38 +56,6 @@ def grid_part(
     return Unattended(needed_by({**prompt, node_id: replacement}, grids), grids)
 
 
-def usual_grid(*, base_model: str, opener: dict[str, Any], grid: str, resolution: int) -> Unattended:
-    """For a canvas without a grid: 2 x 2 cells of the base model's own loader, two seeds with and without the LoRA."""
-    return Unattended(
-        {
-            "base": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": base_model}},
-            "run": opener,
-            "grid": {
-                "class_type": grid,
-                "inputs": {
-                    "run": ["run", 0],
-                    "model": ["base", 0],
-                    "clip": ["base", 1],
-                    "vae": ["base", 2],
-                    "prompts": "",
-                    "negative": "",
-                    "checkpoints": "latest",
-                    "strengths": "1.0",
-                    "seeds": "1, 2",
-                    "width": resolution,
-                    "height": resolution,
-                    "steps": 20,
-                    "cfg": 7.0,
-                    "sampler": "euler",
-                    "scheduler": "normal",
-                    "trigger_off": False,
-                },
-            },
-        },
-        ("grid",),
-    )
-
-
 def keep(run: RunFolder, wanted: Unattended) -> None:
     """Validate every checkpoint of the run in this way from now on. Another prompt than before begins anew."""
     before = read(run)

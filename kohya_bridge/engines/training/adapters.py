@@ -18,6 +18,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ...models.lora_keys import ALPHA
+
 Beside = tuple[torch.Tensor, torch.Tensor]
 """`down`, scaled, and `up` of an update that is not trained."""
 
@@ -113,8 +115,12 @@ class LoraModule:
     up: str
 
     def key(self, kind: str) -> str:
-        """The key of its `down` or `up` matrix in a LoRA file."""
-        return self.name + (self.down if kind == "down" else self.up)
+        """The key of its `down` or `up` matrix, or its `alpha`, in a LoRA file."""
+        return self.name + {"down": self.down, "up": self.up, "alpha": ALPHA}[kind]
+
+    def all_keys(self) -> tuple[str, ...]:
+        """All of its keys in a LoRA file."""
+        return tuple(self.key(kind) for kind in ("down", "up", "alpha"))
 
     @property
     def down_shape(self) -> tuple[int, ...]:

@@ -13,11 +13,9 @@ from contextlib import contextmanager
 import torch
 
 from ...errors import InvalidInput
-from ...models.lora_keys import ALPHA, NAMINGS, layer_path
+from ...models.lora_keys import Part, layer, modules_of, refuse_unread
 from .adapters import Beside, LoraModule
 from .lora import LoraNetwork
-
-DOWNS, UPS = zip(*NAMINGS, strict=True)
 
 
 def put_beside(network: LoraNetwork, state: Mapping[str, torch.Tensor], multiplier: float) -> list[str]:
@@ -26,13 +24,16 @@ def put_beside(network: LoraNetwork, state: Mapping[str, torch.Tensor], multipli
     Raises:
         InvalidInput: none has a place, or one has another shape than its layer.
     """
-    file = {layer_path(name): name for name in _modules(state)}
+    modules = modules_of(state)
+    refuse_unread(modules, "The LoRA in base_weights")
+    file = {layer(name): name for name in modules}
     placed = set()
     for part in network.parts.values():
         for module in part.modules:
-            name = file.get(layer_path(module.name))
+            name = file.get(layer(module.name))
             if name is not None:
-                module.adapter.beside = _beside(state, name, module, multiplier, part.dtype, part.device)
+                tensors = {kind: state[key] for kind, key in modules[name].items()}
+                module.adapter.beside = _beside(tensors, name, module, multiplier, part.dtype, part.device)
                 placed.add(name)
     if not placed:
         raise InvalidInput(
@@ -55,29 +56,21 @@ def without_base_weights(network: LoraNetwork) -> Iterator[None]:
             adapter.beside = beside
 
 
-def _modules(state: Mapping[str, torch.Tensor]) -> Iterator[str]:
-    for key in state:
-        for ending in DOWNS:
-            if key.endswith(ending):
-                yield key.removesuffix(ending)
-
-
 def _beside(
-    state: Mapping[str, torch.Tensor],
+    tensors: Mapping[Part, torch.Tensor],
     name: str,
     module: LoraModule,
     multiplier: float,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Beside:
-    down = next(state[name + ending] for ending in DOWNS if name + ending in state).float()
-    up = next((state[name + ending] for ending in UPS if name + ending in state), torch.empty(0)).float()
-    rank, ours, theirs = down.shape[0], module.up_shape, up.shape
-    if up.numel() != ours[0] * rank or down[0].shape != module.down_shape[1:]:
+    down, up = (tensors.get(part, torch.empty(0)).float() for part in ("down", "up"))
+    rank, ours, theirs = (down.shape or (0,))[0], module.up_shape, up.shape
+    if not rank or up.numel() != ours[0] * rank or down[0].shape != module.down_shape[1:]:
         raise InvalidInput(
             f"{name} in base_weights is {tuple(theirs)} by {tuple(down.shape)}, which does not fit its layer.",
             "Choose the training adapter of this very model.",
         )
-    alpha = float(state.get(name + ALPHA, torch.tensor(float(rank))))
+    alpha = float(tensors.get("alpha", rank))
     up = up.view(ours[0], rank, *ours[2:])
     return (down * (multiplier * alpha / rank)).to(device, dtype), up.to(device, dtype)

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 
 from ...errors import InvalidInput
+from ...models.lora_keys import in_naming_of, layer, modules_of, refuse_unread
 from ...settings import TrainingSettings
 from .adapters import LoraModule, LoraPart
 from .model import Adaptable, Target
@@ -59,7 +60,7 @@ class LoraNetwork:
             for kind in ("down", "up"):
                 key = module.key(kind)
                 state[key] = found[key].detach().to("cpu", torch.float32, copy=True).contiguous()
-            state[f"{module.name}.alpha"] = torch.tensor(module.alpha, dtype=torch.float32)
+            state[module.key("alpha")] = torch.tensor(module.alpha, dtype=torch.float32)
         return state
 
     @contextmanager
@@ -89,19 +90,22 @@ class LoraNetwork:
         Where the file's alpha differs, `up` is rescaled, so that the start has exactly the file's effect. Modules that
         the file lacks keep their fresh start. Raises InvalidInput when no module fits or a rank differs.
         """
-        endings = {ending for module in self.modules for ending in (module.down, module.up, ".alpha")}
-        file_modules = {_module_of(key, endings) for key in state}
-        ours = {module.name for module in self.modules}
-        if not file_modules & ours:
+        file = modules_of(state)
+        refuse_unread(file, "The LoRA to start from")
+        file_layers = {layer(name): name for name in file}
+        ours = {layer(module.name): module.name for module in self.modules}
+        if not file_layers.keys() & ours.keys():
             raise InvalidInput(
                 "The LoRA to start from has no layer in common with this training.",
-                f"It must be a LoRA for the same model family, with key names such as {min(ours)}.",
+                f"It must be a LoRA for the same model family, with key names such as {min(ours.values())}.",
             )
+        ours_of = dict(in_naming_of((key for each in self.modules for key in each.all_keys()), state))
+        state = {mine: state[theirs] for mine, theirs in ours_of.items()}
         for part in self.parts.values():
             for module, kind, master in part.matrices():
                 if module.key(kind) in state:
                     master.copy_(_fitted(state, module, kind, master.shape))
-        return sorted(file_modules - ours)
+        return sorted(name for each, name in file_layers.items() if each not in ours)
 
 
 def add_lora(
@@ -150,14 +154,6 @@ def _adapted(target: Target, of: Adaptable, settings: TrainingSettings) -> LoraM
     )
 
 
-def _module_of(key: str, endings: set[str]) -> str:
-    """The module that a key of a LoRA file belongs to."""
-    for ending in endings:
-        if key.endswith(ending):
-            return key.removesuffix(ending)
-    return key.split(".", 1)[0]
-
-
 def _fitted(state: dict[str, torch.Tensor], module: LoraModule, kind: str, shape: torch.Size) -> torch.Tensor:
     tensor = state[module.key(kind)].float()
     rank = tensor.shape[0 if kind == "down" else 1]
@@ -173,7 +169,7 @@ def _fitted(state: dict[str, torch.Tensor], module: LoraModule, kind: str, shape
             "Choose a LoRA that was trained on a model of the same shape.",
         )
     if kind == "up":
-        alpha = state.get(f"{module.name}.alpha")
+        alpha = state.get(module.key("alpha"))
         file_scale = (float(alpha) if alpha is not None else rank) / rank
         tensor = tensor * (file_scale / module.scale)
     return tensor.view(shape)

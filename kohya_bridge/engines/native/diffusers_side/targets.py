@@ -41,7 +41,7 @@ def targets(base: Base, settings: TrainingSettings) -> dict[str, Adaptable]:
 
 def _adaptable(root: torch.nn.Module, found: list[Target]) -> Adaptable:
     parameter = next(root.parameters())
-    return Adaptable(root, found, parameter.dtype, parameter.device, *KOHYA)
+    return Adaptable(root, found, parameter.dtype, parameter.device, KOHYA.down, KOHYA.up)
 
 
 def _unet_targets(unet: Any, family: str, settings: TrainingSettings) -> list[Target]:

@@ -16,8 +16,7 @@ import torch
 from ....architectures import architecture
 from ....architectures.base import diffusers_facts
 from ....errors import InvalidInput
-from ....models.lora_facts import DOWN, UP
-from ....models.lora_keys import ALPHA
+from ....models.lora_keys import KOHYA, Part, layer, modules_of, refuse_unread
 from ...training.lora_file import read_lora
 from .ldm_keys import translate, unet_modules
 from .models import Base
@@ -35,43 +34,48 @@ def wearing(base: Base, file: Path, strength: float) -> Iterator[None]:
     """
     state, _ = read_lora(file)
     layers = layers_by_key(base)
-    modules = [key.removesuffix(DOWN) for key in state if key.endswith(DOWN)]
-    unknown = [name for name in modules if name not in layers]
+    modules = modules_of(state)
+    refuse_unread(modules, file.name)
+    unknown = [name for name in modules if layer(name) not in layers]
     if unknown:
         raise InvalidInput(
             f"{len(unknown)} of {len(modules)} modules of {file.name} have no place in this base model, such as {unknown[0]}.",
             "Use the base model, or one of the family, that it was trained on.",
         )
-    updates = {name: _update(state, name, layers[name].weight) for name in modules}
-    originals = {name: layers[name].weight.detach().clone() for name in modules}
+    weights = {name: layers[layer(name)].weight for name in modules}
+    updates = {
+        name: _update({part: state[key] for part, key in parts.items()}, name, weights[name])
+        for name, parts in modules.items()
+    }
+    originals = {name: weight.detach().clone() for name, weight in weights.items()}
     with torch.no_grad():
         for name, update in updates.items():
-            layers[name].weight.copy_(originals[name].float() + strength * update)
+            weights[name].copy_(originals[name].float() + strength * update)
     try:
         yield
     finally:
         with torch.no_grad():
             for name, original in originals.items():
-                layers[name].weight.copy_(original)
+                weights[name].copy_(original)
 
 
 def layers_by_key(base: Base) -> dict[str, Layer]:
-    """Every Linear and Conv2d of U-Net and text encoders by its name in a kohya file."""
+    """Every Linear and Conv2d of U-Net and text encoders by `layer` of its name in a kohya file."""
     found: dict[str, Layer] = {}
     if base.unet is not None:
         to_ldm = {}
         if diffusers_facts(architecture(base.family)).original_names:
             to_ldm = {ours: theirs for theirs, ours in unet_modules(shape_of_unet(base.unet)).items()}
-        for name, layer in _weighted(base.unet):
+        for name, module in _weighted(base.unet):
             key = translate(name, to_ldm) if to_ldm else name
             if key is not None:
-                found[f"lora_unet_{key}".replace(".", "_")] = layer
+                found[layer(KOHYA.module(key))] = module
     if base.text is not None:
         for prefix, encoder in zip(
             architecture(base.family).text_encoder_prefixes, base.text.encoders, strict=True
         ):
-            for name, layer in _weighted(encoder):
-                found[f"{prefix}_text_model_{name.removeprefix('text_model.')}".replace(".", "_")] = layer
+            for name, module in _weighted(encoder):
+                found[layer(f"{prefix}_text_model.{name.removeprefix('text_model.')}")] = module
     return found
 
 
@@ -81,11 +85,13 @@ def _weighted(root: Any) -> Iterator[tuple[str, Layer]]:
             yield name, module
 
 
-def _update(state: dict[str, torch.Tensor], name: str, weight: torch.Tensor) -> torch.Tensor:
+def _update(tensors: dict[Part, torch.Tensor], name: str, weight: torch.Tensor) -> torch.Tensor:
     """alpha / rank * up @ down in the layer's shape, fp32 (LoRA paper, section 4.1; scaling as sd-scripts)."""
-    down, up = state[name + DOWN].float(), state[name + UP].float()
+    if not {"down", "up"} <= tensors.keys():
+        raise InvalidInput(f"{name} has only one of its two matrices.", "Take a LoRA that is whole.")
+    down, up = tensors["down"].float(), tensors["up"].float()
     rank = down.shape[0]
-    alpha = float(state[name + ALPHA]) if name + ALPHA in state else float(rank)
+    alpha = float(tensors.get("alpha", rank))
     update = (up.reshape(up.shape[0], -1) @ down.reshape(rank, -1)) * (alpha / rank)
     if update.numel() != weight.numel():
         raise InvalidInput(

@@ -15,7 +15,7 @@ import torch
 
 from ....datasets.buckets import Placement
 from ....errors import InvalidInput
-from ....models.lora_keys import PEFT, PEFT_PREFIX
+from ....models.lora_keys import PEFT
 from ....settings import TrainingSettings
 from ...training.adapters import Adapter, CallingAdapter
 from ...training.flow import make_flow_objective, shifted
@@ -106,10 +106,9 @@ class HostModel:
 
     def targets(self, settings: TrainingSettings) -> dict[str, Adaptable]:
         found = [
-            Target(f"{PEFT_PREFIX}.{name}", layer, _stand_before)
-            for name, layer in linear_layers(self.network)
+            Target(PEFT.module(name), layer, _stand_before) for name, layer in linear_layers(self.network)
         ]
-        return {"unet": Adaptable(self.network, found, self.dtype, self.device, *PEFT)}
+        return {"unet": Adaptable(self.network, found, self.dtype, self.device, PEFT.down, PEFT.up)}
 
     def arrange(self, settings: TrainingSettings) -> None:
         """Only what is trained has a training mode: the host's models draw nothing at random."""
