@@ -18,7 +18,7 @@ import torch
 
 from ....architectures.base import Architecture
 from ....errors import InvalidInput
-from ....workspace import write_atomically
+from ....files import Tree
 from ...child import ChildFailure
 from .gradients import Verdict, check_gradients, shortened
 from .loading import load_diffusion_model, number_format, read_file
@@ -53,13 +53,13 @@ class Gradients:
         """
         tensors, metadata = read_file(self.file)
         stored = number_format(tensors, metadata)
-        kept = cache_dir / "gradients" / f"{self._key(stored)}.json"
-        if kept.is_file():
-            verdict = Verdict(**json.loads(kept.read_text("utf-8"))["verdict"])
+        cache, kept = Tree(cache_dir), f"gradients/{self._key(stored)}.json"
+        if cache.is_file(kept):
+            verdict = Verdict(**cache.read_json(kept)["verdict"])
         else:
             verdict = self._measured(tensors, metadata, _small(latent_shape), condition, conditions)
             told = {"comfyui": self.host.name, "family": self.family.name, "format": stored}
-            write_atomically(kept, json.dumps({**told, "verdict": verdict.to_json()}, indent=1))
+            cache.write(kept, json.dumps({**told, "verdict": verdict.to_json()}, indent=1))
         wrong = verdict.problem(rounded=stored == "quantised")
         if wrong:
             raise ChildFailure(
