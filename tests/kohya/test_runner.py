@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kohya_bridge.engines.failures import explain_death
+from kohya_bridge.engines.kohya.engine import KohyaEngine
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
 from tests.kohya_bench import at_step, wait_for, weights
 
@@ -42,10 +43,11 @@ def test_a_whole_run_tells_every_step_checkpoint_state_and_measurement(bench):
     phases = [row["name"] for row in ended.of("phase")]
     assert phases[0] == "loading" and {"caching", "training", "saving", "validating"} <= set(phases)
     assert json.loads(ended.run.losses_file.read_text())["losses"][-1][0] == 12
-    assert (
-        json.loads(ended.run.environment_file.read_text())["sd_scripts_commit"]
-        == ended.run.plan().engine_version
-    )
+    environment = json.loads(ended.run.environment_file.read_text())
+    assert environment["sd_scripts_commit"] == ended.run.plan().engine_version
+    trained_on = KohyaEngine().device(bench.paths.cache_dir)
+    assert environment["device"] == trained_on.kind
+    assert environment["devices"] == ([trained_on.name] if trained_on.is_gpu else [])
 
 
 def test_progress_is_told_before_the_save_of_the_same_step_so_that_a_kill_between_loses_no_step(bench):
