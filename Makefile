@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 RUN_OF = $(or $(RUN),$$(scripts/newest_run.sh $(or $(CHARACTER),$(error Name a CHARACTER or a RUN))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve train-lora validate package regression nightly test test-full limits bench bench-lint kohya screenshots lint clean
+.PHONY: help demo serve train-lora validate package regression nightly test test-full test-host limits bench bench-lint kohya screenshots lint clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -51,6 +51,10 @@ test-full:  ## Full-size SD 1.5 and SDXL shapes with random weights: memory and 
 limits:  ## What must be done in so many milliseconds: on a quiet machine, apart from the other tests
 	@scripts/install.sh pack optim host test
 	@$(PY) -m pytest -m limits -s
+
+test-host:  ## Train every family through the models of another ComfyUI: COMFYUI_DIR=/path/to/ComfyUI
+	@scripts/install.sh pack optim host test
+	@COMFYUI_DIR=$(or $(COMFYUI_DIR),$(error Name it: make test-host COMFYUI_DIR=/path/to/ComfyUI)) $(PY) -m pytest tests/host_models -m host
 
 bench:  ## Seconds per step, split up; beside sd-scripts where that is set up
 	@scripts/install.sh pack optim

@@ -29,18 +29,18 @@ def host_problems(plan: TrainingPlan, paths: MachinePaths) -> Iterator[Problem]:
             "Choose the model as .safetensors; fp8 is as small.",
         )
     refused = {
-        "network_train_unet_only": (True, "its text encoders are not trained"),
-        "cache_latents": (True, "its VAE is not kept beside the model"),
-        "cache_text_encoder_outputs": (True, "its text encoders are not kept beside the model"),
-        "conv_dim": (0, "only its linear layers are trained"),
-        "torch_compile": (False, "its blocks are not compiled"),
-        "attention": ("sdpa", "ComfyUI's models attend by sdpa here"),
+        "network_train_unet_only": (True, "the text encoders are not trained"),
+        "cache_latents": (True, "the VAE is not kept beside the model"),
+        "cache_text_encoder_outputs": (True, "the text encoders are not kept beside the model"),
+        "conv_dim": (0, "only linear layers are trained"),
+        "torch_compile": (False, "blocks are not compiled"),
+        "attention": ("sdpa", "attention is always sdpa"),
     }
     for name, (wanted, why) in refused.items():
         if getattr(settings, name) != wanted:
             value = str(wanted).lower()
             yield Problem(
-                name, f"{name} is {getattr(settings, name)}; of {title} {why}.", f"Set it to {value}."
+                name, f"{name} is {getattr(settings, name)}; with {title} {why}.", f"Set it to {value}."
             )
     for name, off in (("clip_skip", 1), ("max_token_length", 75)):
         if getattr(settings, name) != off:
