@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..console import shows_every_letter
 from ..errors import BridgeError
 
 
@@ -32,7 +33,8 @@ class Output:
     def emit(self, value: Any) -> None:
         """A line of JSON; nothing without `--json`."""
         if self.as_json:
-            print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+            ascii_only = not shows_every_letter(sys.stdout)
+            print(json.dumps(value, ensure_ascii=ascii_only, default=str), flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Rows under their headings: a drawn table on a terminal, tab-separated lines in a pipe."""
