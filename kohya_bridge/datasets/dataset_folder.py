@@ -71,10 +71,6 @@ class Dataset:
     def trigger(self) -> str:
         return self.metadata.lora_tag
 
-    @property
-    def images_dir(self) -> Path:
-        return self.dir / IMAGES_NAME
-
 
 def read_dataset(dir: Path) -> Dataset:
     """The folder as a `Dataset`. Links that lead out of it, and what is no plain file, are reported and not opened.

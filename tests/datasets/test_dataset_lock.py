@@ -95,7 +95,7 @@ def test_a_release_freezes_the_set_and_lint_names_what_was_added_changed_and_cap
     assert "E602" not in {finding.rule for finding in lint_dataset(read_dataset(dataset.dir)).findings}
     first, second = dataset.items[0], dataset.items[1]
     Image.new("RGB", (9, 9), "blue").save(first.file)
-    Image.new("RGB", (9, 9), "green").save(dataset.images_dir / "new.png")
+    Image.new("RGB", (9, 9), "green").save(dataset.dir / "images" / "new.png")
     rows = [
         CaptionRow(item.name, item.caption + (", a hat" if item is second else "")) for item in dataset.items
     ]
