@@ -25,7 +25,7 @@ from kohya_bridge.validation.manifest import Sampling
 from kohya_bridge.workspace import PACK_ROOT, Workspace
 from scripts.demo_grid import before_and_after
 from scripts.demo_progress import Follower, Lines
-from scripts.demo_workflow import WORKFLOW_FILE, demo_workflow
+from scripts.demo_workflow import SETTINGS, WORKFLOW_FILE, demo_workflow
 from scripts.host.comfy_host import ComfyHost
 
 SAMPLING = Sampling(
@@ -41,7 +41,10 @@ def test_the_demo_is_the_example_workflow_with_other_numbers():
         assert queued[name]["inputs"].keys() - {"settings"} == node["inputs"].keys()
     (grid,) = [each["inputs"] for each in queued.values() if each["class_type"] == "WizdroidLoraValidateGrid"]
     (train,) = [each["inputs"] for each in queued.values() if each["class_type"] == "WizdroidKohyaTrain"]
-    assert grid["checkpoints"].split(", ")[-1] == str(train["steps"])
+    shown = [int(step) for step in grid["checkpoints"].split(", ")]
+    every = SETTINGS["save_every_n_steps"]
+    assert shown == list(range(every, train["steps"] + 1, every)), "what is saved is what is shown"
+    assert SETTINGS["validate_every_n_steps"] == every
 
 
 @pytest.fixture
