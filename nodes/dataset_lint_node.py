@@ -55,7 +55,7 @@ class DatasetLintNode(io.ComfyNode):
                     default="off",
                     optional=True,
                     tooltip="list: says what could be mended without a decision of yours. mend: does it, and keeps the "
-                    "originals in the dataset's originals/ folder. undo the last: puts back what the newest repair changed.",
+                    "originals in the dataset's originals/ folder. undo the last: puts back what the newest repair of this machine changed.",
                 ),
                 io.String.Input(
                     "background",

@@ -30,6 +30,8 @@ from . import exit_codes
 from .context import Context
 from .parsing import Verbs
 
+NEWEST = ""
+
 
 def add(verbs: Verbs) -> None:
     verbs.add("datasets", list_all, "List the datasets with their pictures, triggers and versions.")
@@ -48,7 +50,7 @@ def add(verbs: Verbs) -> None:
     )
     lint.add_argument("--dry-run", action="store_true", help="with --fix: only list the repairs")
     lint.add_argument("--background", default="#ffffff", metavar="#RRGGBB", help="with --fix: the colour under transparent parts")  # fmt: skip
-    lint.add_argument("--undo", action="store_true", help="put back what the newest repair changed")
+    lint.add_argument("--undo", nargs="?", const=NEWEST, metavar="STAMP", help="put back what the newest repair changed; one that was not done here is undone only when its folder below originals/ is named")  # fmt: skip
     auto = verbs.add("autocaption", describe_pictures, "Let a model on this machine caption pictures that have no caption.")  # fmt: skip
     auto.add_argument("dataset", help="name of the dataset")
     which = auto.add_mutually_exclusive_group(required=True)
@@ -185,7 +187,7 @@ def _inspected(
     repairing: Repairing = "off"
     if arguments.fix:
         repairing = "list" if arguments.dry_run else "mend"
-    elif arguments.undo:
+    elif arguments.undo is not None:
         repairing = "undo"
     columns = (TextColumn("reading pictures"), BarColumn(), MofNCompleteColumn())
     with Progress(
@@ -195,6 +197,7 @@ def _inspected(
         return inspect_dataset(
             dataset,
             repairing=repairing,
+            stamp=arguments.undo or NEWEST,
             background=as_colour(arguments.background),
             engine=arguments.view,
             trigger=arguments.trigger,

@@ -127,25 +127,30 @@ def awkward_name(seen: Examined) -> Iterator[Hit]:
 def junk(seen: Examined) -> Iterator[Hit]:
     """Files that systems and editors leave behind."""
     for name in seen.dataset.others:
-        file = PurePosixPath(name).name
-        if (
-            file in JUNK
-            or (file.startswith(".") and not file.endswith(".lock"))
-            or file.endswith(("~", ".bak", ".tmp"))
-        ):
+        if is_junk(PurePosixPath(name)):
             yield Hit(name, "The file belongs to a system or an editor, not to the dataset.")
 
 
 def stale_cache(seen: Examined) -> Iterator[Hit]:
     """A cache of latents or sizes beside the pictures."""
     for name in seen.dataset.others:
-        path = PurePosixPath(name)
-        if path.parent.as_posix() == IMAGES_NAME and (
-            path.suffix == ".npz" or path.name == "metadata_cache.json"
-        ):
+        if is_cache(PurePosixPath(name)):
             yield Hit(
                 name, "sd-scripts left a cache here; it is read again even when the picture has changed."
             )
+
+
+def is_junk(path: PurePosixPath) -> bool:
+    """Whether a file of that name is a system's or an editor's."""
+    hidden = path.name.startswith(".") and not path.name.endswith(".lock")
+    return path.name in JUNK or hidden or path.name.endswith(("~", ".bak", ".tmp"))
+
+
+def is_cache(path: PurePosixPath) -> bool:
+    """Whether a file of that name, relative to its dataset, is a cache that sd-scripts leaves beside the pictures."""
+    return path.parent.as_posix() == IMAGES_NAME and (
+        path.suffix == ".npz" or path.name == "metadata_cache.json"
+    )
 
 
 def orphan_mask(seen: Examined) -> Iterator[Hit]:

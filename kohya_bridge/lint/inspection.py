@@ -18,7 +18,8 @@ from ..forbidding import parse
 from ..settings import TrainingSettings
 from . import LintReport, LintSettings, examine, judge
 from .picture_models import PictureModels
-from .repair import WHITE, Repair, plan_repairs, repair_dataset, undo_repairs
+from .repair import WHITE, plan_repairs, repair_dataset, undo_repairs
+from .repair_journal import Repair
 from .repair_pictures import Colour
 
 Repairing = Literal["off", "list", "mend", "undo"]
@@ -39,7 +40,7 @@ class Inspection:
     def repairs_text(self) -> str:
         """What was mended or could be, a line for each; nothing when nobody asked."""
         if self.repairing == "undo":
-            return "The newest repair is undone."
+            return f"The repair {self.stamp} is undone." if self.stamp else "The newest repair is undone."
         if self.repairing == "off":
             return ""
         if not self.repairs:
@@ -70,6 +71,7 @@ def inspect_dataset(
     dataset: Dataset,
     *,
     repairing: Repairing = "off",
+    stamp: str = "",
     background: Colour = WHITE,
     engine: str | None = None,
     trigger: str = "",
@@ -83,19 +85,20 @@ def inspect_dataset(
 ) -> Inspection:
     """Mend, lint and view a dataset. Without `training`, bucket rules are silent and the view takes the default numbers.
 
+    `stamp` names the repair to undo; empty means the newest that this machine did.
+
     Raises:
         Interrupted: `should_stop` said so; repairs are either all done or not begun.
-        StorageError, Conflict, NotFound: a repair can't be done or undone.
+        StorageError, Conflict, NotFound, Refused: a repair can't be done or undone.
     """
     repairs: tuple[Repair, ...] = ()
-    stamp = ""
     if repairing == "list":
         repairs = plan_repairs(dataset, background=background, cache_dir=cache_dir)
     elif repairing == "mend":
         done = repair_dataset(dataset, background=background, cache_dir=cache_dir)
         dataset, repairs, stamp = done.dataset, done.repairs, done.stamp
     elif repairing == "undo":
-        dataset = undo_repairs(dataset)
+        dataset = undo_repairs(dataset, stamp=stamp)
     seen, notes = examine(
         dataset, settings=settings, trigger=trigger, training=training, tokenizer_dir=tokenizer_dir,
         cache_dir=cache_dir, models=models, on_progress=on_progress, should_stop=should_stop,

@@ -6,35 +6,24 @@ In: a dataset. Out: the list of repairs, or the mended dataset. Whatever is chan
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import itertools
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..captions import CaptionRow, locked, parse_captions, plain_caption, write_captions
 from ..datasets.dataset_folder import CAPTIONS_NAME, IMAGES_NAME, ORIGINALS_NAME, Dataset, read_dataset
 from ..datasets.dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
-from ..errors import Conflict, NotFound, StorageError
-from ..workspace import write_atomically
+from ..errors import Conflict, StorageError
+from ..files import Tree
 from . import Examined, examine
+from .repair_journal import Journal, Repair, choose_journal, digest_of, read_journals, write_journal
 from .repair_pictures import Colour, PictureRepair, encoded, picture_repair
 from .repair_rules import mended_caption, mended_trigger, new_names, surplus_pictures, unneeded_files
 
-LOG_NAME = "repairs.json"
 WHITE: Colour = (255, 255, 255)
-
-
-@dataclass(frozen=True)
-class Repair:
-    """One change: the rule it answers, the file it is about, and what is done, in a sentence."""
-
-    rule: str
-    subject: str
-    action: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +77,7 @@ def repair_dataset(
             return Repaired(dataset, ())
         stamp = _new_stamp(dataset, clock())
         try:
-            _apply(dataset, plan, dataset.dir / ORIGINALS_NAME / stamp)
+            _apply(dataset, plan, stamp)
         except OSError as error:
             raise StorageError(
                 f"The repair stopped: {error.strerror or error}.",
@@ -97,39 +86,48 @@ def repair_dataset(
     return Repaired(read_dataset(dataset.dir), tuple(plan.repairs), stamp)
 
 
-def undo_repairs(dataset: Dataset) -> Dataset:
-    """Put back everything that the newest repair changed; again undoes the one before it.
+def undo_repairs(dataset: Dataset, *, stamp: str = "") -> Dataset:
+    """Put back everything that the newest repair of this machine changed; again undoes the one before it.
+
+    A repair that another machine did, or an earlier version, is undone when a person names it by its `stamp`.
 
     Raises:
-        NotFound: there is none.
+        NotFound, Refused: there is none of this machine, or it is not what a repair writes.
         Conflict: a file was changed after the repair, so that undoing would lose that change.
     """
-    known = repairs_done(dataset)
-    if not known:
-        raise NotFound("There is no repair to undo.", f"{ORIGINALS_NAME}/ has no {LOG_NAME}.")
-    aside = dataset.dir / ORIGINALS_NAME / known[-1]
+    journal = choose_journal(read_journals(dataset.dir), stamp)
+    journal.refuse_other_places()
+    files = Tree(dataset.dir)
     with locked(dataset.dir):
-        log = json.loads((aside / LOG_NAME).read_text("utf-8"))
-        for name, digest in log["written"].items():
-            if digest and (dataset.dir / name).is_file() and _sha256(dataset.dir / name) != digest:
-                raise Conflict(
-                    f"{name} was changed after the repair.",
-                    "Move it away first: undoing would lose that change.",
-                )
-        for name in log["written"]:
-            if name not in log["kept"]:
-                (dataset.dir / name).unlink(missing_ok=True)
-        for name in log["kept"]:
-            target = dataset.dir / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(aside / name, target)
-        shutil.rmtree(aside)
+        _refuse_later_changes(files, journal)
+        for name in journal.written:
+            if name not in journal.kept:
+                files.remove(name)
+        for name in journal.kept:
+            if files.is_file(f"{journal.folder}/{name}"):
+                files.move(f"{journal.folder}/{name}", name)
+        files.clear(journal.folder)
     return read_dataset(dataset.dir)
 
 
-def repairs_done(dataset: Dataset) -> list[str]:
-    """Stamps of the repairs that can be undone, oldest first."""
-    return sorted(log.parent.name for log in (dataset.dir / ORIGINALS_NAME).glob(f"*/{LOG_NAME}"))
+def _refuse_later_changes(files: Tree, journal: Journal) -> None:
+    """An undo that was cut short is no change: what it put back is what was kept."""
+    for name, written in journal.written.items():
+        here = digest_of(files, name)
+        if written and here and here not in (written, journal.kept.get(name)):
+            raise Conflict(
+                f"{name} was changed after the repair.",
+                "Move it away first: undoing would lose that change.",
+            )
+    for name, kept in journal.kept.items():
+        copy = f"{journal.folder}/{name}"
+        aside = digest_of(files, copy)
+        intact = kept in ("", aside) if aside else kept and kept == digest_of(files, name)
+        if not intact:
+            raise Conflict(
+                f"{copy} is not what the repair kept.",
+                f"Bring it back, or delete {journal.folder}: then the repair stays.",
+            )
 
 
 def _plan(dataset: Dataset, background: Colour, cache_dir: Path | None) -> _Plan:
@@ -205,34 +203,30 @@ def _rescue(dataset: Dataset, plan: _Plan, sidecar: str, rule: str) -> None:
             plan.add(rule, sidecar, f"Take it over as: {text[:120]}")
 
 
-def _apply(dataset: Dataset, plan: _Plan, aside: Path) -> None:
-    """Copy everything that will change to `aside` and write the log, then change it; in that order."""
-    dir = dataset.dir
+def _apply(dataset: Dataset, plan: _Plan, stamp: str) -> None:
+    """Copy everything that will change aside and write the journal, then change it; in that order."""
+    files, dir = Tree(dataset.dir), dataset.dir
     final = {name: plan.moves.get(name, name) for name in (*plan.moves, *plan.pictures)}
-    kept = [
-        name
-        for name in dict.fromkeys((*final, *plan.drops, CAPTIONS_NAME, METADATA_NAME))
-        if (dir / name).is_file()
-    ]
-    for name in kept:
-        (aside / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(dir / name, aside / name)
+    changed = dict.fromkeys((*final, *plan.drops, CAPTIONS_NAME, METADATA_NAME))
+    kept = {name: digest_of(files, name) for name in changed if files.is_file(name)}
     written = dict.fromkeys((*final.values(), CAPTIONS_NAME, METADATA_NAME), "")
-    _write_log(aside, plan, kept, written)
+    journal = Journal(stamp, tuple(plan.repairs), kept, written)
+    for name in kept:
+        shutil.copy2(files.plain(name), files.free(f"{journal.folder}/{name}"))
+    write_journal(dir, journal)
     for name in plan.drops:
-        (dir / name).unlink(missing_ok=True)
+        files.remove(name)
     for old, new in final.items():
         if repair := plan.pictures.get(old):
             content = encoded(repair.made(), PurePosixPath(new).suffix.lower())
-            (dir / old).unlink()
-            write_atomically(dir / new, content)
+            files.remove(old)
+            files.write(new, content)
         else:
-            os.rename(dir / old, dir / new)
+            files.move(old, new)
     write_captions(dir / CAPTIONS_NAME, [_renamed(row, name, plan.moves) for name, row in plan.rows.items()])
     if plan.metadata != dataset.metadata:
         write_metadata(dir / METADATA_NAME, plan.metadata)
-    present = {name: _sha256(dir / name) if (dir / name).is_file() else "" for name in written}
-    _write_log(aside, plan, kept, present)
+    write_journal(dir, replace(journal, written={name: digest_of(files, name) for name in written}))
 
 
 def _renamed(row: CaptionRow, name: str, moves: dict[str, str]) -> CaptionRow:
@@ -240,18 +234,8 @@ def _renamed(row: CaptionRow, name: str, moves: dict[str, str]) -> CaptionRow:
     return CaptionRow(new, row.prompt, row.negative_prompt, row.trigger, row.source)
 
 
-def _write_log(aside: Path, plan: _Plan, kept: list[str], written: dict[str, str]) -> None:
-    repairs = [[each.rule, each.subject, each.action] for each in plan.repairs]
-    write_atomically(
-        aside / LOG_NAME, json.dumps({"repairs": repairs, "kept": kept, "written": written}, indent=1)
-    )
-
-
 def _new_stamp(dataset: Dataset, now: float) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    number = sum(name.startswith(stamp) for name in repairs_done(dataset))
-    return f"{stamp}-{number + 1:02d}"
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    there = {each.name for each in Tree(dataset.dir).entries(ORIGINALS_NAME)}
+    number = next(n for n in itertools.count(1) if f"{stamp}-{n:02d}" not in there)
+    return f"{stamp}-{number:02d}"

@@ -7,7 +7,8 @@ from PIL import Image
 
 from kohya_bridge.dataset import read_dataset
 from kohya_bridge.errors import Conflict, NotFound
-from kohya_bridge.lint.repair import plan_repairs, repair_dataset, repairs_done, undo_repairs
+from kohya_bridge.lint.repair import plan_repairs, repair_dataset, undo_repairs
+from kohya_bridge.lint.repair_journal import names_a_place, read_journals
 from kohya_bridge.lint.repair_rules import mended_caption, mended_trigger
 
 from .lint_world import BAD, linted, see_through, sidecar, varied_picture, write_rows
@@ -37,6 +38,8 @@ def test_a_repair_silences_its_rule_and_undo_brings_back_every_byte(id, dataset_
     repaired = repair_dataset(read_dataset(dataset_dir))
     assert id in {repair.rule for repair in repaired.repairs}
     assert id not in rules_of(dataset_dir), linted(dataset_dir).text()
+    (journal,) = read_journals(dataset_dir)
+    assert journal.is_ours and all(names_a_place(name) for name in (*journal.kept, *journal.written))
     missing_before = {"E102"} if id in ("E307", "W308") else set()
     assert {rule for rule in rules_of(dataset_dir) if rule[0] == "E"} == missing_before
     undo_repairs(repaired.dataset)
@@ -107,7 +110,7 @@ def test_two_repairs_are_undone_newest_first(dataset_dir):
         BAD[id][0](dataset_dir)
         repair_dataset(read_dataset(dataset_dir), clock=lambda: 0.0)
     dataset = read_dataset(dataset_dir)
-    assert repairs_done(dataset) == ["19700101-000000-01", "19700101-000000-02"]
+    assert [each.stamp for each in read_journals(dataset_dir)] == ["19700101-000000-01", "19700101-000000-02"]
     undo_repairs(undo_repairs(dataset))
     assert set(tree(dataset_dir)) == set(before)
 
