@@ -194,7 +194,7 @@ def store_picture(
     there = next((name for name in names if Path(name).stem.endswith(f"-{digest[:12]}")), None)
     if there:
         return there, False
-    numbers = [int(name[:4]) for name in names if name[:4].isdigit()]
+    numbers = [int(name[:4]) for name in names if name[:4].isdecimal()]
     name = f"{max(numbers, default=0) + 1:04d}-{digest[:12]}{suffix}"
     with files.writing(f"{folder}/{name}") as stream:
         write(stream)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UnusableFile
+from .event_shape import parse_line
 from .files import Tree
 
 EVENT_VERSION = 1
@@ -62,12 +63,8 @@ def encode(event: dict[str, Any]) -> str:
 
 
 def decode(line: str | bytes) -> dict[str, Any] | None:
-    """The event on a line, or None for a torn or foreign line (a process killed in mid-write leaves one)."""
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) and "seq" in event and "kind" in event else None
+    """The event on a line, or None for a torn, foreign or misshapen one (a process killed in mid-write leaves one)."""
+    return parse_line(line)
 
 
 def read_events(file: Path, *, after: int = 0) -> Iterator[dict[str, Any]]:

@@ -10,62 +10,62 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from .architectures import architecture
 from .engine_names import AUTO, CHOICES, ENGINES
 from .forbidding import Forbidding, parse, read_yaml
+from .names import ModelName, OneLine, Sha256, Slug, Word
 from .presets import preset_settings
 from .settings import TrainingSettings
-from .workspace import check_slug
 
 
 class DatasetFacts(Forbidding):
     """What a plan says of its dataset."""
 
-    slug: str
+    slug: Slug
     """Folder name below `kohya/datasets`."""
-    digest: str
+    digest: Sha256
     """SHA-256 over every picture and caption; see `dataset.py`."""
-    images: int
+    images: Annotated[int, Field(ge=0, le=10_000_000)]
     """Number of pictures."""
-    trigger: str = ""
+    trigger: OneLine = ""
     """The plain token that stands in every caption."""
 
 
 class BaseModelFacts(Forbidding):
     """What a plan says of its base model."""
 
-    name: str
+    name: ModelName
     """File name as ComfyUI lists it; not part of the run's identity."""
-    sha256: str
+    sha256: Sha256
     """SHA-256 of the file."""
-    family: str
+    family: Word
     """A name of `architectures.ARCHITECTURES`."""
 
 
 class ModelFileFacts(Forbidding):
     """What a plan says of a text encoder or VAE beside its base model."""
 
-    name: str
+    name: ModelName
     """File name as ComfyUI lists it; not part of the run's identity."""
-    sha256: str
+    sha256: Sha256
     """SHA-256 of the file."""
 
 
 class TrainingRequest(Forbidding):
     """What a person chooses: in a YAML config, on the Kohya Train node, or on the command line."""
 
-    dataset: str
+    dataset: Slug
     """Dataset slug."""
     base_model: str
     """Checkpoint file name, as ComfyUI's checkpoint list shows it."""
     family: str = "auto"
     """`auto` reads it from the checkpoint."""
-    character: str = ""
+    character: Slug | Literal[""] = ""
     """Name of the LoRA's folder and files; the dataset's slug when empty."""
     trigger: str = ""
     """The plain token that stands in every caption; the dataset's own (`lora_tag`) when empty."""
@@ -86,28 +86,11 @@ class TrainingRequest(Forbidding):
     def _chosen(cls, value: str) -> str:
         return _one_of(CHOICES, value)
 
-    @field_validator("dataset")
-    @classmethod
-    def _named(cls, value: str) -> str:
-        return _slug(value)
-
-    @field_validator("character")
-    @classmethod
-    def _maybe_named(cls, value: str) -> str:
-        return _slug(value) if value else value
-
 
 def _one_of(names: tuple[str, ...], value: str) -> str:
     if value not in names:
         raise ValueError(f"there is no engine of that name | Choose {', '.join(names)}.")
     return value
-
-
-def _slug(value: str) -> str:
-    try:
-        return check_slug(value)
-    except Exception as error:  # pydantic takes ValueErrors only; ours has the better words
-        raise ValueError(f"{error.problem} | {error.fix}") from None  # type: ignore[attr-defined]
 
 
 LATER_SETTINGS = {
@@ -145,7 +128,7 @@ class TrainingPlan(Forbidding):
 
     version: Literal[1] = 1
     """Format of this file."""
-    character: str
+    character: Slug
     """Name of the LoRA's folder and files."""
     dataset: DatasetFacts
     """Which pictures and captions."""
@@ -153,13 +136,13 @@ class TrainingPlan(Forbidding):
     """Which checkpoint."""
     engine: str
     """Who trains."""
-    engine_version: str
+    engine_version: Word
     """The native engine's number, or the sd-scripts commit: a change of either is another run."""
-    host: str = ""
+    host: OneLine = ""
     """Version and commit of the ComfyUI whose models are trained, where they are: another one may give other bytes."""
-    model_files: dict[str, ModelFileFacts] = {}
+    model_files: dict[Word, ModelFileFacts] = {}
     """Text encoders and VAE beside the base model, for engines that load them by these names."""
-    preset: str = ""
+    preset: Word | Literal[""] = ""
     """Where the numbers came from; not part of the run's identity."""
     settings: TrainingSettings
     """Every number."""

@@ -6,6 +6,7 @@ Everything is real and tiny: a diffusers folder of some 2 M weights that loads i
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import json
 import multiprocessing
@@ -144,7 +145,11 @@ class World:
             {
                 "character": "dot",
                 "dataset": {"slug": "dot", "digest": "d" * 64, "images": 8, "trigger": "char_dot"},
-                "base_model": {"name": "tiny", "sha256": self.family.ljust(64, "0"), "family": self.family},
+                "base_model": {
+                    "name": "tiny",
+                    "sha256": hashlib.sha256(self.family.encode()).hexdigest(),
+                    "family": self.family,
+                },
                 "engine": "native",
                 "engine_version": "1",
                 "settings": {**SETTINGS, **settings},
@@ -186,7 +191,7 @@ def start(run: RunFolder, *, before: Callable[[], None] | None = None) -> multip
     It differs from `start_cold` only in the seconds of those imports. `before` runs in the child first.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
-    child = _forks().Process(target=_train, args=(str(run.dir), before), daemon=True)
+    child = forks().Process(target=_train, args=(str(run.dir), before), daemon=True)
     child.start()
     return child
 
@@ -217,7 +222,10 @@ def events(run: RunFolder, kind: str) -> list[dict]:
 
 
 @functools.cache
-def _forks():
+def forks():
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # before torch: two busy threads each on a busy machine only wait for each other
+    )
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["kohya_bridge.engines.training.fit", "kohya_bridge.engines.native.__main__"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def export_dataset(
     folder = target
     if format == "kohya":
         label = f"{dataset.trigger or dataset.slug} {dataset.metadata.class_word}".strip()
-        folder = target / f"{repeats}_{label}".replace("/", "_")
+        folder = target / f"{repeats}_{_plain(label)}"
     try:
         Tree(folder).make()
         written = [_copied(item.file, Tree(folder), item.name) for item in dataset.items]
@@ -112,6 +113,11 @@ def export_dataset(
     except OSError as error:
         raise StorageError(f"{target} can't be written: {error.strerror or error}.", "Free disk space or choose another folder.") from error  # fmt: skip
     return written
+
+
+def _plain(label: str) -> str:
+    """A trigger and a class word, which may be any text, as the end of a folder's name."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", label)[:100].rstrip(". ")
 
 
 def _bring(

@@ -7,6 +7,7 @@ bytes are searched at once instead of decoding numbers.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from ..files import open_named
 from .safetensors_header import BYTES_PER_NUMBER, TensorInfo, read_header
 
 BLOCK_BYTES = 1 << 24
+_STEPS = re.compile(r"[0-9]{1,18}")
 
 # A number is infinite or not a number when all of its exponent bits are set: 5 bits in F16, 8 in BF16 and F32, 11 in F64.
 # They begin in the last byte (little-endian), below the sign; what does not fit there stands at the top of the byte before.
@@ -42,7 +44,7 @@ def lora_problems(file: Path, *, steps: int | None = None) -> list[str]:
     if broken:
         problems.append(f"{len(broken)} of {len(header.tensors)} weights are not finite, first {broken[0]}.")
     told = header.metadata.get("ss_steps", "")
-    if steps is not None and told.isdigit() and int(told) != steps:
+    if steps is not None and _STEPS.fullmatch(told) and int(told) != steps:
         problems.append(f"{file.name} was saved at step {told}, not at step {steps}.")
     return problems
 

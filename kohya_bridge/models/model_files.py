@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from ..errors import InvalidInput, NotFound
+from ..names import is_below
 from ..workspace import file_sha256
 
 OLD_FOLDER_NAMES = {"text_encoders": ("clip",), "diffusion_models": ("unet",)}
@@ -55,9 +56,7 @@ def base_model_dirs(checkpoint_dirs: Sequence[Path], folder: str) -> list[Path]:
 
 def refuse_paths(name: str, *, what: str) -> None:
     """Raise InvalidInput if `name` is anything but a file name with at most folders below the listed ones."""
-    parts = [*PurePosixPath(name).parts, *PureWindowsPath(name).parts]
-    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
-    if not name or absolute or ".." in parts or "\0" in name:
+    if not is_below(name):
         raise InvalidInput(
             f"{name!r} can't name a {what}.", "Give the name as the list shows it, without a path."
         )

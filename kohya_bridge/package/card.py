@@ -140,7 +140,7 @@ def _measures(facts: PackageFacts) -> str:
     ]
     if isinstance(row.get("loss"), (int, float)):
         interval = ""
-        if row.get("loss_low") is not None and row.get("loss_high") is not None:
+        if all(isinstance(row.get(name), (int, float)) for name in ("loss_low", "loss_high")):
             interval = f" (95 % interval over pictures: {row['loss_low']:.5f} to {row['loss_high']:.5f})"
         said.append(f"- Held-out loss {row['loss']:.5f}{interval}.")
     if isinstance(row.get("train_loss"), (int, float)):

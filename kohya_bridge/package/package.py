@@ -12,11 +12,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from PIL import Image
+from pydantic import Field
 
+from ..errors import InvalidInput
 from ..files import Tree, write_atomically
+from ..forbidding import Forbidding, parse
+from ..names import FileName, Sha256
 from ..run_folder import RunFolder
+from ..validation.manifest import MOST_STEPS
 from ..validation.pictures import open_picture
 from ..workspace import Workspace
 from .card import model_card
@@ -141,23 +147,42 @@ def package_lora(
     return package
 
 
+class PackageRecord(Forbidding):
+    """The content of `package.json`."""
+
+    name: FileName
+    """As ComfyUI's LoRA list shows it."""
+    sha256: Sha256
+    """Of the file."""
+    tensor_sha256: Sha256
+    """Of its tensors alone."""
+    step: Annotated[int, Field(ge=0, le=MOST_STEPS)]
+    """Optimizer step of the checkpoint."""
+    published: bool = False
+    """Whether it was ever given away."""
+
+
 def packages_of(run: RunFolder) -> list[dict[str, object]]:
     """The records of everything that was packaged from `run`, by step."""
-    records = []
-    for folder in run.files.entries("package"):
-        try:
-            records.append(run.files.read_json(folder / RECORD_NAME))
-        except OSError:
-            continue  # torn by hand: the LoRA itself is untouched
-    return sorted(records, key=lambda record: int(record["step"]))
+    found = [_read_record(run, folder) for folder in run.files.entries("package")]
+    records = sorted((each for each in found if each), key=lambda record: record.step)
+    return [record.model_dump() for record in records]
+
+
+def _read_record(run: RunFolder, folder: Path) -> PackageRecord | None:
+    """None where there is none, or a damaged one: the LoRA itself is untouched by that."""
+    try:
+        return parse(PackageRecord, run.files.read_json(folder / RECORD_NAME), what=RECORD_NAME)
+    except (OSError, InvalidInput):
+        return None
 
 
 def _record(run: RunFolder, package: LoraPackage, *, published: bool) -> None:
     """`package.json`. What was published once stays published."""
-    file = package.folder / RECORD_NAME
-    before = run.files.read_json(file) if run.files.is_file(file) else {}
-    record = {**package.to_json(), "published": published or before.get("published") is True}
-    run.files.write(file, json.dumps(record, indent=1) + "\n")
+    before = _read_record(run, package.folder)
+    was_published = before is not None and before.published
+    record = {**package.to_json(), "published": published or was_published}
+    run.files.write(package.folder / RECORD_NAME, json.dumps(record, indent=1) + "\n")
 
 
 def _open_sample(facts: PackageFacts) -> Image.Image | None:

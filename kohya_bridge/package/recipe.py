@@ -25,6 +25,7 @@ from .header import tensor_sha256
 from .metadata import CHECKPOINT_KEY, PLAN_KEY, RUN_KEY, SCRUBBED_KEY, STEP_KEY
 
 MOST_CARD_BYTES = 1 << 20
+_STEP = re.compile(r"[0-9]{1,9}")
 _PLAN_BLOCK = re.compile(r"```yaml\n(version: 1\n.*?)```", re.DOTALL)
 
 
@@ -137,7 +138,7 @@ def _from_lora(file: Path, header: SafetensorsHeader) -> Recipe:
     if metadata.get("sshs_model_hash") != tensors:
         raise _tampered(file, "its tensors are not the ones that its header was written for")
     step = metadata.get(STEP_KEY, "")
-    if not step.isdigit():
+    if not _STEP.fullmatch(step):
         raise _tampered(file, "it does not say which step it is")
     if metadata.get(SCRUBBED_KEY) == "true":
         raise _incomplete(file)
@@ -156,7 +157,7 @@ def _from_card(file: Path) -> Recipe:
     text = read_named(file, most=MOST_CARD_BYTES).decode("utf-8", "replace")
     block, run = _PLAN_BLOCK.search(text), re.search(r"\| Run \| `([0-9a-f]{12})` \|", text)
     step, tensors = (
-        re.search(r"\| Step \| (\d+) of ", text),
+        re.search(r"\| Step \| ([0-9]{1,9}) of ", text),
         re.search(r"\| SHA-256 of the tensors \| `([0-9a-f]{64})`", text),
     )
     if block is None or run is None or step is None:

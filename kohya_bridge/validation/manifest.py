@@ -11,18 +11,24 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from ..errors import Conflict, InvalidInput, UnusableFile
 from ..files import Tree
 from ..forbidding import Forbidding, parse
+from ..names import FileName, OneLine, RunId, Sha256, Slug
 from .cells import Checkpoint, Render
 
 MANIFEST_NAME = "validation_manifest.json"
 LOCK_TIMEOUT_S = 30.0
+MOST_STEPS = 1_000_000_000
+Strength = Annotated[float, Field(ge=-100.0, le=100.0)]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 class Sampling(Forbidding):
@@ -49,27 +55,27 @@ class Sampling(Forbidding):
 class PictureFile(Forbidding):
     """A picture on disk."""
 
-    file: str
+    file: FileName
     """Relative to the manifest's folder."""
-    sha256: str
+    sha256: Sha256
     """Of the file."""
 
 
 class LoraFile(Forbidding):
     """The LoRA that a cell was rendered with."""
 
-    step: int
+    step: Annotated[int, Field(ge=0, le=MOST_STEPS)]
     """Optimizer step of the checkpoint."""
-    file: str
+    file: FileName
     """Relative to the run folder."""
-    sha256: str
+    sha256: Sha256
     """Of the file."""
 
 
 class CellRecord(Forbidding):
     """One rendered picture."""
 
-    key: str
+    key: Key
     """Digest of everything that decides its pixels."""
     prompt: str
     """As it was sampled."""
@@ -79,7 +85,7 @@ class CellRecord(Forbidding):
     """Whether the trigger was taken out of the prompt on purpose."""
     seed: int
     """Sampling seed."""
-    strength: float
+    strength: Strength
     """LoRA strength; 0 is the base model alone."""
     lora: LoraFile | None = None
     """None for the base model alone."""
@@ -102,7 +108,7 @@ class GridRecord(Forbidding):
     """Row labels from the top."""
     columns: list[str]
     """Column labels from the left."""
-    cells: dict[str, str]
+    cells: dict[str, Key]
     """Address (`B2`) to cell key."""
     measures: dict[str, Any] = {}
     """What the whole grid measured: encoder, variants, what was not measured."""
@@ -115,9 +121,9 @@ class Manifest(Forbidding):
 
     version: Literal[1] = 1
     """Format of this file."""
-    slug: str
+    slug: Slug
     """Whose run."""
-    run_id: str
+    run_id: RunId
     """Which run."""
     cells: list[CellRecord] = []
     """In the order in which they were first rendered."""
@@ -154,14 +160,30 @@ def read_manifest(file: Path) -> Manifest:
 
 
 def strength_advice(manifest: Manifest, lora_sha256: str) -> dict[str, Any] | None:
-    """What the newest grid recommends for that LoRA (fields of `measures.StrengthAdvice`); a measured one goes first."""
-    found = [
-        advice
-        for grid in manifest.grids
-        if isinstance(advice := grid.measures.get("advice", {}).get(lora_sha256), dict)
-    ]
-    measured = [advice for advice in found if advice["measured"]]
-    return dict((measured or found)[-1]) if found else None
+    """What the newest grid recommends for that LoRA (fields of `strength.StrengthAdvice`); a measured one goes first."""
+    found = []
+    for grid in manifest.grids:
+        told = grid.measures.get("advice")
+        advice = told.get(lora_sha256) if isinstance(told, dict) else None
+        with suppress(InvalidInput):  # no advice, or damaged by hand: the next one is taken
+            found.append(parse(_Advice, advice, what="the advice"))
+    measured = [advice for advice in found if advice.measured]
+    return (measured or found)[-1].model_dump() if found else None
+
+
+class _Advice(Forbidding):
+    """Fields of `strength.StrengthAdvice`."""
+
+    strength: Strength
+    """The one to use."""
+    low: Strength
+    """The lowest that is as good."""
+    high: Strength
+    """The highest that is as good."""
+    reason: OneLine
+    """In words."""
+    measured: bool
+    """Whether pictures could decide."""
 
 
 def update_manifest(

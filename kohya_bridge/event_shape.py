@@ -1,0 +1,136 @@
+"""What an event must look like before anybody acts on it: numbers where numbers belong, and names that stay in the run folder.
+
+In: a JSON object from a line that anybody may have written. Out: whether it is an event as our own children write them. One that
+is not is passed over like a torn line, and hides nothing else. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+MOST_STEPS = 1_000_000_000
+_DECODER = json.JSONDecoder(
+    parse_constant=str
+)  # JSON has no NaN; as text it is what our own writer makes of one
+_CHECKPOINT = re.compile(r"checkpoints/[^/\\\x00-\x1f]{1,250}\.safetensors")
+_STATE = re.compile(r"states/step[0-9]{8}")
+_SAMPLE = re.compile(r"samples/[^/\\\x00-\x1f]{1,250}")
+_NOT_FINITE = ("nan", "inf", "-inf", "NaN", "Infinity", "-Infinity")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def parse_line(line: str | bytes) -> dict[str, Any] | None:
+    """The event on a line, None for anything else."""
+    try:
+        text = line if isinstance(line, str) else line.decode("utf-8")
+        event = _DECODER.decode(text)
+        if not isinstance(event, dict) or not is_sound(event):
+            return None
+        if (
+            event["kind"] != "progress" or "\\u" in text
+        ):  # what is sent on is JSON again: no infinity, no half character
+            json.dumps(event, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        return None
+    return event
+
+
+def is_sound(event: dict[str, Any]) -> bool:
+    """Whether an event has what its kind must have, and nothing of a kind that would mislead its readers."""
+    kind = event.get("kind")
+    if not isinstance(kind, str) or not _count(event.get("seq")) or not _number(event.get("time")):
+        return False
+    get = event.get
+    if kind == "progress":  # nearly all events are of this kind, and a long run has a hundred thousand
+        counts = _step(get("step")) and all(v is None or _step(v) for v in (get("total"), get("epoch")))
+        return counts and all(map(_measure, map(get, _MEASURES))) and _rates(get("lr"))
+    if any(name not in event for name in _REQUIRED.get(kind, ())):
+        return False
+    own = _OF_KIND.get(kind, _NONE)
+    checks = ((own.get(name) or _FIELDS.get(name), value) for name, value in event.items())
+    return all(check is None or check(value) for check, value in checks)
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 10**15
+
+
+def _step(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MOST_STEPS
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+def _measure(value: Any) -> bool:
+    """A number, the text of one that is not finite, or none."""
+    kind = type(value)
+    return (
+        value is None
+        or (kind is float and value - value == 0.0)
+        or _number(value)
+        or (kind is str and value in _NOT_FINITE)
+    )
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _maybe(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _like(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _rates(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and all(map(_measure, value.values())))
+
+
+def _cells(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_measure, value)))
+
+
+def _removed(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_like(_STATE), value)))
+
+
+_MEASURES = ("loss", "loss_ema", "seconds_per_step", "eta_s", "vram_gib")
+_NONE: dict[str, Callable[[Any], bool]] = {}
+_REQUIRED = {
+    "phase": ("name",),
+    "validation": ("step",),
+    "checkpoint": ("step", "file"),
+    "state": ("step", "dir"),
+    "sample": ("file",),
+    "best": ("step", "file"),
+    "run_finished": ("outcome",),
+}
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("step", "total", "epoch", "attempt", "resumed_from"), _maybe(_step)),
+    **dict.fromkeys(("position", "pid", "bytes", "items", "done"), _maybe(_count)),
+    **dict.fromkeys(("loss", "loss_ema", "loss_low", "loss_high", "psnr", "train_loss"), _measure),
+    **dict.fromkeys(("seconds_per_step", "eta_s", "vram_gib"), _measure),
+    **dict.fromkeys(("name", "engine", "problem", "fix", "evidence", "code", "level"), _text),
+    **dict.fromkeys(("action", "stage", "reason", "outcome"), _text),
+    "lr": _rates,
+    "cells": _cells,
+    "removed": _removed,
+    "final": _maybe(lambda value: isinstance(value, bool)),
+    "sha256": _like(_SHA256),
+}
+"""Fields that mean the same in every kind; others are shown as they are, or not at all."""
+_OF_KIND: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "validation": {"step": _step},
+    "checkpoint": {"step": _step, "file": _like(_CHECKPOINT)},
+    "state": {"step": _step, "dir": _like(_STATE)},
+    "sample": {"file": _like(_SAMPLE)},
+    "best": {"step": _step, "file": _like(_CHECKPOINT)},
+    "run_finished": {"outcome": lambda value: value in ("completed", "stopped", "failed")},
+}
