@@ -7,7 +7,6 @@ an engine wants beside it (sidecar files) is staged in the run folder.
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from .errors import Conflict, StorageError
+from .errors import Conflict
 from .files import Tree
 from .workspace import Workspace
 
@@ -98,7 +97,7 @@ def append_prompt(
     with locked(file):
         if _prompt_key(row) in {_prompt_key(each) for each in read_prompts(file)}:
             return False
-        _append_line(file, json.dumps(row, ensure_ascii=False))
+        Tree(file.parent).append_line(file, json.dumps(row, ensure_ascii=False))
     return True
 
 
@@ -194,18 +193,3 @@ def _row(line: bytes) -> CaptionRow | str:
 
 def _prompt_key(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row.get(key) or "" for key in ("prompt", "negative_prompt", "trigger", "seed", "dataset"))
-
-
-def _append_line(file: Path, line: str) -> None:
-    """One write of one line; a torn line of an earlier crash is closed first, so that it stays the only damage."""
-    try:
-        with Tree(file.parent).append(file) as stream:
-            if stream.seek(0, os.SEEK_END):
-                stream.seek(-1, os.SEEK_END)
-                line = line if stream.read(1) == b"\n" else "\n" + line
-            stream.write(line.encode("utf-8") + b"\n")
-            os.fsync(stream.fileno())
-    except OSError as error:
-        raise StorageError(
-            f"{file.name} could not be written: {error.strerror or error}.", "Free disk space and try again."
-        ) from error

@@ -188,6 +188,22 @@ class Tree:
         """A plain file, made if it is missing, open for reading and for appending, without a buffer."""
         return FileIO(_open(self.free(file), os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab+")
 
+    def append_line(self, file: Path | str, line: str) -> None:
+        """Add a line at the end, on the disk itself when this returns. A last line that a killed writer left torn is ended
+        before it, so that it spoils no other. Raises UnusableFile."""
+        try:
+            with self.append(file) as stream:
+                torn = b""
+                if stream.seek(0, os.SEEK_END):
+                    stream.seek(-1, os.SEEK_END)
+                    torn = b"" if stream.read(1) == b"\n" else b"\n"
+                stream.write(torn + line.encode("utf-8") + b"\n")
+                os.fsync(stream.fileno())
+        except UnusableFile:
+            raise
+        except OSError as error:
+            _raise_told(self.path(file), error, "could not be written")
+
     # --- taking away -------------------------------------------------------------------------------------------------
 
     def remove(self, file: Path | str) -> bool:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,26 @@ def was_started_for(pid: int, run_dir: Path) -> bool:
             return True
         return process.environ().get(RUN_VARIABLE) == str(run_dir)
     except (psutil.Error, OSError):  # gone, or another person's
+        return False
+
+
+def end_all_of(run_dir: Path, *, patience_s: float = 10.0) -> int:
+    """Kill every process that shows that it was started to train that run, and wait for their ends. Returns how many there were.
+
+    For trainers, and the helpers of trainers, whose keeper was killed before it could write down what it had started.
+    """
+    found = [each for each in psutil.process_iter() if each.pid != os.getpid() and _trains(each, run_dir)]
+    for each in found:
+        with suppress(psutil.Error):
+            each.kill()
+    psutil.wait_procs(found, timeout=patience_s)
+    return len(found)
+
+
+def _trains(process: psutil.Process, run_dir: Path) -> bool:
+    try:
+        return process.environ().get(RUN_VARIABLE) == str(run_dir)
+    except (psutil.Error, OSError):
         return False
 
 

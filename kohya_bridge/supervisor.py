@@ -8,6 +8,7 @@ where to look, the process itself must show that it was started for this run.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from .engines.contract import Command, python_module_command
 from .processes import ProcessMark
 from .run_folder import ChildIdentity, RunFolder
 
+log = logging.getLogger(__name__)
 _keepers: dict[int, subprocess.Popen[bytes]] = {}  # those that this process started and has to reap
 
 
@@ -43,7 +45,14 @@ def start(
     `engines` are those, in words, from which the keeper starts the next run, where they are not the usual ones.
     """
     told = {"argv": list(command.argv), "cwd": str(command.cwd), "environment": command.environment}
-    return _start_keeper(run, {**told, "attempt": attempt, "engines": dict(engines or {})})
+    outcome = _start_keeper(run, {**told, "attempt": attempt, "engines": dict(engines or {})})
+    if not outcome and trainer_lives(run):
+        return (
+            StartOutcome()
+        )  # its keeper was killed before it could answer; whoever looks next gives it another
+    if not outcome:
+        end_strays(run)
+    return outcome
 
 
 def adopt(run: RunFolder, *, engines: Mapping[str, str] | None = None) -> StartOutcome:
@@ -106,6 +115,16 @@ def is_alive(run: RunFolder, identity: ChildIdentity) -> bool:
 
 def _works_for(run: RunFolder, mark: ProcessMark) -> bool:
     return processes.lives(mark) and processes.was_started_for(mark.pid, run.dir)
+
+
+def end_strays(run: RunFolder) -> None:
+    """End what still works for a run of which no trainer is known: it was started by a keeper that was killed.
+
+    Two trainers would write into one folder, and a helper that is left behind holds GPU memory.
+    """
+    ended = processes.end_all_of(run.dir)
+    if ended:
+        log.warning("Ended %d processes that were left behind by a trainer of run %s.", ended, run.run_id)
 
 
 def reap() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from kohya_bridge.architectures import architecture
-from kohya_bridge.engines.child import Reporter
+from kohya_bridge.engines.reporter import Reporter
 from kohya_bridge.plan import (
     BaseModelFacts,
     DatasetFacts,
@@ -84,7 +84,7 @@ class Rehearsal:
 
     def start(self, *, resumed_from: int = 0, engine: str = "native") -> Rehearsal:
         """A new attempt with its loading and caching."""
-        self.reporter = Reporter(self.run.dir, clock=lambda: self.now)
+        self.reporter = Reporter(self.run.dir, keep_states=2, clock=lambda: self.now)
         self.report.started(
             engine=engine, total=self.plan.settings.max_train_steps, resumed_from=resumed_from
         )
@@ -138,7 +138,7 @@ class Rehearsal:
         kept = report.checkpoint(written, step, name=self.plan.character, final=final)
         with report.state_folder(step) as folder:
             (folder / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
-        report.state(step, keep=2)
+        report.state(step)
         self._sample(step)
         if all(measure(step) <= measure(each) for each in range(self.every, step, self.every)):
             report.log.write(

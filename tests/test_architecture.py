@@ -30,6 +30,8 @@ VOCABULARY = {
     "settings",
     "presets",
     "plan",
+    "event_shape",
+    "names",
     "selection",
     "forbidding",
     "workspace",
@@ -49,6 +51,9 @@ ORCHESTRATION = {
 CHILD_SIDE = (
     "files",
     "engines.child",
+    "engines.reporter",
+    "engines.saved",
+    "engines.best",
     "engines.holding",
     "engines.off_device",
     "engines.failures",

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from kohya_bridge.engines import holding
-from kohya_bridge.engines.child import Controls, Reporter
+from kohya_bridge.engines.child import Controls
 from kohya_bridge.engines.holding import LEASE_S, Loan, hold_still, reason_to_hold
+from kohya_bridge.engines.reporter import Reporter
 from kohya_bridge.run_folder import RunFolder
 from tests.waiting import wait_until
 
@@ -101,7 +102,7 @@ class Holding:
 
     def __init__(self, run):
         self.run, self.moves, self.after = run, [], None
-        self.controls, self.report = Controls(run.control_dir), Reporter(run.dir)
+        self.controls, self.report = Controls(run.control_dir), Reporter(run.dir, keep_states=2)
 
     def start(self):
         self.thread = threading.Thread(target=self._hold)
@@ -176,6 +177,6 @@ def test_the_trainer_tries_again_while_there_is_no_room_for_its_weights(run):
 
     run.ask("pause")
     threading.Timer(0.05, run.withdraw, ["pause"]).start()
-    hold_still(Controls(run.control_dir), Reporter(run.dir), restore=restore, poll_s=0.01)
+    hold_still(Controls(run.control_dir), Reporter(run.dir, keep_states=2), restore=restore, poll_s=0.01)
     assert len(tries) == 3
     assert run.state().status == "training"

@@ -3,7 +3,7 @@
 import pytest
 
 from kohya_bridge.engines import wandb_log
-from kohya_bridge.engines.child import Reporter
+from kohya_bridge.engines.reporter import Reporter
 from kohya_bridge.engines.tensorboard_log import TensorboardLog, scalars_of, write_tensorboard
 from kohya_bridge.events import EventLog, read_events
 
@@ -83,7 +83,7 @@ def test_the_file_grows_while_the_run_goes_on(tmp_path):
 
 
 def test_a_child_writes_them_along_with_its_events(tmp_path):
-    report = Reporter(tmp_path)
+    report = Reporter(tmp_path, keep_states=2)
     report.started(engine="native", total=2)
     report.progress(1, loss=0.5, epoch=1, lr={"unet": 1e-3})
     report.finished("completed")
@@ -92,7 +92,7 @@ def test_a_child_writes_them_along_with_its_events(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_a_notice_and_training_goes_on(tmp_path):
     (tmp_path / "tensorboard").write_text("in the way")
-    report = Reporter(tmp_path)
+    report = Reporter(tmp_path, keep_states=2)
     report.started(engine="native", total=2)
     report.progress(1, loss=0.5, epoch=1, lr={})
     kinds = [event["kind"] for event in read_events(tmp_path / "events.jsonl")]

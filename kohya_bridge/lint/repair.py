@@ -138,8 +138,9 @@ def _plan(dataset: Dataset, background: Colour, cache_dir: Path | None) -> _Plan
         if item.source
     }
     plan = _Plan(rows, dataset.metadata)
-    if (dataset.dir / CAPTIONS_NAME).is_file():
-        for row in parse_captions((dataset.dir / CAPTIONS_NAME).read_bytes())[0]:
+    files = Tree(dataset.dir)
+    if files.is_file(CAPTIONS_NAME):
+        for row in parse_captions(files.read_bytes(CAPTIONS_NAME))[0]:
             plan.rows.setdefault(row.file_name, row)
     _plan_files(seen, plan)
     _plan_captions(seen, plan)
@@ -194,7 +195,7 @@ def _plan_captions(seen: Examined, plan: _Plan) -> None:
 
 def _rescue(dataset: Dataset, plan: _Plan, sidecar: str, rule: str) -> None:
     """Take over all lines of a caption file, from Windows-1252 if it is not UTF-8: that has a letter for nearly every byte."""
-    raw = (dataset.dir / sidecar).read_bytes()
+    raw = Tree(dataset.dir).read_bytes(sidecar)
     encoding = "cp1252" if rule == "E103" else "utf-8-sig"
     for item in dataset.items:
         if item.source == sidecar:

@@ -19,10 +19,24 @@ from ..workspace import Workspace
 def record_experiment(
     workspace: Workspace, run: RunFolder, state: RunState, *, exit_code: int | None, now: float | None = None
 ) -> None:
-    """Append the line of the attempt that has just been settled. The caller holds the slot's lock."""
-    line = json.dumps(experiment(run, state, exit_code=exit_code, now=now or time.time()), ensure_ascii=False)
-    with Tree(workspace.root).append(workspace.experiments_file) as log:
-        log.write((line + "\n").encode("utf-8"))
+    """Append the line of the attempt that has just been settled, unless it is there: settling may have been cut short behind it.
+
+    The caller holds the slot's lock.
+    """
+    told = experiment(run, state, exit_code=exit_code, now=now or time.time())
+    files = Tree(workspace.root)
+    if state.finished is None or not _is_recorded(files, workspace, told):
+        files.append_line(workspace.experiments_file, json.dumps(told, ensure_ascii=False))
+
+
+def _is_recorded(files: Tree, workspace: Workspace, told: dict[str, Any]) -> bool:
+    """Whether a line tells of that very verdict: an attempt that never began has the number of the one before."""
+    marks = [json.dumps({name: told[name]})[1:-1].encode() for name in ("run_id", "finished")]
+    try:
+        with files.open(workspace.experiments_file) as log:
+            return any(all(mark in line for mark in marks) for line in log)
+    except FileNotFoundError:
+        return False
 
 
 def experiment(run: RunFolder, state: RunState, *, exit_code: int | None, now: float) -> dict[str, Any]:
@@ -39,6 +53,7 @@ def experiment(run: RunFolder, state: RunState, *, exit_code: int | None, now: f
         "run_id": run.run_id,
         "character": plan.character,
         "attempt": state.attempt,
+        "finished": state.finished,
         "outcome": state.outcome,
         "problem": state.problem,
         "exit_code": exit_code,

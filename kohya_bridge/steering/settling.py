@@ -7,12 +7,13 @@ that a completed run must have its LoRA: whole, finite, with the planned steps.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from ..engines.child import write_losses
+from ..engines.best import leave_best, tell_best
 from ..engines.environment import write_environment
 from ..engines.failures import explain_death
+from ..engines.losses import write_losses
+from ..engines.saved import clear_leftovers
 from ..errors import UnusableFile
 from ..models.lora_check import lora_problems
 from ..processes import describe_exit
@@ -20,8 +21,6 @@ from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..runs.experiments import record_experiment
 from ..runs.run_log import copy_log
-from ..second_names import give_second_name
-from ..selection import choose_best
 from ..stop_ladder import read_climbed
 from ..supervisor import StartOutcome
 from ..workspace import Workspace
@@ -30,17 +29,18 @@ from ..workspace import Workspace
 def settle(run: RunFolder, *, exit_code: int | None, not_started: StartOutcome | None = None) -> RunState:
     """Write what the ended attempt left unsaid and return the final state. The caller holds the slot's lock.
 
-    A state of `completed` afterwards means that the final LoRA was checked; see `completion_problems`.
+    A state of `completed` afterwards means that the final LoRA was checked; see `completion_problems`. Whoever is cut short in
+    here is followed by another who does it again: nothing is written twice.
     """
+    clear_leftovers(run.files)
     state = run.state()
     climbed = read_climbed(run.stopping_file)
     if not state.is_finished:
-        for rung in climbed:
-            run.append("notice", level="info", problem=f"Stop: {rung['how']}.", fix="", code="stop_ladder")
+        _tell_climbed(run, climbed)
         run.append("run_finished", **_verdict(run, state, exit_code, climbed, not_started))
-        write_losses(run.dir)
     elif state.status == "completed" and (problems := completion_problems(run, state)):
         revoke_completion(run, problems)
+    write_losses(run.dir)
     run.files.clear(run.stopping_file)
     _choose_best(run)
     final = run.state()
@@ -49,6 +49,20 @@ def settle(run: RunFolder, *, exit_code: int | None, not_started: StartOutcome |
     write_environment(run)
     record_experiment(workspace, run, final, exit_code=exit_code)
     return final
+
+
+def _tell_climbed(run: RunFolder, climbed: list[dict[str, Any]]) -> None:
+    """A notice for each rung of the stop ladder, except those that are told in this attempt already."""
+    told: set[str] = set()
+    for event in run.events():
+        if event["kind"] in ("queued", "run_started"):
+            told.clear()
+        elif event["kind"] == "notice":
+            told.add(event.get("problem", ""))
+    for rung in climbed:
+        sentence = f"Stop: {rung['how']}."
+        if sentence not in told:
+            run.append("notice", level="info", problem=sentence, fix="", code="stop_ladder")
 
 
 def completion_problems(run: RunFolder, state: RunState | None = None) -> list[str]:
@@ -130,25 +144,7 @@ def revoke_completion(run: RunFolder, problems: list[str]) -> None:
 
 
 def _choose_best(run: RunFolder) -> None:
-    """Point `best` at a checkpoint if the child did not, and keep `best.safetensors` and `best.json` in step with it."""
-    state = run.state()
-    if state.best is None or not run.files.is_file(state.best["file"]):
-        there = [row for row in state.checkpoints if run.files.is_file(row["file"])]
-        best = choose_best(state.validations, there)
-        if best is None:
-            return
-        run.append("best", step=best.step, file=best.file, reason=best.reason)
-        state = run.state()
-    assert state.best is not None
-    told = {key: state.best[key] for key in ("step", "file", "reason")}
-    if _known_best(run) == told["file"]:
-        return
-    give_second_name(run.files.plain(told["file"]), run.dir / "best.safetensors", inside=run.files)
-    run.files.write(run.best_file, json.dumps(told, indent=1))
-
-
-def _known_best(run: RunFolder) -> str | None:
-    try:
-        return str(run.files.read_json(run.best_file)["file"])
-    except (OSError, KeyError, TypeError):
-        return None
+    """Choose the best of the checkpoints that are there, as the child does if it lives to, and leave it under its name."""
+    choice = tell_best(run.dir, run.state(), run.append)
+    if choice is not None:
+        leave_best(run.dir, choice)

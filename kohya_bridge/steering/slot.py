@@ -190,7 +190,7 @@ class Slot:
 
     def _close_orphan(self, run: RunFolder) -> None:
         last = last_event(run.events_file)
-        if last is not None and last["kind"] == "queued":
+        if last is None or last["kind"] == "queued":
             run.append(
                 "run_finished", **_never_began(run, "It does not wait here: no order for it is in line.")
             )
@@ -208,8 +208,10 @@ class Slot:
         if _was_started(order):
             self.orders.drop(run)
             return False
-        for control in CONTROLS:
-            run.withdraw(control)
+        supervisor.end_strays(run)
+        for control in run.files.entries(run.control_dir):
+            if control.name in CONTROLS or control.name.startswith("."):  # what the attempt before was asked
+                run.files.clear(control)
         run.files.clear(run.stopping_file)
         run.append("queued", position=0)
         link_log(self.workspace, run)
@@ -241,6 +243,7 @@ class Slot:
         return {} if self._engines is None else in_words(self._engines)
 
     def _close(self, run: RunFolder, *, exit_code: int | None) -> None:
+        supervisor.end_strays(run)
         settle(run, exit_code=exit_code)
         supervisor.close_identity(run, ended=time.time(), exit_code=exit_code)
         self.touch()

@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kohya_bridge.engines.best import leave_best, tell_best
 from kohya_bridge.engines.child import Child, StopRequested
 from kohya_bridge.files import Tree
-from kohya_bridge.selection import choose_best, why_stop
+from kohya_bridge.selection import why_stop
 
 WEIGHTS = 64
 
@@ -32,26 +33,52 @@ class QuickTraining:
         self.mode = self.quick["mode"]
         self.total = self.numbers["max_train_steps"]
         self.step, self.value = 0, float(self.numbers["seed"] % 97)
-        self.rows: dict[str, list[dict[str, Any]]] = {"validations": [], "checkpoints": []}
 
     def train(self) -> None:
+        """As the native engine does: what an attempt that was cut short owes is done before the first step."""
+        final = self.child.final_before(measured=True)
+        if final is not None:
+            self.report.started(engine="native", total=self.total, resumed_from=final["step"])
+            self.child.finish_with(final)
+            return
         self._load_state()
         self.report.started(engine="native", total=self.total, resumed_from=self.step)
         if self.mode == "grandchild":
             self._start_grandchild()
         self.report.phase("caching", done=1, total=1)
+        state = self.report.told()
+        saved = {row["step"]: row for row in state.checkpoints if self.child.is_intact(row)}
+        over = bool(self.step) and self._close(saved, {row["step"] for row in state.validations})
         self.report.phase("training")
         self.child.controls.training = True
-        while self.step < self.total:
+        while not over:
             self._one_step()
-            if self._is_due():
-                self._save(final=False)
-                if self._validate():
-                    break
-            self._look_at_controls()
+            over = self._close({}, set())
+            if not over:
+                self._look_at_controls()
         self.child.controls.training = False
-        if self.mode != "lie":
-            self._save(final=True)
+
+    def _close(self, saved: dict[int, dict[str, Any]], measured: set[int]) -> bool:
+        """The boundary after a step, without what is `saved` and `measured` already. True at the end."""
+        last, every = self.step == self.total, self.numbers["save_every_n_steps"]
+        if not last and not (every and self.step % every == 0):
+            return False
+        row = saved.get(self.step)
+        if row and row["final"]:
+            self.child.take_final(row)
+        elif last or not row:
+            self._save(final=last, with_state=not row)
+        if self.step not in measured:
+            self._validate()
+        early = "" if last else self._why_stop()
+        if early and not (row and row["final"]):
+            self._save(final=True, with_state=False)
+        choice = tell_best(self.child.run_dir, self.report.told(), self.report.log.write)
+        if early:
+            self.report.notice(early, level="info", code="early_stop")
+        if (last or early) and choice:
+            leave_best(self.child.run_dir, choice)
+        return bool(last or early)
 
     def _one_step(self) -> None:
         if self.step == self.quick["at"]:
@@ -76,10 +103,6 @@ class QuickTraining:
                 events.write(b'{"v":1,"seq":99,"kind":"progr')
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _is_due(self) -> bool:
-        every = self.numbers["save_every_n_steps"]
-        return bool(every) and self.step % every == 0 and self.step < self.total
-
     def _look_at_controls(self) -> None:
         if self.mode == "ignore_signals":
             return
@@ -93,7 +116,7 @@ class QuickTraining:
             self._save(final=False)
             raise StopRequested
 
-    def _validate(self) -> bool:
+    def _validate(self) -> None:
         loss = 0.2 + abs(self.step - self.total * 0.6) / self.total
         row = {
             "step": self.step,
@@ -103,21 +126,19 @@ class QuickTraining:
             "psnr": 20 - loss,
         }
         self.report.log.write("validation", **row, train_loss=loss, items=3)
-        self.rows["validations"].append(row)
-        best = choose_best(self.rows["validations"], self.rows["checkpoints"])
-        if best:
-            self.report.log.write("best", step=best.step, file=best.file, reason=best.reason)
+
+    def _why_stop(self) -> str:
         why = why_stop(
-            self.rows["validations"],
+            self.report.told().validations,
             patience=self.numbers["early_stop_patience"],
             min_delta=self.numbers["early_stop_min_delta"],
             target_psnr=self.numbers["target_psnr"],
         )
-        if why:
-            self.report.notice(why, level="info", code="early_stop")
-        return bool(why)
+        return why or ""
 
-    def _save(self, *, final: bool) -> None:
+    def _save(self, *, final: bool, with_state: bool = True) -> None:
+        if self.mode == "lie" and final:
+            return
         self.report.phase("saving")
         files = Tree(self.child.run_dir)
         written = files.path("checkpoints/.writing.tmp")
@@ -127,31 +148,15 @@ class QuickTraining:
             written.symlink_to("/dev/full")
         with open(written, "wb") as stream:
             stream.write(self._lora_bytes(final=final))
-        file = self.report.checkpoint(written, self.step, name=self.plan["character"], final=final)
-        self.rows["checkpoints"].append({"step": self.step, "file": f"checkpoints/{file.name}"})
-        if self.numbers["save_state"]:
+        self.report.checkpoint(written, self.step, name=self.plan["character"], final=final)
+        if self.numbers["save_state"] and with_state:
             with self.report.state_folder(self.step) as folder:
                 (folder / "state.json").write_text(json.dumps({"step": self.step, "value": self.value}))
-            self.report.state(self.step, keep=self.numbers["save_last_n_states"])
+            self.report.state(self.step)
         self.report.phase("training")
 
     def _lora_bytes(self, *, final: bool) -> bytes:
-        """One module of rank 4 under its kohya name: down, up and alpha."""
-        numbers = [math.sin(self.value + index) for index in range(2 * WEIGHTS)]
-        if final and self.mode == "nan":
-            numbers[5] = math.nan
-        data = struct.pack(f"<{2 * WEIGHTS + 1}e", *numbers, 4.0)
-        module = "lora_unet_down_blocks_0_attentions_0_proj_in"
-        half, whole = 2 * WEIGHTS, 4 * WEIGHTS
-        header: dict[str, Any] = {
-            "__metadata__": {"ss_steps": str(self.step), "ss_network_dim": "4"},
-            f"{module}.lora_down.weight": tensor([4, WEIGHTS // 4], 0, half),
-            f"{module}.lora_up.weight": tensor([WEIGHTS // 4, 4], half, whole),
-            f"{module}.alpha": tensor([], whole, whole + 2),
-        }
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        return struct.pack("<Q", len(text)) + text + data
+        return lora_bytes(self.step, self.value, broken=final and self.mode == "nan")
 
     def _load_state(self) -> None:
         if self.child.told["resume"]:
@@ -161,6 +166,25 @@ class QuickTraining:
     def _start_grandchild(self) -> None:
         grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         (self.child.run_dir / "grandchild.pid").write_text(str(grandchild.pid))
+
+
+def lora_bytes(step: int, value: float, *, broken: bool = False) -> bytes:
+    """A LoRA of one module of rank 4 under its kohya name: down, up and alpha, made of sines from `value` on."""
+    numbers = [math.sin(value + index) for index in range(2 * WEIGHTS)]
+    if broken:
+        numbers[5] = math.nan
+    data = struct.pack(f"<{2 * WEIGHTS + 1}e", *numbers, 4.0)
+    module = "lora_unet_down_blocks_0_attentions_0_proj_in"
+    half, whole = 2 * WEIGHTS, 4 * WEIGHTS
+    header: dict[str, Any] = {
+        "__metadata__": {"ss_steps": str(step), "ss_network_dim": "4"},
+        f"{module}.lora_down.weight": tensor([4, WEIGHTS // 4], 0, half),
+        f"{module}.lora_up.weight": tensor([WEIGHTS // 4, 4], half, whole),
+        f"{module}.alpha": tensor([], whole, whole + 2),
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
 
 
 def tensor(shape: list[int], begin: int, end: int) -> dict[str, Any]:

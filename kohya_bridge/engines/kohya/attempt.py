@@ -15,7 +15,7 @@ from typing import Any
 
 from ...device.accelerator import Accelerator
 from ...events import read_events
-from ...run_state import fold
+from ...run_state import RunState, fold
 from ...selection import why_stop
 from ..child import EXIT_NOT_FINITE, Child, ChildFailure, StopRequested
 from ..off_device import OffDevice
@@ -23,7 +23,7 @@ from . import ranks
 from .ledger import Ledger, read_ledger
 from .measuring import HeldOut
 from .rates import learning_rates
-from .resuming import EpochOrder
+from .resuming import EpochOrder, state_to_resume
 
 NON_FINITE_IN_A_ROW = 5
 
@@ -40,6 +40,7 @@ class Attempt:
     orders: dict[str, Any]
     settings: dict[str, Any]
     total: int
+    resume: Path | None = None
     offset: int = 0
     resumed: Ledger | None = None
     step: int = 0
@@ -71,16 +72,14 @@ class Attempt:
         """Read the orders and the ledger, and open the attempt with its `run_started` event.
 
         Raises:
-            ChildFailure: the state to resume has no ledger, or is already at the last step.
+            ChildFailure: the state to resume has no ledger.
         """
         orders, settings = child.told["kohya"], child.told["plan"]["settings"]
-        attempt = cls(child, orders, settings, total=settings["max_train_steps"])
-        resume = child.told.get("resume")
-        ledger = read_ledger(Path(resume)) if resume else None
+        resume = state_to_resume(child.run_dir, child.told)
+        attempt = cls(child, orders, settings, total=settings["max_train_steps"], resume=resume)
+        ledger = read_ledger(resume) if resume else None
         attempt.offset = attempt.step = ledger.step if ledger else 0
-        child.report.started(
-            engine="kohya", total=attempt.total, resumed_from=attempt.offset, version=orders["commit"]
-        )
+        begin_attempt(child, resumed_from=attempt.offset)
         if resume and ledger is None:
             raise ChildFailure(
                 "The state to resume has no ledger.json; it is not one of this pack's.",
@@ -89,12 +88,6 @@ class Attempt:
             )
         if ledger:
             attempt.resumed = ledger.after_whole_epoch()
-            if attempt.offset >= attempt.total:
-                raise ChildFailure(
-                    f"The state is at step {attempt.offset} of {attempt.total}; nothing is left to train.",
-                    "Delete that folder below states/ and resume again.",
-                    code="bad_state",
-                )
         if orders["held_out"]:
             attempt.held_out = HeldOut(math.ceil(orders["held_out"] / ranks.world_size()))
         return attempt
@@ -117,6 +110,21 @@ class Attempt:
         assert self.order is not None
         return Ledger(self.step, self.order.epoch, self.order.batches, len(self.order), self.order.order)
 
+    def stop_where_due(self) -> None:
+        """Do what the attempt before was cut short in: the early stop that its last measurement called for.
+
+        Raises:
+            EndedEarly: the LoRA of the state's step is the final one now.
+        """
+        state = told_so_far(self.child)
+        if not self.offset or not state.validations or state.validations[-1]["step"] != self.offset:
+            return
+        self.stop_reason = self._why_stop()
+        row = next((each for each in state.checkpoints if each["step"] == self.offset), None)
+        if self.stop_reason and ranks.world_size() == 1 and row and self.child.is_intact(row):
+            self.last_file = self.child.run_dir / row["file"]
+            self.end_early()
+
     # --- at the step boundary, before upstream saves ---------------------------------------------------------------
 
     def boundary(self, global_step: int) -> None:
@@ -128,7 +136,8 @@ class Attempt:
         last = self.step >= self.total
         wanted = self._requests()
         asked = bool(wanted & {"stop", "early", "checkpoint"})
-        save = asked or _due(self.step, self.settings["save_every_n_steps"])
+        regular = _due(self.step, self.settings["save_every_n_steps"])
+        save = asked or regular
         self._stopping = bool(wanted & {"stop", "early"}) and not last
         self._early = "early" in wanted
         self.to_checkpoint = "checkpoint" in wanted
@@ -136,7 +145,9 @@ class Attempt:
         # Upstream reads these at every step. On the last one it saves by itself, and a state there would have no use.
         self.args.save_every_n_steps = 1 if save and not last else None
         self.args.save_state = save and not last and (self.settings["save_state"] or asked)
-        self.args.validate_every_n_steps = 1 if self._measure_due(save, last) and not self._stopping else None
+        # A stop waits for a measurement that is due anyway: the steps to come would miss it.
+        measure = self._measure_due(regular if self._stopping else save, last) and not self._early
+        self.args.validate_every_n_steps = 1 if measure else None
         if self.args.save_every_n_steps:
             self.report.phase("saving")
 
@@ -212,7 +223,7 @@ class Attempt:
             self._close("sample")
         if self._stopping and self._early:
             self.end_early()
-        if self._stopping:
+        if self._stopping and not self.args.validate_every_n_steps:
             raise StopRequested
         if self.args.validate_every_n_steps:
             self.report.phase("validating")
@@ -238,6 +249,8 @@ class Attempt:
         """Leave at once when training on is not worth it and this step is saved; else the next boundary saves first."""
         if self.stop_reason and self.last_saved == self.step and ranks.world_size() == 1:
             self.end_early()
+        if self._stopping:
+            raise StopRequested
 
     def end_early(self) -> None:
         """Make the LoRA of this step the final one and end the training.
@@ -257,9 +270,8 @@ class Attempt:
     def _why_stop(self) -> str:
         if ranks.rank() != 0:
             return ""
-        state = fold(read_events(self.child.run_dir / "events.jsonl"))
         reason = why_stop(
-            state.validations,
+            told_so_far(self.child).validations,
             patience=self.settings["early_stop_patience"],
             min_delta=self.settings["early_stop_min_delta"],
             target_psnr=self.settings["target_psnr"],
@@ -274,6 +286,17 @@ class Attempt:
             raise StopRequested("Stopped on request before the first step of this attempt.")
         if total and self.models_loaded:
             self.report.phase("caching", done=done, total=total)
+
+
+def begin_attempt(child: Child, *, resumed_from: int) -> None:
+    """Write the event with which an attempt begins."""
+    total, version = child.told["plan"]["settings"]["max_train_steps"], child.told["kohya"]["commit"]
+    child.report.started(engine="kohya", total=total, resumed_from=resumed_from, version=version)
+
+
+def told_so_far(child: Child) -> RunState:
+    """What the events of all attempts tell, on any rank."""
+    return fold(read_events(child.run_dir / "events.jsonl"))
 
 
 def _due(step: int, every: int) -> bool:

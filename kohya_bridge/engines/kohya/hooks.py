@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...files import Tree
 from ...models.lora_check import lora_problems
 from ..child import EXIT_NOT_FINITE, ChildFailure
+from ..saved import PARTIAL
 from . import ranks
 from .attempt import Attempt
 from .ledger import write_ledger
@@ -80,7 +80,7 @@ def _wrap_save_state(accelerator: Any, attempt: Attempt) -> None:
         with attempt.report.state_folder(attempt.step) as folder:
             save(str(folder), **options)
             write_ledger(folder, attempt.ledger())
-        attempt.report.state(attempt.step, keep=attempt.settings["save_last_n_states"])
+        attempt.report.state(attempt.step)
 
     accelerator.save_state = save_state
 
@@ -98,7 +98,7 @@ def _wrap_save_weights(network: Any, attempt: Attempt) -> None:
                 ss_num_epochs=str(-(-attempt.total // attempt.steps_per_epoch)),
             )
         files = Tree(attempt.child.run_dir)
-        aside = files.path(f"checkpoints/.partial-{os.getpid()}{Path(file).suffix}")
+        aside = files.path(f"checkpoints/{PARTIAL}{os.getpid()}{Path(file).suffix}")
         files.clear(aside)  # a link of that name would be written through
         save(str(files.free(aside)), dtype, metadata)
         wrong = lora_problems(aside, steps=attempt.step)
@@ -226,12 +226,3 @@ def _wrap_progress_bars(train_util: Any, attempt: Attempt) -> None:
             self.close()
 
     train_util.tqdm = Bar
-
-
-def clear_leftovers(run_dir: Path) -> None:
-    """Remove what an attempt that was killed in mid-write left under temporary names."""
-    files = Tree(run_dir)
-    for each in (*files.entries("states"), *files.entries("checkpoints")):
-        if each.name.startswith(".partial-"):
-            with suppress(OSError):
-                files.clear(each)

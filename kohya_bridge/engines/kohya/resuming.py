@@ -1,6 +1,6 @@
 """Resuming right: exactly the remaining steps, in the order of one straight run.
 
-In: the ledger of the state that sd-scripts loads. Out: a data loader that goes on in the middle of the epoch, the number
+In: the states that there are and the ledger of the one that sd-scripts loads. Out: a data loader that goes on in the middle of the epoch, the number
 of steps and epochs that upstream has to plan, and an epoch and step number that count from the run's first start.
 
 Upstream's own arithmetic is wrong (sd-scripts issues #1999, #2171, #2248, #2407): a second resume trains too many steps and
@@ -10,10 +10,47 @@ reuses names. Here upstream is told of the remaining steps only and believes tha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from ...events import read_events
+from ...files import Tree
+from ...run_state import fold
+from ..saved import states_on_disk
 from .ledger import Ledger, RandomStates, capture_random_states, restore_random_states
+
+
+def state_to_resume(run_dir: Path, told: dict[str, Any]) -> Path | None:
+    """The state that the orders name, or an older one where that is needed to train what a straight run trains.
+
+    sd-scripts measures after it saves and can't measure before its first step. A state whose measurement is missing would
+    leave an early stop to other numbers, so where one may come the state before it is taken, or the beginning.
+    """
+    if not told.get("resume"):
+        return None
+    named = Path(told["resume"]).name
+    unmeasured = _steps_to_measure(run_dir, told)
+    for state in reversed(states_on_disk(Tree(run_dir))):
+        step = int(state.name.removeprefix("step"))
+        if (
+            state.name <= named
+            and step < told["plan"]["settings"]["max_train_steps"]
+            and not unmeasured(step)
+        ):
+            return state
+    return None
+
+
+def _steps_to_measure(run_dir: Path, told: dict[str, Any]) -> Callable[[int], bool]:
+    """Whether a step's measurement is missing in a run that it may end."""
+    settings = told["plan"]["settings"]
+    every = settings["validate_every_n_steps"] or settings["save_every_n_steps"]
+    may_end = settings["early_stop_patience"] or settings["target_psnr"]
+    if not (may_end and every and told["kohya"]["held_out"]):
+        return lambda step: False
+    measured = {row["step"] for row in fold(read_events(run_dir / "events.jsonl")).validations}
+    return lambda step: step % every == 0 and step not in measured
 
 
 class EpochOrder:

@@ -20,8 +20,8 @@ from ...device.accelerator import Accelerator
 from ...files import Tree
 from ..child import EXIT_COMPLETED, EXIT_FAILED, EXIT_NO_DATA, Child, ChildFailure, StopRequested
 from . import ranks
-from .attempt import Attempt, EndedEarly
-from .hooks import clear_leftovers, install
+from .attempt import Attempt, EndedEarly, begin_attempt
+from .hooks import install
 from .upstream import load_upstream, parse_arguments
 
 OWN_LOG_VARIABLE = "KOHYA_TENSORBOARD"
@@ -44,15 +44,22 @@ def train(child: Child) -> None:
         ChildFailure: nothing was trained, or the training ended early without being asked to.
         StopRequested: a stop was asked for; LoRA and state are on disk.
     """
-    if ranks.rank() == 0:
-        clear_leftovers(child.run_dir)
+    final = child.final_before()
+    if final is not None:
+        begin_attempt(child, resumed_from=final["step"])
+        child.finish_with(final)
+        return
     attempt = Attempt.begin(child)
+    try:
+        attempt.stop_where_due()
+    except EndedEarly:
+        return
     attempt.report.phase("loading")
     upstream = load_upstream(Path(attempt.orders["sd_scripts"]), attempt.orders["script"])
     if ranks.rank() == 0:
         _write_environment(child.run_dir, attempt.orders)
     args = parse_arguments(upstream, Path(attempt.orders["config_file"]))
-    _set_places(args, child)
+    _set_places(args, attempt)
     attempt.args = args
     trainer = install(upstream, attempt)()
     try:
@@ -66,12 +73,13 @@ def train(child: Child) -> None:
         _judge(attempt)
 
 
-def _set_places(args: Any, child: Child) -> None:
+def _set_places(args: Any, attempt: Attempt) -> None:
     """What depends on this attempt and this machine, and so is not in the rendered configuration.
 
     TensorBoard and W&B are told by the reporter, as for every engine. For a comparison sd-scripts' own log can be had too.
     """
-    args.resume = child.told.get("resume")
+    args.resume = str(attempt.resume) if attempt.resume else None
+    child = attempt.child
     args.training_comment = f"run {child.told['run_id']}, {args.training_comment}"
     if os.environ.get(OWN_LOG_VARIABLE):
         args.logging_dir = str(child.run_dir / "sd_scripts_log")
@@ -139,9 +147,7 @@ def main(run_dir: Path) -> int:
     if ranks.rank() != 0:
         return _follow(run_dir)
     child = Child(run_dir)
-    code = child.guarded(lambda: train(child))
-    clear_leftovers(run_dir)
-    return code
+    return child.guarded(lambda: train(child))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,11 @@ def train(child: Child) -> None:
     started = time.time()
     total = child.told["plan"]["settings"]["max_train_steps"]
     resume = child.told.get("resume")
+    final = child.final_before(measured=child.told["plan"]["settings"]["validation_split"] > 0)
+    if final is not None:
+        child.report.started(engine=NAME, total=total, resumed_from=final["step"])
+        child.finish_with(final)
+        return
     child.report.started(engine=NAME, total=total, resumed_from=_resumed_step(resume))
     child.report.phase("loading")
 

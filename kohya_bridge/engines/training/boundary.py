@@ -6,7 +6,7 @@ on disk before anything that could fail is tried, the state next, then the measu
 
 from __future__ import annotations
 
-import json
+from functools import partial
 
 import torch
 
@@ -14,8 +14,8 @@ from ...device.accelerator import Accelerator
 from ...models.lora_facts import check_lora
 from ...models.lora_metadata import training_metadata
 from ...run_folder import RunFolder
-from ...second_names import give_second_name
-from ...selection import Choice, choose_best, why_stop
+from ...selection import Choice, why_stop
+from ..best import leave_best, tell_best
 from ..child import Child, ChildFailure, StopRequested
 from ..holding import reason_to_hold
 from .lora_file import save_lora
@@ -23,6 +23,9 @@ from .meter import Meter, not_finite
 from .sample import render_sample
 from .state import write_state
 from .training import Training
+
+OWED = frozenset({"checkpoint", "final", "measurement"})
+"""What is made at a boundary and may be there already when an attempt begins at one."""
 
 
 class Boundary:
@@ -35,13 +38,13 @@ class Boundary:
         self._lora_step = self._state_step = -1
         self._phase = "loading"
 
-    def before_first_step(self, step: int) -> None:
-        """Measure what has no measurement yet: the untrained model, or a state that died before it was measured."""
-        if self._measure_due(step) and step not in {row["step"] for row in self.folder.state().validations}:
-            self._measure(step)
-            self._choose()
+    def before_first_step(self, step: int) -> bool:
+        """Measure the untrained model, or finish the boundary at which the attempt before ended. True when training is over."""
+        if self._close(step, owed=self._owed(step)):
+            return True
         self._enter("training")
         self.child.controls.training = True
+        return False
 
     def after_step(self, step: int) -> bool:
         """Everything that is due after `step` finished steps. True when training is over.
@@ -49,27 +52,52 @@ class Boundary:
         Raises:
             StopRequested: a stop was asked for; LoRA and state are on disk.
         """
+        if self._close(step, owed=OWED):
+            return True
+        self._obey(step)
+        self._enter("training")
+        return False
+
+    def _close(self, step: int, *, owed: frozenset[str]) -> bool:
+        """What is due after `step` and still owed. True when training is over."""
         last = step == self.settings.max_train_steps
-        if last or _due(step, self.settings.save_every_n_steps):
-            self._save(step, final=last, with_state=self.settings.save_state)
+        if "checkpoint" in owed and (last or _due(step, self.settings.save_every_n_steps)):
+            self._save(step, final=last)
         reason = None
         if self._measure_due(step):
-            self._measure(step)
+            if "measurement" in owed:
+                self._measure(step)
             reason = None if last else self._why_stop()
-            if reason:  # again as the final one, if it is saved already
-                self._save(step, final=True, with_state=self.settings.save_state)
+            if reason and "final" in owed:  # again as the final one, if it is saved already
+                self._save(step, final=True)
             self._choose()
         if reason:
             self.report.notice(
                 f"Training stopped early after step {step}. {reason}", level="info", code="early_stop"
             )
-        over = last or reason is not None
-        if over:
+        if last or reason:
             self._finish()
-        else:
-            self._obey(step)
-            self._enter("training")
-        return over
+            return True
+        return False
+
+    def _owed(self, step: int) -> frozenset[str]:
+        """What of `OWED` an attempt that ended at this very boundary left undone; the same on every rank."""
+        if step:  # its state is what this attempt began with
+            self._lora_step = self._state_step = step
+        owed = set(OWED)
+        if self.speaks:
+            state = self.folder.state()
+            rows = (row for row in state.checkpoints if row["step"] == step and self.child.is_intact(row))
+            row = next(rows, None)
+            last = step == self.settings.max_train_steps
+            if row and (row["final"] or not last):
+                owed.discard("checkpoint")
+            if row and row["final"]:
+                owed.discard("final")
+                self.child.take_final(row)  # proven at the end, whoever wrote it
+            if step in {row["step"] for row in state.validations}:
+                owed.discard("measurement")
+        return frozenset(self.training.ranks.agree(owed, among=sorted(OWED)))
 
     def _enter(self, phase: str) -> None:
         """Tell of a phase when it is another one than before."""
@@ -99,7 +127,7 @@ class Boundary:
     def _checkpoint_now(self, step: int) -> None:
         """LoRA and state of this step on disk, whatever the settings say; what is there already is not made again."""
         if (self._lora_step, self._state_step) != (step, step):
-            self._save(step, final=False, with_state=True)
+            self._save(step, final=False, asked=True)
 
     def _sample_now(self, step: int) -> None:
         """A picture, if it can be had: a wish that fails is told and costs no training."""
@@ -136,12 +164,13 @@ class Boundary:
             self.child.controls.taken(action)
             self.report.log.write("control", action=action, stage="done", step=step)
 
-    def _save(self, step: int, *, final: bool, with_state: bool) -> None:
-        """Write the LoRA, checked before it gets its name, and then the resume state."""
+    def _save(self, step: int, *, final: bool, asked: bool = False) -> None:
+        """Write the LoRA, checked before it gets its name, and then the resume state unless it is there."""
         self.meter.flush()
         trained = self.training.trained
         if not trained.weights.are_finite():
             raise not_finite(f"A LoRA weight is not a number after step {step}.")
+        with_state = (asked or self.settings.save_state) and self._state_step != step
         self._lora_step = step
         self._state_step = step if with_state else self._state_step
         if not self.speaks:
@@ -151,7 +180,7 @@ class Boundary:
         if with_state:
             with self.report.state_folder(step) as folder:
                 write_state(folder, step, trained)
-            self.report.state(step, keep=self.settings.save_last_n_states)
+            self.report.state(step)
 
     def _write_checkpoint(self, step: int, *, final: bool) -> None:
         training, trained = self.training, self.training.trained
@@ -204,22 +233,15 @@ class Boundary:
         """Choose the best checkpoint anew, and tell it if it is another one than before or is so for another reason."""
         if not self.speaks:
             return None
-        state = self.folder.state()
-        choice = choose_best(state.validations, state.checkpoints)
-        told = {name: (state.best or {}).get(name) for name in ("step", "file", "reason")}
-        if choice and told != choice.__dict__:
-            self.report.log.write("best", sync=True, **choice.__dict__)
-        return choice
+        write = partial(self.report.log.write, sync=True)
+        return tell_best(self.folder.dir, self.folder.state(), write)
 
     def _finish(self) -> None:
         """Leave `best.safetensors` and `best.json` behind."""
         self.meter.flush()
         choice = self._choose()
-        if choice is None:
-            return
-        files = self.folder.files
-        files.write(self.folder.best_file, json.dumps(choice.__dict__, indent=1))
-        give_second_name(files.plain(choice.file), self.folder.dir / "best.safetensors", inside=files)
+        if choice is not None:
+            leave_best(self.folder.dir, choice)
 
 
 def _due(step: int, every: int) -> bool:

@@ -35,9 +35,10 @@ def fit(child: Child, ranks: Ranks, clock: Clock, open_side: Opener) -> None:
 
     step = training.first_step
     micro_batch = step * accumulated * ranks.world + ranks.rank
+    if boundary.before_first_step(step):
+        return
     ahead = Ahead(training.maker.make, micro_batch, stride=ranks.world)
     try:
-        boundary.before_first_step(step)
         while step < settings.max_train_steps:
             with clock.step():
                 loss = torch.zeros((), device=training.device)

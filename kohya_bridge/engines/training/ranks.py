@@ -7,6 +7,7 @@ all to the requests that lie in the run folder. With one process everything here
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -38,13 +39,13 @@ class Ranks:
             torch.distributed.all_reduce(tensor)
             tensor.div_(self.world)
 
-    def agree(self, wanted: set[str]) -> set[str]:
+    def agree(self, wanted: set[str], *, among: Sequence[str] = CONTROLS) -> set[str]:
         """What rank 0 wants, on every rank: all must stop, pause and save at the same step."""
         if self.world == 1:
             return wanted
-        asked = torch.tensor([float(name in wanted) for name in CONTROLS], device=self.device)
+        asked = torch.tensor([float(name in wanted) for name in among], device=self.device)
         torch.distributed.broadcast(asked, src=0)
-        return {name for name, is_asked in zip(CONTROLS, asked.tolist(), strict=True) if is_asked}
+        return {name for name, is_asked in zip(among, asked.tolist(), strict=True) if is_asked}
 
     def close(self) -> None:
         if self.world > 1:
