@@ -54,7 +54,7 @@ limits:  ## What must be done in so many milliseconds: on a quiet machine, apart
 
 test-host:  ## Train every family through the models of another ComfyUI: COMFYUI_DIR=/path/to/ComfyUI
 	@scripts/install.sh pack optim host test
-	@COMFYUI_DIR=$(or $(COMFYUI_DIR),$(error Name it: make test-host COMFYUI_DIR=/path/to/ComfyUI)) $(PY) -m pytest tests/host_models -m host
+	@COMFYUI_DIR=$(or $(COMFYUI_DIR),$(error Name it: make test-host COMFYUI_DIR=/path/to/ComfyUI)) $(PY) -m pytest tests/host_models -m "host or full"
 
 bench:  ## Seconds per step, split up; beside sd-scripts where that is set up
 	@scripts/install.sh pack optim

@@ -52,7 +52,7 @@ def uncured_gradients(family: str) -> dict:
     return {**found.to_json(), "problem": found.problem(rounded=False)}
 
 
-def write_files(folder: str, family: str, fp8: bool = False) -> dict:
+def write_files(folder: str, family: str, fp8: bool = False, vae: str = "ae") -> dict:
     """The files of a reduced family, by option; `fp8` stores the diffusion model so, without scales."""
     import torch
 
@@ -61,7 +61,7 @@ def write_files(folder: str, family: str, fp8: bool = False) -> dict:
     return {
         "base": str(small_files.write_diffusion_model(home / f"{family}.safetensors", family, dtype=kept)),
         "text_encoder": str(small_files.write_text_encoder(home / "text.safetensors", family)),
-        "ae": str(small_files.write_vae(home / "vae.safetensors")),
+        vae: str(small_files.write_vae(home / "vae.safetensors", reduced.FAMILIES[family][2][0])),
     }
 
 

@@ -19,7 +19,7 @@ LLAMA = {
 ENCODERS = {
     "zimage": ("z_image", "ZImageTokenizer", "te", {"_model_config": LLAMA, "qwen3_4b_model_config": LLAMA}),
 }
-"""Family to module, tokenizer, encoder and the options that make it small."""
+"""Family to module, tokenizer, encoder and the options that make it small; the first serves the others."""
 MARK = "reduced_family"
 
 
@@ -112,7 +112,7 @@ def small_clip(family: str):
     import comfy.sd
     import torch
 
-    module, tokenizer, encoder, options = ENCODERS[family]
+    module, tokenizer, encoder, options = ENCODERS.get(family, ENCODERS["zimage"])
     home = importlib.import_module(f"comfy.text_encoders.{module}")
     made = getattr(home, encoder)()
     target = types.SimpleNamespace(clip=made, tokenizer=getattr(home, tokenizer), params={})

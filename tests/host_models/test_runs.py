@@ -17,14 +17,15 @@ from tests.native_world import SETTINGS, events, make_dataset
 pytestmark = pytest.mark.host
 
 FAMILY = "zimage"
+UNTRIED = ("other", "auraflow", "vae")  # the family of the plan, what it is, and what its VAE is called there
 
 
 class HostWorld:
     """A reduced base with its encoders, pictures, and runs of them."""
 
-    def __init__(self, hosted, folder):
-        self.hosted, self.root = hosted, folder
-        self.files = hosted.case("write_files", folder=str(folder / "models"), family=FAMILY)
+    def __init__(self, hosted, folder, *, family=FAMILY, model=FAMILY, vae="ae"):
+        self.hosted, self.root, self.family = hosted, folder, family
+        self.files = hosted.case("write_files", folder=str(folder / "models"), family=model, vae=vae)
         self.dataset = make_dataset(folder / "dot")
         for number, row in enumerate(rows := (self.dataset / "captions.jsonl").read_text().splitlines()):
             if number % 2:  # captions of two lengths share a batch
@@ -37,7 +38,7 @@ class HostWorld:
             {
                 "character": "dot",
                 "dataset": {"slug": "dot", "digest": "d" * 64, "images": 8, "trigger": "char_dot"},
-                "base_model": {"name": "small", "sha256": "a" * 64, "family": FAMILY},
+                "base_model": {"name": "small", "sha256": "a" * 64, "family": self.family},
                 "engine": "native",
                 "engine_version": "1",
                 "host": host_name(self.hosted.install.dir),
@@ -45,8 +46,8 @@ class HostWorld:
             }
         )
 
-    def paths(self) -> MachinePaths:
-        extra = {name: file for name, file in self.files.items() if name != "base"}
+    def paths(self, **loras: str) -> MachinePaths:
+        extra = {name: file for name, file in self.files.items() if name != "base"} | loras
         return MachinePaths(
             base_model_file=self.files["base"],
             dataset_dir=self.dataset,
@@ -55,11 +56,11 @@ class HostWorld:
             extra={**extra, "comfyui_dir": str(self.hosted.install.dir)},
         )
 
-    def run(self, plan: TrainingPlan, name: str) -> RunFolder:
+    def run(self, plan: TrainingPlan, name: str, **loras: str) -> RunFolder:
         run = RunFolder(self.root / "runs" / name / plan.run_id)
         run.dir.mkdir(parents=True)
         run.plan_file.write_text(plan.to_yaml(), encoding="utf-8")
-        write_child_file(run, plan, self.paths(), resume=None)
+        write_child_file(run, plan, self.paths(**loras), resume=None)
         return run
 
     def finish(self, run: RunFolder) -> RunFolder:
@@ -133,3 +134,25 @@ def test_what_is_encoded_is_encoded_once(world, straight):
     again = world.finish(world.run(world.plan(max_train_steps=1, seed=9), "again"))
     phases = [[each["name"] for each in events(run, "phase")] for run in (straight, again)]
     assert "caching" in phases[0] and "caching" not in phases[1]
+
+
+def test_a_training_adapter_is_on_while_the_character_is_learned_and_no_part_of_its_file(world, straight):
+    adapter = straight.dir / straight.checkpoint("latest")["file"]
+    plan = world.plan(max_train_steps=1, base_weights="b" * 64)
+    beside = world.finish(world.run(plan, "beside", base_weights=str(adapter)))
+    learned, begun = straight.state().validations[-1]["loss"], beside.state().validations[0]["loss"]
+    assert begun == pytest.approx(learned, rel=2e-3)
+    facts = read_lora_facts(beside.dir / beside.checkpoint("latest")["file"])
+    assert len(facts.modules) == len(read_lora_facts(adapter).modules)
+
+
+def test_a_family_without_a_file_of_its_own_is_trained_checked_first_and_loaded(hosted, tmp_path):
+    family, model, vae = UNTRIED
+    world = HostWorld(hosted, tmp_path, family=family, model=model, vae=vae)
+    run = world.finish(world.run(world.plan(max_train_steps=4), "untried"))
+    (told,) = [each for each in events(run, "notice") if each["code"] == "untried_family"]
+    assert "gradients were checked" in told["problem"]
+    file = run.dir / run.checkpoint("latest")["file"]
+    found = hosted.case("drawn_with", file=world.files["base"], lora=str(file))
+    assert found["unknown"] == [] and found["patches"] == found["modules"]
+    assert found["difference"] < 1e-5 < found["moved"], found

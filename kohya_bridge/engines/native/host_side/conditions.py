@@ -10,7 +10,7 @@ Shapes: B batch.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,13 +24,13 @@ def joined_conditions(
     model: Any,
     noisy_BCHW: torch.Tensor,
     condition: Mapping[str, torch.Tensor],
-    sizes_B6: torch.Tensor,
+    sizes: Sequence[Sequence[int]],
     more: Mapping[str, Any],
 ) -> dict[str, Any] | None:
-    """Keyword arguments for the whole batch, None where the items can't share a forward pass."""
+    """Keyword arguments for the whole batch, None where the items can't share a forward pass. `sizes` are six numbers an item."""
     items = [
         item_conditions(
-            model, noisy_BCHW[at : at + 1], {k: v[at] for k, v in condition.items()}, sizes_B6[at], more
+            model, noisy_BCHW[at : at + 1], {k: v[at] for k, v in condition.items()}, sizes[at], more
         )
         for at in range(len(noisy_BCHW))
     ]
@@ -51,17 +51,16 @@ def item_conditions(
     model: Any,
     noisy_1CHW: torch.Tensor,
     condition: Mapping[str, torch.Tensor],
-    sizes_6: torch.Tensor,
+    sizes: Sequence[int],
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The host's condition objects of one item."""
-    sizes = dict(zip(SIZES, (int(each) for each in sizes_6.tolist()), strict=True))
     said = model.extra_conds(
         noise=noisy_1CHW,
         latent_image=noisy_1CHW,
         device=noisy_1CHW.device,
         prompt_type="positive",
-        **{"pooled_output": None, **condition, **sizes, **more},
+        **{"pooled_output": None, **condition, **dict(zip(SIZES, sizes, strict=True)), **more},
     )
     return {name: _processed(each) for name, each in said.items()}
 

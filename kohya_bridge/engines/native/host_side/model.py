@@ -81,7 +81,8 @@ class HostModel:
         condition: Mapping[str, torch.Tensor],
         sizes_B6: torch.Tensor,
     ) -> torch.Tensor:
-        named = joined_conditions(self.model, noisy_BCHW, condition, sizes_B6, self.conditions)
+        sizes = self._sizes(noisy_BCHW, sizes_B6)
+        named = joined_conditions(self.model, noisy_BCHW, condition, sizes, self.conditions)
         if named is None:
             each = [slice(at, at + 1) for at in range(len(noisy_BCHW))]
             alone = [
@@ -94,6 +95,13 @@ class HostModel:
         sigmas_B, scaled_BCHW = self._as_sampled(noisy_BCHW, times_B)
         said: torch.Tensor = self.model.apply_model(scaled_BCHW, sigmas_B, transformer_options={}, **named)
         return said
+
+    def _sizes(self, noisy_BCHW: torch.Tensor, sizes_B6: torch.Tensor) -> list[list[int]]:
+        """The size conditioning of each item. Only U-Nets heed it; for the others it is made up without asking the device."""
+        if not self.is_flow:
+            return [[int(each) for each in row] for row in sizes_B6.tolist()]
+        edges = [edge * self.stride for edge in noisy_BCHW.shape[-2:]]
+        return [[*edges, 0, 0, *edges]] * len(noisy_BCHW)
 
     def _as_sampled(
         self, noisy_BCHW: torch.Tensor, times_B: torch.Tensor
