@@ -39,7 +39,8 @@ FAMILIES = (
             hub_base="tencent/HunyuanImage-2.1",
         ),
         captions=Captions("qwen", 1000),
-        trainable="host",
+        trainable=None,
+        not_trainable="The native engine does not train HunyuanImage 2.1: nobody has held ComfyUI's model of it to the gradient check.",
         kohya=Kohya(
             script="hunyuan_image_train_network.py",
             network_module="networks.lora_hunyuan_image",

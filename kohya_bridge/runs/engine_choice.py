@@ -43,7 +43,11 @@ def choose_engine(request: TrainingRequest, family_name: str, engines: Mapping[s
     for name, engine in engines.items():
         lacking = engine.cannot_train(of_family, {**request.model_files, **request.kohya})
         if not lacking:
-            return EngineChoice(name, _version(name, engines), _reason(name, of_family, passed_over))
+            try:
+                version = engine.version()
+            except Unavailable as error:  # and why none before it would do
+                raise Unavailable(" ".join([*passed_over, error.problem]), error.fix) from None
+            return EngineChoice(name, version, _reason(name, of_family, passed_over))
         passed_over.append(lacking)
     if missing := [name for name in ENGINES if name not in engines]:
         raise Unavailable(

@@ -122,7 +122,8 @@ def test_auto_takes_the_first_engine_that_trains_it_and_says_why(family):
     try:
         choice = choose_engine(TrainingRequest(dataset="dots", base_model="x"), family.name, load_engines())
     except Unavailable as error:
-        assert "sd-scripts" in f"{error.problem} {error.fix}"  # the only one that may be missing here
+        assert "kohya" in f"{error.problem} {error.fix}"  # the only one that may be missing here
+        assert trains[0] == "kohya" and family.not_trainable in error.problem
     else:
         assert choice.name == trains[0] and SENTENCE.fullmatch(choice.reason)
 

@@ -183,9 +183,9 @@ def test_a_family_that_only_sd_scripts_trains_goes_to_kohya_without_a_look_at_th
     (tmp_path / "models" / "checkpoints" / "flux.safetensors").write_bytes(b"no header that we know")
     both = {"native": QuickEngine(), "kohya": QuickEngine(name="kohya")}
     desk = Desk(workspace, checkpoint_dirs=[tmp_path / "models" / "checkpoints"], engines=both)
-    check = desk.check(request(base_model="flux.safetensors", family="flux1"))
+    check = desk.check(request(base_model="flux.safetensors", family="hunyuan_image"))
     assert check.plan.engine == "kohya"
-    assert "The native engine can't train FLUX.1" in check.engine_reason
+    assert "The native engine does not train HunyuanImage 2.1" in check.engine_reason
 
 
 def test_a_lora_to_start_from_is_found_by_name_or_digest(desk, tmp_path):
