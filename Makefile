@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 RUN_OF = $(or $(RUN),$$(scripts/newest_run.sh $(or $(CHARACTER),$(error Name a CHARACTER or a RUN))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve train-lora validate package regression nightly test test-full test-host limits bench bench-lint kohya screenshots lint clean
+.PHONY: help demo serve train-lora validate package regression nightly test test-full chaos test-host limits bench bench-lint kohya screenshots lint clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -55,6 +55,10 @@ limits:  ## What must be done in so many milliseconds: on a quiet machine, apart
 test-host:  ## Train every family through the models of another ComfyUI: COMFYUI_DIR=/path/to/ComfyUI
 	@scripts/install.sh pack optim host test
 	@COMFYUI_DIR=$(or $(COMFYUI_DIR),$(error Name it: make test-host COMFYUI_DIR=/path/to/ComfyUI)) $(PY) -m pytest tests/host_models -m "host or full"
+
+chaos:  ## Hurt runs on purpose: SIGKILLs at random moments (CHAOS="--seed 2 --count 50"); python -m scripts.chaos --help has more
+	@scripts/install.sh pack test
+	@$(PY) -m scripts.chaos kills $(CHAOS)
 
 bench:  ## Seconds per step, split up; beside sd-scripts where that is set up
 	@scripts/install.sh pack optim

@@ -20,7 +20,7 @@ from ..models.lora_check import lora_problems
 
 CHECKPOINT_NAME = re.compile(r"(?P<name>.+)-step(?P<step>[0-9]{8})-(?P<hash>[0-9a-f]{8})\.safetensors")
 STATE_NAME = re.compile(r"step[0-9]{8}")
-_HALF_RECORDED = re.compile(r"\.(?:run|child|stopping|plan)\.(?:json|yaml)\.[0-9a-f]+\.tmp")
+_HALF_RECORDED = re.compile(r"\.(?:run|child|stopping|plan|choices)\.(?:json|yaml)\.[0-9a-f]+\.tmp")
 PARTIAL = ".partial-"
 """Begins the name of whatever is not complete yet, or not quite gone."""
 _HALF_WRITTEN = re.compile(r"\.(?:losses|best|environment|timings)\.(?:json|safetensors)\.[0-9a-f]+\.tmp")

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.kohya_bench import DOUBLE
 
 from .crash_points import Trouble, pairs, walk
+from .kills import kills
 from .subjects import SUBJECTS
 
 
@@ -36,6 +37,10 @@ def _points(options: argparse.Namespace, scratch: Path) -> Iterator[Trouble | No
 
 def _pairs(options: argparse.Namespace, scratch: Path) -> Iterator[Trouble | None]:
     return pairs(SUBJECTS[options.subject](scratch), count=options.count, seed=options.seed)
+
+
+def _kills(options: argparse.Namespace, scratch: Path) -> Iterator[Trouble | None]:
+    return kills(scratch, count=options.count, seed=options.seed)
 
 
 def _tell(runs: Iterator[Trouble | None], *, minutes: float) -> int:
@@ -67,11 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     twice.add_argument("--seed", type=int, default=1)
     twice.add_argument("--count", type=int, default=50)
     twice.set_defaults(run=_pairs)
-    for each in (points, twice):
-        each.add_argument("--subject", choices=SUBJECTS, default="quick")
+    random_kills = campaigns.add_parser("kills", help="SIGKILLs at random moments")
+    random_kills.add_argument("--seed", type=int, default=1)
+    random_kills.add_argument("--count", type=int, default=100)
+    random_kills.set_defaults(run=_kills)
+    for each in (points, twice, random_kills):
         each.add_argument(
             "--minutes", type=float, default=9.0, help="end after so long (default: %(default)s)"
         )
+    for each in (points, twice):
+        each.add_argument("--subject", choices=SUBJECTS, default="quick")
     return parser
 
 

@@ -86,19 +86,22 @@ def _leftovers(run: RunFolder) -> list[str]:
 
 
 def _verdict_problems(run: RunFolder) -> list[str]:
-    """Every attempt ends in exactly one `run_finished`, also one that was ordered and died before its first event."""
-    found, name, verdicts = [], "", 1
+    """Every attempt ends in exactly one `run_finished`, also what was ordered or planned and never told of a beginning.
+
+    A run is told to be queued whenever its place changes, and again when somebody who was killed at the start is followed by another.
+    """
+    found, name, verdicts = [], "What never began", 0
     for event in run.events():
         if event["kind"] == "run_finished":
             verdicts += 1
             if verdicts > 1:
-                found.append(f"{name or 'What never began'} has {verdicts} verdicts.")
-        elif event["kind"] == "queued" or (event["kind"] == "run_started" and name != "An order"):
-            if not verdicts:
-                found.append(f"{name} has no verdict.")
-            name, verdicts = "An order" if event["kind"] == "queued" else f"Attempt {event['attempt']}", 0
+                found.append(f"{name} has {verdicts} verdicts.")
+        elif event["kind"] == "queued" and (verdicts or name.startswith("Attempt")):
+            found += [] if verdicts else [f"{name} has no verdict."]
+            name, verdicts = "An order", 0
         elif event["kind"] == "run_started":
-            name = f"Attempt {event['attempt']}"
+            found += [f"{name} has no verdict."] if name.startswith("Attempt") and not verdicts else []
+            name, verdicts = f"Attempt {event['attempt']}", 0
     return found if verdicts else [*found, f"{name} has no verdict."]
 
 

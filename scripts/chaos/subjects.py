@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,7 @@ class Visited:
     role: str
     weights_only: bool = False
     seconds_per_step: float = 0.0
+    settings: dict[str, Any] = field(default_factory=lambda: dict(STEPS))
 
     def run(self, name: str) -> RunFolder:
         workspace = Workspace.at(self.root / name / "training")
@@ -150,17 +151,19 @@ class Visited:
     def attempt(self, run: RunFolder, fault: Fault | None) -> None:
         """A visit at the desk. Who is killed leaves the others alive; the visit is over when none of them is."""
         root = run.dir.parents[2]
-        if fault:
-            fault = replace(fault, root=str(root), role=self.role)
-        argv = [sys.executable, "-m", "scripts.chaos.at_the_desk", str(root),
-                json.dumps({**self._request, "seconds_per_step": self.seconds_per_step})]  # fmt: skip
-        environment = {**os.environ, **(fault.environment() if fault else {})}
-        with open(root.parent / "visits.log", "ab") as log:
-            subprocess.run(
-                argv, env=environment, cwd=PACK_ROOT, stdout=log, stderr=log, timeout=TIMEOUT_S, check=False
-            )
+        fault = replace(fault, root=str(root), role=self.role) if fault else None
+        self.visit(root, fault.environment() if fault else {}).wait(TIMEOUT_S)
         self.wait_until_dead(run)
         refuse_ghosts(run)
+
+    def visit(self, root: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Somebody comes to the desk, submits the request and follows the run."""
+        request = json.dumps({**self._request, "seconds_per_step": self.seconds_per_step})
+        argv = [sys.executable, "-m", "scripts.chaos.at_the_desk", str(root), request]
+        with open(root.parent / "visits.log", "ab") as log:
+            return subprocess.Popen(
+                argv, env={**os.environ, **environment}, cwd=PACK_ROOT, stdout=log, stderr=log
+            )
 
     def wait_until_dead(self, run: RunFolder) -> None:
         until = time.monotonic() + TIMEOUT_S

@@ -9,6 +9,8 @@ import pytest
 from scripts.chaos.crash_points import Point, hurt, measure, pairs, walk
 from scripts.chaos.subjects import SUBJECTS
 
+pytestmark = pytest.mark.timeout(1500)  # seconds of work, which a busy machine makes minutes
+
 
 @pytest.fixture
 def subject(tmp_path, request, monkeypatch):
