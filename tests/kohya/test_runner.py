@@ -312,7 +312,7 @@ def test_a_damaged_picture_that_slipped_through_is_told_by_name(bench):
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + b"nothing")
     from kohya_bridge.engines.kohya import staging
 
-    kept, staging._fill = staging._fill, lambda folder, pictures: None
+    kept, staging._fill = staging._fill, lambda files, folder, pictures: None
     try:
         ended = bench.train(plan)
     finally:
