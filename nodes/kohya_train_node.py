@@ -59,7 +59,7 @@ class KohyaTrainNode(io.ComfyNode):
                     "base_model",
                     options=_base_models() or [NO_BASE],
                     tooltip="The model to train for: checkpoints, then diffusion models. Its family is read from the file. "
-                    "FLUX.1, SD3 and other newer ones need sd-scripts.",
+                    "Newer families need text encoders and a VAE beside it.",
                 ),
                 io.Combo.Input(
                     "preset",
