@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..errors import InvalidInput
 
+CLIP = "clip"
 Shapes = Mapping[str, tuple[int, ...]]
 """Tensors of a file by name, without the prefix that some files put before a diffusion model's names."""
 Size = tuple[int | None, ...]
@@ -181,9 +182,14 @@ class Captions:
     """How the family reads captions: the tokenizer's name, how many tokens of a caption it takes (None: as
     `max_token_length` says), and whether the encoder's layer can be chosen (`clip_skip`)."""
 
-    tokenizer: str = "clip"
+    tokenizer: str = CLIP
     tokens: int | None = None
     clip_skip: bool = False
+
+    @property
+    def reads_clip(self) -> bool:
+        """Whether CLIP's tokens are what counts."""
+        return self.tokenizer == CLIP
 
 
 @dataclass(frozen=True)

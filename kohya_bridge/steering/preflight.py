@@ -119,7 +119,8 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
         dataset,
         trigger=request.trigger,
         training=settings_made,
-        tokenizer_dir=places.tokenizer_dir,
+        # CLIP's count and limit would be false for a family that reads captions with another tokenizer.
+        tokenizer_dir=places.tokenizer_dir if architecture(family_name).captions.reads_clip else None,
         cache_dir=places.workspace.cache_dir,
     )
     plan = make_plan(

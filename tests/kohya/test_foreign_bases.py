@@ -137,3 +137,13 @@ def test_where_several_fit_the_person_chooses(flux):
     check = check_request(named, places, {"kohya": KohyaEngine()})
     assert check.plan.kohya["ae"] == "b.safetensors"
     assert not any("autoencoder" in each.problem for each in check.problems)
+
+
+def test_a_long_caption_is_not_called_cut_off_for_a_family_that_does_not_read_clip(flux):
+    models, places, request = flux
+    pictures = sorted(places.workspace.dataset_dir("dots").glob("images/*.png"))
+    assert pictures
+    for each in pictures:
+        each.with_suffix(".txt").write_text("dots, " + "a very long caption " * 60, encoding="utf-8")
+    told = check_request(request, places, {"kohya": KohyaEngine()}).problems
+    assert not [each for each in told if "tokens" in each.problem]
