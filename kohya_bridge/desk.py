@@ -29,10 +29,11 @@ from .run_state import RunState, fold
 from .runs.choices import Choices, keep_choices
 from .runs.held_prompt import HeldPrompt, keep
 from .runs.plan_paths import refuse_changed_dataset
-from .runs.run_list import RunList
+from .runs.run_list import RunLine, RunList
 from .runs.run_summary import RunSummary, summarise
 from .runs.unattended import Unattended
 from .runs.unattended import keep as validate_unattended
+from .steering.answers import Answers
 from .steering.lending import let_lend
 from .steering.preflight import Check, check_request
 from .steering.settling import completion_problems, revoke_completion
@@ -70,6 +71,7 @@ class Desk:
             model_dirs or {},
         )
         self.slot = Slot(workspace, engines=engines, places=self.places)
+        self.answers = Answers(self.slot, queue=self.resume)
         self._watcher: Watcher | None = None
         self._run_list = RunList(workspace)
         self._folded: dict[RunFolder, tuple[int, RunState]] = {}
@@ -89,8 +91,8 @@ class Desk:
         return replace(check, changes=tuple(plan_differences(before[1], check.plan)), compared_with=before[0])
 
     def runs(self) -> list[RunSummary]:
-        """Every run of the workspace, the newest first."""
-        return [summarise(line) for line in self._run_list.lines()]
+        """Every run of the workspace, the newest first. Those that can't be dealt with are among them, with what is wrong."""
+        return [summarise(line, set_aside=self._trouble_with(line)) for line in self._run_list.lines()]
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of a run by its id or an unambiguous beginning of it. Raises NotFound."""
@@ -228,21 +230,27 @@ class Desk:
             validations = self.workspace.validation_dir(run.slug, run.run_id)
             if os.path.lexists(validations):
                 move_between(Tree(validations.parent), validations, trash, f"{name}/validations")
+            self.slot.orders.drop(run)
+            self.slot.aside.forget(run)
             self._folded.pop(run, None)
             self.slot.touch()
         return trash.path(name)
 
     # --- living with it --------------------------------------------------------------------------------------------
 
-    def reconcile(self) -> None:
+    def reconcile(self, *, patience_s: float | None = None) -> None:
         """Bring the records in line with what is: living trainers are kept, dead ones marked failed with the step at
-        which they died, the next in line is started. For the start of a process; `start_watching` calls it too."""
-        self.slot.close_orphans()
+        which they died, the next in line is started. For the start of a process; who watches does it too.
+
+        Raises:
+            Conflict: another process holds the lock, for `patience_s` if given. StorageError: the workspace can't be written.
+        """
+        self.slot.close_orphans(patience_s=patience_s)
 
     def start_watching(self, on_event: OnEvent) -> None:
-        """Call `on_event(run, event)` for every new event of every run, from one thread, until `stop_watching`."""
+        """Call `on_event(run, event)` for every new event of every run, from one thread, until `stop_watching`. Another thread
+        reconciles first, and keeps the queue moving. Nothing that lies in the workspace makes it raise."""
         if self._watcher is None:
-            self.reconcile()
             self._watcher = Watcher(self.slot, on_event)
             self._watcher.start()
 
@@ -289,11 +297,20 @@ class Desk:
 
     def runs_with_held_prompts(self) -> list[RunFolder]:
         """Finished runs for which a prompt still waits, such as after ComfyUI was closed meanwhile."""
-        return [run for run in self.slot.runs() if run.held_prompts() and self._state(run).is_finished]
+        found = []
+        for run in self.slot.runs():
+            with self.slot.aside.sparing(run, "held prompts"):
+                if run.held_prompts() and self._state(run).is_finished:
+                    found.append(run)
+        return found
 
     def runs_with_unattended_validation(self) -> list[RunFolder]:
         """Runs whose checkpoints are to be validated as they come."""
         return [run for run in self.slot.runs() if run.unattended_file.is_file()]
+
+    def _trouble_with(self, line: RunLine) -> str:
+        trouble = self.slot.aside.of(RunFolder(self.workspace.runs_dir / line.slug / line.run_id))
+        return trouble.problem if trouble else ""
 
     # --- inside ----------------------------------------------------------------------------------------------------
 

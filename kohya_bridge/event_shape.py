@@ -17,7 +17,7 @@ _DECODER = json.JSONDecoder(
 )  # JSON has no NaN; as text it is what our own writer makes of one
 _CHECKPOINT = re.compile(r"checkpoints/[^/\\\x00-\x1f]{1,250}\.safetensors")
 _STATE = re.compile(r"states/step[0-9]{8}")
-_SAMPLE = re.compile(r"samples/[^/\\\x00-\x1f]{1,250}")
+_SAMPLE = re.compile(r"samples/(?!\.{1,2}$)[^/\\\x00-\x1f]{1,250}")
 _NOT_FINITE = ("nan", "inf", "-inf", "NaN", "Infinity", "-Infinity")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -41,12 +41,12 @@ def parse_line(line: str | bytes) -> dict[str, Any] | None:
 def is_sound(event: dict[str, Any]) -> bool:
     """Whether an event has what its kind must have, and nothing of a kind that would mislead its readers."""
     kind = event.get("kind")
-    if not isinstance(kind, str) or not _count(event.get("seq")) or not _number(event.get("time")):
+    if not isinstance(kind, str) or not _count(event.get("seq")) or not _time(event.get("time")):
         return False
     get = event.get
     if kind == "progress":  # nearly all events are of this kind, and a long run has a hundred thousand
         counts = _step(get("step")) and all(v is None or _step(v) for v in (get("total"), get("epoch")))
-        return counts and all(map(_measure, map(get, _MEASURES))) and _rates(get("lr"))
+        return counts and _progress(get) and _rates(get("lr"))
     if any(name not in event for name in _REQUIRED.get(kind, ())):
         return False
     own = _OF_KIND.get(kind, _NONE)
@@ -64,6 +64,15 @@ def _step(value: Any) -> bool:
 
 def _number(value: Any) -> bool:
     return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+def _time(value: Any) -> bool:
+    """Seconds since the epoch that every system can write as a date."""
+    return type(value) in (int, float) and 0 <= value < 1e11
+
+
+def _maybe_number(value: Any) -> bool:
+    return value is None or _number(value)
 
 
 def _measure(value: Any) -> bool:
@@ -101,7 +110,16 @@ def _removed(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(map(_like(_STATE), value)))
 
 
-_MEASURES = ("loss", "loss_ema", "seconds_per_step", "eta_s", "vram_gib")
+def _progress(get: Callable[[str], Any]) -> bool:
+    """Losses may be no numbers; what is added up, compared or shown with its digits is one."""
+    numbers = (
+        _maybe_number(get("seconds_per_step"))
+        and _maybe_number(get("eta_s"))
+        and _maybe_number(get("vram_gib"))
+    )
+    return numbers and _measure(get("loss")) and _measure(get("loss_ema"))
+
+
 _NONE: dict[str, Callable[[Any], bool]] = {}
 _REQUIRED = {
     "phase": ("name",),
@@ -109,15 +127,20 @@ _REQUIRED = {
     "checkpoint": ("step", "file"),
     "state": ("step", "dir"),
     "sample": ("file",),
-    "best": ("step", "file"),
+    "best": ("step", "file", "reason"),
+    "notice": ("level", "problem", "fix"),
+    "control": ("action", "stage"),
     "run_finished": ("outcome",),
 }
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("step", "total", "epoch", "attempt", "resumed_from"), _maybe(_step)),
     **dict.fromkeys(("position", "pid", "bytes", "items", "done"), _maybe(_count)),
     **dict.fromkeys(("loss", "loss_ema", "loss_low", "loss_high", "psnr", "train_loss"), _measure),
-    **dict.fromkeys(("seconds_per_step", "eta_s", "vram_gib"), _measure),
-    **dict.fromkeys(("name", "engine", "problem", "fix", "evidence", "code", "level"), _text),
+    **dict.fromkeys(("seconds_per_step", "eta_s", "vram_gib"), _maybe_number),
+    **dict.fromkeys(
+        ("name", "engine", "problem", "fix", "evidence", "code", "level", "prompt", "version", "measured_on"),
+        _maybe(_text),
+    ),
     **dict.fromkeys(("action", "stage", "reason", "outcome"), _text),
     "lr": _rates,
     "cells": _cells,

@@ -46,20 +46,20 @@ EVENT_KINDS: dict[str, str] = {
 }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON has no NaN; a non-finite number becomes the string that Python prints for it, so that no reader breaks."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return value
 
 
 def encode(event: dict[str, Any]) -> str:
     """One line of `events.jsonl`, newline included."""
-    return json.dumps(_plain(event), ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
+    return json.dumps(plain(event), ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def decode(line: str | bytes) -> dict[str, Any] | None:

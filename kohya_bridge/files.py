@@ -129,8 +129,11 @@ class Tree:
             return json.loads(self.read_text(file, most=most))
         except RecursionError:
             raise _unusable(self.path(file), "is nested too deep", _DAMAGED) from None
-        except json.JSONDecodeError as error:
-            raise _unusable(self.path(file), f"is no JSON ({error.msg})", _DAMAGED) from None
+        except UnusableFile:
+            raise
+        except ValueError as error:  # JSON's own, and numbers of more digits than Python reads
+            reason = getattr(error, "msg", "a number is too long")
+            raise _unusable(self.path(file), f"is no JSON ({reason})", _DAMAGED) from None
 
     # --- writing -----------------------------------------------------------------------------------------------------
 

@@ -122,6 +122,12 @@ def parse_yaml(text: str, *, what: str) -> Any:
         where = f" in line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "it can't be read"
         raise InvalidInput(f"{what} is not valid YAML{where}: {reason}.", "Mend that line.") from None
+    except InvalidInput:
+        raise
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
+        # A date that is none, a number of ten thousand digits: the loader's own constructors fail in their own ways.
+        problem = f"{what} holds a value that YAML takes for something else: {str(error)[:200]}."
+        raise InvalidInput(problem, "Write it in quotes.") from None
 
 
 def _problem(model: type[BaseModel], error: Any) -> FieldProblem:

@@ -19,6 +19,8 @@ from typing import Any
 
 import psutil
 
+GONE = psutil.NoSuchProcess
+"""What is raised when a process has ended meanwhile."""
 WINDOWS = sys.platform == "win32"
 _SAME_START_S = 1.0  # psutil derives the start from a boot time that the system's clock corrections move
 _SAME_BOOT_S = 120.0
@@ -65,6 +67,25 @@ RUN_VARIABLE = "WIZDROID_RUN"
 """In a trainer's environment: the folder of the run that it was started for."""
 _OURS = f"{__package__.rpartition('.')[2]}."
 """How the names of our modules begin on a command line."""
+
+
+def started_for(run_dir: Path) -> list[int]:
+    """Pids of the living processes that lead a group of their own and were started for that run. It looks at every process."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            leads = WINDOWS or os.getpgid(process.pid) == process.pid
+            if leads and process.status() != psutil.STATUS_ZOMBIE and was_started_for(process.pid, run_dir):
+                found.append(process.pid)
+    return found
+
+
+def runs_module(pid: int, module: str) -> bool:
+    """Whether a process shows on its command line that it runs that module."""
+    try:
+        return module in psutil.Process(pid).cmdline()
+    except (psutil.Error, OSError):
+        return False
 
 
 def was_started_for(pid: int, run_dir: Path) -> bool:

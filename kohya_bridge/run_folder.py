@@ -10,11 +10,12 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
+from types import NoneType
 from typing import Any
 
-from .errors import NotFound, StorageError
+from .errors import NotFound, StorageError, UnusableFile
 from .events import EventLog, read_events
 from .files import Tree
 from .plan import TrainingPlan, read_plan
@@ -121,16 +122,19 @@ class RunFolder:
         return fold(self.events())
 
     def identity(self) -> ChildIdentity | None:
-        """Who trains or last trained, or None before the first start."""
+        """Who trains or last trained, or None before the first start. Raises UnusableFile when the record is damaged."""
         try:
-            data = self.files.read_json(self.identity_file)
+            told = self.files.read_json(self.identity_file)
         except FileNotFoundError:
             return None
-        return ChildIdentity(**{**data, "argv": tuple(data["argv"])})
+        return _identity(told)
 
     def next_attempt(self) -> int:
         """The number of the attempt that comes next."""
-        identity = self.identity()
+        try:
+            identity = self.identity()
+        except UnusableFile:
+            identity = None
         return max(self.state().attempt, identity.attempt if identity else 0) + 1
 
     def environment(self) -> dict[str, Any]:
@@ -226,3 +230,30 @@ class RunFolder:
             return ""
         kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
         return "\n".join(line for line in kept[-lines - 1 :] if line)
+
+
+def _identity(told: Any) -> ChildIdentity:
+    """`told` as an identity. Fields of later versions are passed over. Raises UnusableFile."""
+    if _is_mark(told) and isinstance(told.get("argv"), list) and type(told.get("attempt")) is int:
+        known = {each.name: told[each.name] for each in fields(ChildIdentity) if each.name in told}
+        identity = ChildIdentity(**{**known, "argv": tuple(map(str, told["argv"]))})
+        keeper, ended, code = identity.keeper, identity.ended, identity.exit_code
+        is_kept = keeper is None or (_is_mark(keeper) and set(keeper) <= set(_MARK))
+        if is_kept and isinstance(ended, (int, float, NoneType)) and isinstance(code, (int, NoneType)):
+            return identity
+    raise UnusableFile("run.json names no process.", "Mend the run: the file is put aside.")
+
+
+_MARK = ("pid", "started", "boot_id", "start_ticks")
+
+
+def _is_mark(told: Any) -> bool:
+    """Whether a mapping has the fields of a `processes.ProcessMark`."""
+    return (
+        isinstance(told, dict)
+        and type(told.get("pid")) is int
+        and 0 < told["pid"] < 2**31
+        and isinstance(told.get("started"), (int, float))
+        and isinstance(told.get("boot_id"), str)
+        and isinstance(told.get("start_ticks"), (int, NoneType))
+    )

@@ -19,10 +19,12 @@ from typing import Any
 
 from . import processes
 from .engines.contract import Command, python_module_command
+from .errors import UnusableFile
 from .processes import ProcessMark
 from .run_folder import ChildIdentity, RunFolder
 
 log = logging.getLogger(__name__)
+KEEPER = "kohya_bridge.keeper"
 _keepers: dict[int, subprocess.Popen[bytes]] = {}  # those that this process started and has to reap
 
 
@@ -57,7 +59,7 @@ def start(
 
 def adopt(run: RunFolder, *, engines: Mapping[str, str] | None = None) -> StartOutcome:
     """Give a trainer whose keeper was killed a new one, so that it is stopped, settled and followed by the next run."""
-    identity = run.identity()
+    identity = identity_of(run)
     if identity is None:
         return StartOutcome("There is no trainer.")
     return _start_keeper(run, {"adopt": asdict(identity), "engines": dict(engines or {})})
@@ -65,7 +67,7 @@ def adopt(run: RunFolder, *, engines: Mapping[str, str] | None = None) -> StartO
 
 def _start_keeper(run: RunFolder, told: dict[str, Any]) -> StartOutcome:
     """What is to be done goes through a pipe: whatever lies in the run's folder may have come along with it."""
-    command = python_module_command("kohya_bridge.keeper", str(run.dir))
+    command = python_module_command(KEEPER, str(run.dir))
     with run.files.append(run.log_file) as log:
         try:
             keeper = processes.start_detached(
@@ -90,15 +92,42 @@ def _start_keeper(run: RunFolder, told: dict[str, Any]) -> StartOutcome:
     return StartOutcome(json.loads(line)["failure"])
 
 
+def identity_of(run: RunFolder) -> ChildIdentity | None:
+    """Who trains or last trained `run`. Where `run.json` is damaged, whoever lives and was started for the run."""
+    try:
+        return run.identity()
+    except UnusableFile:
+        return _found(run)
+
+
+def _found(run: RunFolder) -> ChildIdentity | None:
+    """An identity from the processes themselves; None when none of them was started for this run."""
+    pids = processes.started_for(run.dir)
+    keeper = next((pid for pid in pids if processes.runs_module(pid, KEEPER)), None)
+    trainer = next((pid for pid in pids if pid != keeper), None)
+    try:
+        keeper_mark = processes.mark(keeper) if keeper else None
+        # A keeper alone settles the run: its trainer has ended.
+        mark = (
+            processes.mark(trainer) if trainer else replace(keeper_mark, boot_id="") if keeper_mark else None
+        )
+    except processes.GONE:
+        return None
+    if mark is None:
+        return None
+    kept = keeper_mark.to_json() if keeper_mark else None
+    return ChildIdentity(**mark.to_json(), argv=(), attempt=run.state().attempt or 1, keeper=kept)
+
+
 def trainer_lives(run: RunFolder) -> bool:
     """Whether the trainer of the newest attempt runs."""
-    identity = run.identity()
+    identity = identity_of(run)
     return identity is not None and identity.ended is None and is_alive(run, identity)
 
 
 def keeper_lives(run: RunFolder) -> bool:
     """Whether somebody waits beside the trainer who will close the attempt and start the next run."""
-    identity = run.identity()
+    identity = identity_of(run)
     if identity is None or identity.ended is not None or not identity.keeper:
         return False
     reap()
@@ -136,6 +165,6 @@ def reap() -> None:
 
 def close_identity(run: RunFolder, *, ended: float, exit_code: int | None) -> None:
     """Note in `run.json` that the attempt is closed. Nothing happens for a run that never had a process."""
-    identity = run.identity()
+    identity = identity_of(run)
     if identity is not None:
         run.write_identity(replace(identity, ended=ended, exit_code=exit_code))

@@ -41,7 +41,8 @@ def start() -> TrainingExtension:
     """The extension, with routes and desk begun. Called once, while ComfyUI loads its packs."""
     from server import PromptServer
 
-    routes.add_routes(PromptServer.instance.routes, training_desk.DeskWhenAsked(), host)
+    desk = training_desk.DeskWhenAsked()
+    routes.add_routes(PromptServer.instance.routes, desk, host, agreed=training_desk.agreed)
     host.add_middleware(gpu_lending.make_room)
     host.on_server_start(training_desk.begin)
     return TrainingExtension()

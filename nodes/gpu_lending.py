@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..kohya_bridge.errors import BridgeError
+from ..kohya_bridge.errors import BridgeError, Unavailable
 from . import host
 from .off_loop import off_loop
 
@@ -36,18 +36,23 @@ _doors = ("/prompt", "/api/prompt")
 _arriving = 0
 _in_order = asyncio.Lock()
 _lender: Lender | None = None
+_begun = threading.Event()
 
 
 def begin(made: Lender) -> None:
     """Start lending. Called once, when the desk is there."""
     global _lender
     _lender = made
+    _begun.set()
     threading.Thread(target=_tend, name="wizdroid-lending", daemon=True).start()
 
 
 def lender() -> Lender:
-    """The one lender of this process."""
-    assert _lender is not None, "ComfyUI has started before any node runs"
+    """The one lender of this process. Whoever asks before the workspace was looked at waits for that, a moment."""
+    if not _begun.wait(DOOR_S) or _lender is None:
+        raise Unavailable(
+            "The training runs are not looked after yet.", "Queue again; ComfyUI's console says why."
+        )
     return _lender
 
 
@@ -74,8 +79,11 @@ async def _until_free(lender: Lender) -> None:
         await off_loop(_lend, lender)
         while time.monotonic() < deadline and not await off_loop(lender.is_free):
             await asyncio.sleep(0.1)
-    except (BridgeError, OSError) as error:  # a full disk must not keep anybody from rendering
-        host.log.warning("The GPU could not be borrowed from the training: %s", error)
+    except (
+        Exception
+    ) as error:  # an edge to the host: neither a full disk nor a strange run may keep anybody from rendering
+        known = isinstance(error, (BridgeError, OSError))
+        host.log.warning("The GPU could not be borrowed from the training: %s", error, exc_info=not known)
 
 
 def _lend(lender: Lender) -> None:
@@ -95,7 +103,7 @@ def _tend() -> None:
         time.sleep(POLL_S)
         try:
             idle_since = _look(lender(), idle_since)
-        except (BridgeError, OSError):
+        except Exception:  # the outermost edge of a thread that lives as long as ComfyUI
             host.log.warning("Lending the GPU failed once and goes on.", exc_info=True)
 
 

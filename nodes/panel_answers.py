@@ -6,9 +6,10 @@ Whatever training needs is decided in the core; here a request's words become on
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from ..kohya_bridge.errors import InvalidInput, NotFound, Unavailable
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs.choices import read_choices
+from ..kohya_bridge.runs.damage import damages_of
 from ..kohya_bridge.runs.retry import choices_of, request_of, suggestions
 from ..kohya_bridge.runs.run_list import RunList
 from ..kohya_bridge.runs.run_pictures import (
@@ -43,11 +45,13 @@ class Panel:
     workspace: Workspace
     run_list: RunList
     views: RunViews
+    agreed: Callable[[RunFolder], None] = lambda run: None
+    """Called when a person let something of a run act that had come along with its folder."""
 
     @classmethod
-    def at(cls, desk: Any, host: Any) -> Panel:
+    def at(cls, desk: Any, host: Any, *, agreed: Callable[[RunFolder], None] = lambda run: None) -> Panel:
         run_list = RunList(desk.workspace)
-        return cls(desk, host, desk.workspace, run_list, RunViews(desk.workspace, run_list))
+        return cls(desk, host, desk.workspace, run_list, RunViews(desk.workspace, run_list), agreed)
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,25 @@ class Data:
 
 def runs(panel: Panel, ask: Ask) -> str:
     """JSON put together from what is encoded already: a thousand runs take milliseconds."""
-    queue = ",".join(f'"{run_id}"' for run_id in panel.desk.queue())
-    return f'{{"now":{time.time():.3f},"queue":[{queue}],"runs":{panel.run_list.encoded()}}}'
+    first = {
+        "now": round(time.time(), 3),
+        "queue": panel.desk.queue(),
+        "asks": _asks(panel),
+        "aside": _aside(panel),
+    }
+    return f'{json.dumps(first)[:-1]},"runs":{panel.run_list.encoded()}}}'
+
+
+def _asks(panel: Panel) -> list[dict[str, Any]]:
+    """What waits for a person, without the prompts' own text: that is fetched when somebody looks."""
+    return [{**each.to_json(), "text": ""} for each in panel.desk.answers.asks()]
+
+
+def _aside(panel: Panel) -> dict[str, dict[str, str]]:
+    """Runs that could not be dealt with since ComfyUI started, with what is wrong."""
+    aside = panel.desk.slot.aside
+    found = {run.run_id: aside.of(run) for run in aside.runs()}
+    return {run_id: {"problem": each.problem, "fix": each.fix} for run_id, each in found.items() if each}
 
 
 def held(panel: Panel, ask: Ask) -> dict[str, Any]:
@@ -131,7 +152,13 @@ def run(panel: Panel, ask: Ask) -> dict[str, Any]:
         **panel.views.snapshot(ask.run),
         "queue": queue,
         "held": bool(ask.run.held_prompts()),
+        "damages": [each.to_json() for each in damages_of(ask.run)],
+        "aside": _aside(panel).get(ask.run.run_id),
     }
+
+
+def waiting(panel: Panel, ask: Ask) -> dict[str, Any]:
+    return panel.desk.answers.ask(ask.run, ask.path["what"]).to_json()
 
 
 def events(panel: Panel, ask: Ask) -> dict[str, Any]:
@@ -253,6 +280,21 @@ def package(panel: Panel, ask: Ask) -> dict[str, Any]:
 def delete(panel: Panel, ask: Ask) -> dict[str, Any]:
     panel.desk.delete(ask.run.run_id)
     return {"asked": "delete"}
+
+
+def agree(panel: Panel, ask: Ask) -> dict[str, Any]:
+    panel.desk.answers.agree(ask.run, ask.word("what", ""))
+    panel.agreed(ask.run)
+    return {"asked": "agree"}
+
+
+def decline(panel: Panel, ask: Ask) -> dict[str, Any]:
+    panel.desk.answers.decline(ask.run, ask.word("what", ""))
+    return {"asked": "decline"}
+
+
+def mend(panel: Panel, ask: Ask) -> dict[str, Any]:
+    return {"asked": "mend", "moved": panel.desk.answers.mend(ask.run)}
 
 
 def move(panel: Panel, ask: Ask) -> dict[str, Any]:

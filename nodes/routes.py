@@ -24,6 +24,7 @@ from ..kohya_bridge.errors import (
     StorageError,
     Unavailable,
 )
+from ..kohya_bridge.events import plain
 from ..kohya_bridge.run_folder import RunFolder
 from . import panel_answers as answers
 from .off_loop import off_loop
@@ -57,7 +58,9 @@ class Route:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "runs", answers.runs, "All runs, newest first, and the queue."),
+    Route(
+        "GET", "runs", answers.runs, "All runs, newest first, the queue, and what waits for a person's word."
+    ),
     Route("GET", "held", answers.held, "Runs that a workflow waits for."),
     Route("GET", "compare", answers.compare, "Curves and plan differences of 2 to 6 runs: `runs=ID,ID`."),
     Route(
@@ -91,6 +94,12 @@ ROUTES: tuple[Route, ...] = (
         answers.checkpoint,
         "A checkpoint: `best`, `latest` or a step.",
     ),
+    Route(
+        "GET",
+        "runs/{run}/waiting/{what}",
+        answers.waiting,
+        "The whole prompt of what waits for a person's word.",
+    ),
     Route("POST", "runs/{run}/stop", answers.stop, "Stop after this step; `at_once` stops now."),
     Route("POST", "runs/{run}/pause", answers.pause, "Hold at the next step."),
     Route("POST", "runs/{run}/unpause", answers.unpause, "Go on after a pause."),
@@ -107,13 +116,25 @@ ROUTES: tuple[Route, ...] = (
         "POST", "runs/{run}/package", answers.package, "Install a checkpoint (`which`) among ComfyUI's LoRAs."
     ),
     Route("POST", "runs/{run}/delete", answers.delete, "Move the run to the workspace's trash."),
+    Route(
+        "POST", "runs/{run}/agree", answers.agree, "Let act what came along with the run's folder: `what`."
+    ),
+    Route("POST", "runs/{run}/decline", answers.decline, "Put it aside: `what`."),
+    Route("POST", "runs/{run}/mend", answers.mend, "Put aside what is damaged in the run's folder."),
     Route("POST", "queue", answers.move, "Put `run_id` at `position` of the queue."),
 )
 
 
-def add_routes(routes: web.RouteTableDef, desk: Any, host: Any) -> Panel:
-    """Put the table into `routes` (ComfyUI's own, or a test's). `host` is `nodes.host`, or what stands in for it."""
-    panel = Panel.at(desk, host)
+def add_routes(
+    routes: web.RouteTableDef,
+    desk: Any,
+    host: Any,
+    *,
+    agreed: Callable[[RunFolder], None] = lambda run: None,
+) -> Panel:
+    """Put the table into `routes` (ComfyUI's own, or a test's). `host` is `nodes.host`, or what stands in for it; `agreed` is
+    called when a person let something act that had come along with a run's folder."""
+    panel = Panel.at(desk, host, agreed=agreed)
     for route in ROUTES:
         routes.route(route.method, f"{PREFIX}/{route.path}")(_served(panel, route))
     routes.route("*", PREFIX + "/{rest:.*}")(_unknown)
@@ -159,8 +180,18 @@ def _answered(panel: Panel, route: Route, ask: answers.Ask) -> web.StreamRespons
         return web.FileResponse(answer.file, headers=_headers(answer.content_type))
     if isinstance(answer, answers.Data):
         return web.Response(body=answer.data, headers=_headers(answer.content_type))
-    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-    return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+    text = answer if isinstance(answer, str) else _encoded(answer)
+    # Half a surrogate pair, such as a plan may hold, is no text that could be sent.
+    body = text.encode("utf-8", "replace")
+    return web.Response(body=body, headers={"Content-Type": "application/json", "Cache-Control": "no-store"})
+
+
+def _encoded(answer: Any) -> str:
+    """JSON as every reader takes it: a number that is not finite becomes its name."""
+    try:
+        return json.dumps(answer, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(plain(answer), ensure_ascii=False, allow_nan=False)
 
 
 def _headers(content_type: str) -> dict[str, str]:

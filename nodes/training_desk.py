@@ -12,7 +12,6 @@ from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs import held_prompt
 from ..kohya_bridge.workspace import Workspace
 from . import gpu_lending, host, unattended_validation
-from .off_loop import off_loop
 from .routes import live_events
 
 if TYPE_CHECKING:
@@ -51,19 +50,24 @@ class DeskWhenAsked:
 
 
 async def begin() -> None:
-    """Find what the last ComfyUI left: living runs are followed again, dead ones told as such, finished ones go on."""
-    await off_loop(_begin)
+    """Find what the last ComfyUI left: living runs are followed again, dead ones told as such, finished ones go on.
+
+    ComfyUI answers its first request after this has returned, so nothing here waits: not for a lock that another program holds,
+    not for the folders of a thousand runs. And nothing here raises: ComfyUI starts, whatever lies in the workspace.
+    """
+    threading.Thread(target=_begin, name="wizdroid-begin", daemon=True).start()
 
 
 def _begin() -> None:
-    from ..kohya_bridge.steering.lending import Lender
+    try:
+        from ..kohya_bridge.steering.lending import Lender
 
-    desk().reconcile()
-    desk().start_watching(on_event)
-    gpu_lending.begin(Lender(desk().slot))
-    unattended_validation.begin(desk().runs_with_unattended_validation)
-    # The server answers only after this has returned, and queueing a prompt asks it.
-    threading.Thread(target=_queue_all_held, name="wizdroid-held-prompts", daemon=True).start()
+        desk().start_watching(on_event)
+        gpu_lending.begin(Lender(desk().slot))
+        unattended_validation.begin(desk().runs_with_unattended_validation)
+        _queue_all_held()
+    except Exception:  # the outermost edge: ComfyUI goes on without a watch over the runs
+        host.log.exception("The training runs could not be looked after; ComfyUI goes on without.")
 
 
 def on_event(run: RunFolder, event: dict[str, Any]) -> None:
@@ -93,8 +97,16 @@ def queue_held(run: RunFolder) -> None:
             )
 
 
+def agreed(run: RunFolder) -> None:
+    """A person let something of this run act that had come along with its folder."""
+    unattended_validation.look_at(run)
+    if run.state().status == "completed":
+        queue_held(run)
+
+
 def _queue_all_held() -> None:
-    host.wait_until_it_answers()
+    host.wait_until_it_answers()  # queueing a prompt asks it
     for run in desk().runs_with_held_prompts():
-        if run.state().status == "completed":
-            queue_held(run)
+        with desk().slot.aside.sparing(run, "queue"):
+            if run.state().status == "completed":
+                queue_held(run)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs import unattended
 from . import host
@@ -42,13 +41,7 @@ def _work(earlier_runs: Callable[[], list[RunFolder]]) -> None:
         run = _asked.get()
         try:
             _validate(run)
-        except (
-            BridgeError,
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-        ):  # one run's folder is no other run's business
+        except Exception:  # the outermost edge of the thread: one run's folder is no other run's business
             host.log.warning("Run %s can't be validated unattended.", run.run_id, exc_info=True)
 
 

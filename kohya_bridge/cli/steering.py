@@ -1,4 +1,4 @@
-"""Verbs about runs that exist: runs, status, watch, stop, pause, unpause, move, delete, advance.
+"""Verbs about runs that exist: runs, status, watch, stop, pause, unpause, move, delete, mend, advance.
 
 In: run ids. Out: what is going on, or a request to the run. Every verb returns at once but `watch`.
 """
@@ -10,10 +10,11 @@ import time
 from typing import Any
 
 from ..engines.failures import NEEDS_LESS_MEMORY, safer_settings
-from ..errors import InvalidInput
+from ..errors import Conflict, InvalidInput, StorageError
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from ..run_state import RunState
+from ..runs.damage import damages_of
 from ..runs.run_comparison import compare_runs
 from ..runs.run_summary import RunSummary
 from . import exit_codes
@@ -21,6 +22,9 @@ from .context import Context
 from .following import describe
 from .parsing import Verbs
 from .training import show_to_the_end
+
+LOOKING_S = 5.0
+"""How long a verb that only shows waits for the lock."""
 
 
 def add(verbs: Verbs) -> None:
@@ -43,6 +47,7 @@ def add(verbs: Verbs) -> None:
         ("pause", pause_run, "Hold a run at its next step; it keeps the GPU slot."),
         ("unpause", unpause_run, "Let a paused run go on."),
         ("delete", delete_run, "Move a run that is over into the workspace's trash."),
+        ("mend", mend_run, "Put aside what can't be read in a run's folder; the rest of it stays."),
     ):
         verbs.add(name, action, summary).add_argument("run", help="run id, or its first digits")
     move = verbs.add("move", move_run, "Give a waiting run another place in the queue.")
@@ -72,6 +77,9 @@ def list_runs(context: Context, arguments: argparse.Namespace) -> int:
         ("run", "character", "status", "step", "engine", "preset", "base model", "best", "since"),
         [_row(row) for row in rows],
     )
+    for row in rows:
+        if row.set_aside:
+            context.out.say(f"{row.slug}/{row.run_id} is set aside: {row.set_aside}")
     return exit_codes.DONE
 
 
@@ -95,7 +103,7 @@ def _row(row: RunSummary) -> tuple[object, ...]:
     return (
         row.run_id,
         row.slug,
-        row.status + place,
+        "set aside" if row.set_aside else row.status + place,
         step,
         row.engine,
         row.preset,
@@ -107,7 +115,7 @@ def _row(row: RunSummary) -> tuple[object, ...]:
 
 def show_status(context: Context, arguments: argparse.Namespace) -> int:
     desk, out = context.desk, context.out
-    desk.reconcile()
+    _reconcile(context)
     if arguments.run:
         run = desk.run(arguments.run)
         _show_run(context, run, desk.state(run.run_id))
@@ -120,13 +128,35 @@ def show_status(context: Context, arguments: argparse.Namespace) -> int:
         out.say(f"{desk.run(run_id).slug}/{run_id}: {describe(desk.state(run_id))}")
     if not living and not desk.queue():
         out.say("Nothing trains and nothing waits.")
+    for ask in desk.answers.asks():
+        out.say(f"{ask.slug}/{ask.run_id}: {_ASKS[ask.kind]}")
     return exit_codes.DONE
+
+
+_ASKS = {
+    "order": "waits by an order that was given elsewhere; `resume` puts it in line here.",
+    "prompt": "a prompt came along with it; ComfyUI's panel asks whether to queue it.",
+    "grids": "grids came along with it; ComfyUI's panel asks whether to render them.",
+}
+
+
+def _reconcile(context: Context) -> None:
+    """Bring the records in line with what is, where the workspace can be written; else show them as they stand."""
+    try:
+        context.desk.reconcile(patience_s=LOOKING_S)
+    except (StorageError, Conflict) as error:
+        context.out.say(f"{error.problem} Shown as it stands.")
 
 
 def _show_run(context: Context, run: RunFolder, state: RunState) -> None:
     out = context.out
     out.emit({"run_id": run.run_id, "slug": run.slug, "dir": str(run.dir), "state": state.to_json()})
     out.say(f"{run.slug}/{run.run_id}: {describe(state)}")
+    damages = damages_of(run)
+    for each in damages:
+        out.say(f"  {'damaged':<12}{each.problem} {each.fix}")
+    if any(not each.can_be_mended for each in damages):
+        return
     for label, value in _details(run, state):
         out.say(f"  {label:<12}{value}")
 
@@ -156,7 +186,7 @@ def _safer(plan: TrainingPlan, state: RunState) -> list[tuple[str, str]]:
 
 def watch_run(context: Context, arguments: argparse.Namespace) -> int:
     desk = context.desk
-    desk.reconcile()
+    _reconcile(context)
     run_id = arguments.run or _what_trains(context)
     if run_id is None:
         context.out.say("Nothing trains and nothing waits.")
@@ -204,6 +234,17 @@ def delete_run(context: Context, arguments: argparse.Namespace) -> int:
     context.out.emit({"run_id": run.run_id, "moved_to": str(kept)})
     context.out.say(f"Moved run {run.run_id} to {kept}.")
     return exit_codes.DONE
+
+
+def mend_run(context: Context, arguments: argparse.Namespace) -> int:
+    run = context.desk.run(arguments.run)
+    moved = context.desk.answers.mend(run)
+    left = damages_of(run)
+    context.out.emit({"run_id": run.run_id, "moved": moved, "left": [each.to_json() for each in left]})
+    context.out.say(f"Put aside: {', '.join(moved)}." if moved else "There was nothing to put aside.")
+    for each in left:
+        context.out.say(f"{each.problem} {each.fix}")
+    return exit_codes.NOT_WELL if left else exit_codes.DONE
 
 
 def move_run(context: Context, arguments: argparse.Namespace) -> int:

@@ -132,7 +132,7 @@ def explain(error: BaseException) -> tuple[str, str, str, int]:
     if isinstance(error, BridgeError):
         return error.problem, error.fix, "refused", EXIT_FAILED
     text = f"{type(error).__name__}: {error}"
-    cause, match = _first_cause(f"{_where(error)}\n{text}")
+    cause, match = _first_cause(_looked_at(f"{_where(error)}\n{text}"))
     if cause is None:
         return (
             f"Training broke off: {text[:300]}",
@@ -156,11 +156,16 @@ def _where(error: BaseException) -> str:
     return "\n".join(f"in {name}" for name in names)
 
 
+LONGEST_LINE = 2_000
+"""Characters of a log line that are looked at: no message is longer, and the patterns take the square of a word's length."""
+
+
 def explain_death(exit_code: int | None, log_tail: str) -> Diagnosis:
     """The likely cause of an end that the child itself did not report. `problem` is empty where nothing tells it.
 
     `exit_code` is as `subprocess` gives it (negative for a signal), or None when nobody saw the process end.
     """
+    log_tail = _looked_at(log_tail)
     cause, match = _last_cause(log_tail)
     if cause is None and exit_code in _BY_EXIT_CODE:
         cause = next(each for each in CAUSES if each.code == _BY_EXIT_CODE[exit_code])
@@ -210,6 +215,10 @@ def _first_cause(text: str) -> tuple[Cause | None, re.Match[str] | None]:
         if match:
             return cause, match
     return None, None
+
+
+def _looked_at(text: str) -> str:
+    return "\n".join(line[:LONGEST_LINE] for line in text.splitlines())
 
 
 def _last_cause(log: str) -> tuple[Cause | None, re.Match[str] | None]:

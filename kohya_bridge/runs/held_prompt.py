@@ -2,7 +2,8 @@
 
 In: a prompt in ComfyUI's API form and the node that trains in it. Out: the same prompt with that node replaced by one
 that opens the finished run, and everything left out that has run already or that nothing waits for. Each is queued exactly
-once: whoever renames its file may queue it. It knows the form of a prompt, and nothing of ComfyUI.
+once: whoever renames its file may queue it. Only what this machine kept here is handed out; what came along with the folder waits
+for a person (`asks.py`). It knows the form of a prompt, and nothing of ComfyUI.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ..run_folder import RunFolder
-from ..workspace import write_atomically
+from .kept_here import keep_here, read_kept
 
+KIND = "held prompt"
 Prompt = dict[str, dict[str, Any]]
 
 
@@ -80,25 +82,55 @@ def _without_marks(node: dict[str, Any]) -> dict[str, Any]:
 
 def keep(run: RunFolder, held: HeldPrompt) -> None:
     """Let `held` wait for the run, beside what waits already. The same prompt waits once however often it is queued."""
-    digest = hashlib.sha256(json.dumps(held.prompt, sort_keys=True).encode()).hexdigest()[:16]
-    write_atomically(run.held_prompts_dir / f"{digest}.json", json.dumps(asdict(held)))
+    keep_here(run, run.held_prompts_dir / f"{digest_of(held.prompt)}.json", asdict(held), kind=KIND)
+
+
+def digest_of(prompt: Prompt) -> str:
+    """The name under which a prompt waits."""
+    return hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def claim(run: RunFolder) -> list[HeldPrompt]:
-    """What waits for this run, oldest first, to be queued by the caller and by nobody else."""
+    """What this machine let wait for this run, oldest first, to be queued by the caller and by nobody else."""
     claimed = []
     for file in sorted(run.held_prompts(), key=_since):
-        taken = file.with_suffix(".queued")
+        found = read_held(run, file)
+        if found is None or not found[1]:
+            continue
         try:
-            os.replace(file, taken)
+            os.replace(file, file.with_suffix(".queued"))
         except FileNotFoundError:
             continue  # somebody else was faster
-        claimed.append(HeldPrompt(**json.loads(taken.read_text("utf-8"))))
+        claimed.append(found[0])
     return claimed
+
+
+def read_held(run: RunFolder, file: Path) -> tuple[HeldPrompt, bool] | None:
+    """What waits in a file, and whether this machine kept it here; None for what is gone or damaged."""
+    try:
+        record = read_kept(run, file, kind=KIND)
+        held = HeldPrompt(**record.content)
+    except (OSError, TypeError):
+        return None
+    return (held, record.is_ours) if is_prompt(held.prompt) else None
+
+
+def is_prompt(prompt: Any) -> bool:
+    """Whether a value has the form of a prompt."""
+    return (
+        isinstance(prompt, dict)
+        and bool(prompt)
+        and all(
+            isinstance(node, dict)
+            and isinstance(node.get("class_type"), str)
+            and isinstance(node.get("inputs", {}), dict)
+            for node in prompt.values()
+        )
+    )
 
 
 def _since(file: Path) -> int:
     try:
-        return file.stat().st_mtime_ns
+        return file.lstat().st_mtime_ns
     except FileNotFoundError:
         return 0  # claimed by somebody else meanwhile

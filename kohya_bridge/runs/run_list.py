@@ -8,6 +8,7 @@ runs again. It starts nothing and changes no run.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from ..run_folder import RunFolder
 from ..run_state import RunState, fold
 from ..workspace import Workspace
 
+log = logging.getLogger(__name__)
 CACHE_VERSION = 2
 CACHE_BYTES = 1 << 30
 WORTH_KEEPING = 20
@@ -96,7 +98,7 @@ class RunList:
             before = known.get(key)
             size, mtime_ns = _stamp(f"{folder}/events.jsonl")
             if before is None or (before.size, before.mtime_ns) != (size, mtime_ns):
-                before = _read(RunFolder(Path(folder)), before, size, mtime_ns)
+                before = _read_or_tell(RunFolder(Path(folder)), before, size, mtime_ns)
                 fresh += 1
             found[key] = before
         self._readings = found
@@ -111,7 +113,7 @@ class RunList:
             if kept["version"] != CACHE_VERSION:
                 return {}
             return {key: _revived(key, row) for key, row in kept["runs"].items()}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
 
     def _keep(self, readings: dict[str, _Reading]) -> None:
@@ -148,6 +150,17 @@ def plan_line(plan: TrainingPlan) -> dict[str, Any]:
     }
 
 
+def _read_or_tell(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> _Reading:
+    """A reading; of a run that can't be read, a line that says so in its place among the others."""
+    try:
+        return _read(run, before, size, mtime_ns)
+    except Exception as error:  # an edge between runs: one strange folder must not cost the list
+        log.warning("Run %s can't be read.", run.run_id, exc_info=not isinstance(error, BridgeError))
+        problem = error.problem if isinstance(error, BridgeError) else f"It can't be read: {error}"[:300]
+        line = RunLine(run.run_id, run.slug, 0.0, _unread(run, problem), RunState())
+        return _Reading(size, mtime_ns, 0, line, json.dumps(line.to_json()))
+
+
 def _read(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> _Reading:
     """Fold what was appended since `before`; a file that shrank is read from its beginning."""
     goes_on = before is not None and before.offset <= size
@@ -173,8 +186,14 @@ def _plan_line_of(run: RunFolder) -> dict[str, Any]:
     try:
         return plan_line(run.plan())
     except BridgeError as error:
-        unread = {name: "" for name in ("base_model", "family", "engine", "engine_title", "preset")}
-        return {"character": run.slug, "dataset": run.slug, **unread, "steps": 0, "problem": error.problem}
+        return _unread(run, error.problem)
+    except OSError as error:
+        return _unread(run, f"plan.yaml can't be read: {error.strerror or error}.")
+
+
+def _unread(run: RunFolder, problem: str) -> dict[str, Any]:
+    nothing = {name: "" for name in ("base_model", "family", "engine", "engine_title", "preset")}
+    return {"character": run.slug, "dataset": run.slug, **nothing, "steps": 0, "problem": problem}
 
 
 def _revived(key: str, row: dict[str, Any]) -> _Reading:

@@ -28,10 +28,12 @@ class RunSummary:
     queue_position: int | None
     best_step: int | None
     problem: str
+    set_aside: str
+    """Why nothing can be done with it before it is mended; empty for a sound run."""
 
 
-def summarise(line: RunLine) -> RunSummary:
-    """The row of a run as the list of runs knows it."""
+def summarise(line: RunLine, *, set_aside: str = "") -> RunSummary:
+    """The row of a run as the list of runs knows it. `set_aside` is what else was found to be wrong with it."""
     state, plan = line.state, line.plan
     return RunSummary(
         run_id=line.run_id,
@@ -48,4 +50,5 @@ def summarise(line: RunLine) -> RunSummary:
         queue_position=state.queue_position,
         best_step=state.best["step"] if state.best else None,
         problem=state.problem,
+        set_aside=str(plan.get("problem", "")) or set_aside,
     )

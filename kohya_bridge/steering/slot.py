@@ -18,13 +18,14 @@ from filelock import FileLock, Timeout
 
 from .. import supervisor
 from ..engines.registry import from_words, in_words, load_engines
-from ..errors import BridgeError, Conflict, StorageError
+from ..errors import BridgeError, Conflict, StorageError, UnusableFile
 from ..events import last_event
 from ..files import Tree
 from ..run_folder import CONTROLS, RunFolder
 from ..runs.run_log import link_log
 from ..supervisor import StartOutcome
 from ..workspace import Workspace
+from .aside import Aside
 from .former_orders import take_over
 from .orders import Order, Orders
 from .settling import settle
@@ -52,6 +53,7 @@ class Slot:
         self.workspace = workspace
         self.orders = Orders(workspace)
         self._lock = FileLock(workspace.runs_dir / ".slot.lock", timeout=patience_s)
+        self.aside = Aside()
         self._engines, self._places = engines, places
         self._closed: dict[RunFolder, int] = {}
         self.changed_file = workspace.runs_dir / ".changed"
@@ -66,16 +68,18 @@ class Slot:
         )
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Nobody else, in this process or another, changes slot or line meanwhile."""
+    def locked(self, *, patience_s: float | None = None) -> Iterator[None]:
+        """Nobody else, in this process or another, changes slot or line meanwhile. `patience_s` replaces the slot's own."""
         try:
             Tree(self.workspace.runs_dir).free(".slot.lock")
-            self._lock.acquire()
+            self._lock.acquire(timeout=patience_s)
         except Timeout:
             raise Conflict(
-                f"Another program has held the runs of this workspace for {self._lock.timeout:g} seconds.",
+                f"Another program has held the runs of this workspace for {self._patience(patience_s):g} seconds.",
                 "Try again; if that goes on, a process that hangs on the disk has to be ended.",
             ) from None
+        except UnusableFile as error:
+            raise StorageError(f"The workspace can't be written: {error.problem}", error.fix) from error
         except OSError as error:
             raise StorageError(
                 f"The workspace can't be written: {error.strerror or error}.",
@@ -87,21 +91,29 @@ class Slot:
         finally:
             self._lock.release()
 
+    def _patience(self, given: float | None) -> float:
+        return self._lock.timeout if given is None else given
+
     def runs(self) -> Iterator[RunFolder]:
         return (RunFolder(each) for each in self.workspace.run_dirs())
 
     def open_attempts(self) -> list[RunFolder]:
         """Runs whose newest attempt is not closed: its trainer lives, or died and nobody has settled it yet."""
-        return [run for run in self.runs() if not self._is_closed(run)]
+        found = []
+        for run in self.runs():
+            with self.aside.sparing(run, "look"):
+                if not self._is_closed(run):
+                    found.append(run)
+        return found
 
     def _is_closed(self, run: RunFolder) -> bool:
         """Whether no attempt of `run` is open. A `run.json` that was closed once is read again only when it changes."""
         try:
-            stamp = os.lstat(run.identity_file).st_mtime_ns
+            stamp = run.identity_file.lstat().st_mtime_ns
         except FileNotFoundError:
             return True
         if self._closed.get(run) != stamp:
-            identity = run.identity()
+            identity = supervisor.identity_of(run)
             if identity is not None and identity.ended is None:
                 return False
             self._closed[run] = stamp
@@ -147,16 +159,16 @@ class Slot:
             self._tell_positions()
             self.touch()
 
-    def advance(self) -> RunFolder | None:
+    def advance(self, *, patience_s: float | None = None) -> RunFolder | None:
         """Close what has died, then start the next in line if the slot is free. Returns the run that was started.
 
         An order that can't be started fails with its reason and the one behind it gets its turn.
         """
-        with self.locked():
+        with self.locked(patience_s=patience_s):
             if self._is_taken():
                 return None
             for order in self.line():
-                if self._launch(order):
+                if self._launch_or_drop(order):
                     self._tell_positions()
                     return order.run
             return None
@@ -165,28 +177,32 @@ class Slot:
         """Whether a trainer lives or is being settled. One that nobody looks after gets a new keeper or is closed."""
         taken = False
         for run in self.open_attempts():
-            if supervisor.keeper_lives(run):
-                taken = True
-            elif supervisor.trainer_lives(run):
-                supervisor.adopt(run, engines=self._engines_in_words)
-                taken = True
-            else:
-                self._close(run, exit_code=None)
+            with self.aside.sparing(run, "close"):
+                if supervisor.keeper_lives(run):
+                    taken = True
+                elif supervisor.trainer_lives(run):
+                    taken = True
+                    supervisor.adopt(run, engines=self._engines_in_words)
+                else:
+                    self._close(run, exit_code=None)
         return taken
 
     def close_attempt(self, run_dir: Path, *, exit_code: int | None) -> None:
         """For the keeper: its trainer has ended with `exit_code`. Settle the run and start the next one."""
+        run = RunFolder(run_dir)
         with self.locked():
-            self._close(RunFolder(run_dir), exit_code=exit_code)
+            with self.aside.sparing(run, "close"):
+                self._close(run, exit_code=exit_code)
             self.advance()
 
-    def close_orphans(self) -> None:
+    def close_orphans(self, *, patience_s: float | None = None) -> None:
         """Settle runs that neither live, nor wait, nor were ever closed, such as after a power cut."""
-        with self.locked():
+        with self.locked(patience_s=patience_s):
             self.advance()
             for run in self.runs():
-                if self._is_closed(run) and not self.orders.has(run) and not _has_verdict(run):
-                    self._close_orphan(run)
+                with self.aside.sparing(run, "settle"):
+                    if self._is_closed(run) and not self.orders.has(run) and not _has_verdict(run):
+                        self._close_orphan(run)
 
     def _close_orphan(self, run: RunFolder) -> None:
         last = last_event(run.events_file)
@@ -202,6 +218,15 @@ class Slot:
         """Let every watcher know that a run was started, moved or closed."""
         Tree(self.workspace.runs_dir).write(self.changed_file, f"{time.time_ns()} {os.getpid()}\n")
 
+    def _launch_or_drop(self, order: Order) -> bool:
+        """Start a waiting run. One that can't even be told why it does not start leaves the line and is set aside."""
+        started = False
+        with self.aside.sparing(order.run, "start"):
+            started = self._launch(order)
+        if not started and self.waits(order.run):
+            self.orders.drop(order.run)
+        return started
+
     def _launch(self, order: Order) -> bool:
         """Start a waiting run. Its order is dropped last: whoever is killed before leaves it in line."""
         run = order.run
@@ -209,12 +234,15 @@ class Slot:
             self.orders.drop(run)
             return False
         supervisor.end_strays(run)
+        if not run.files.is_folder(run.control_dir):
+            run.files.clear(run.control_dir)
         for control in run.files.entries(run.control_dir):
             if control.name in CONTROLS or control.name.startswith("."):  # what the attempt before was asked
                 run.files.clear(control)
         run.files.clear(run.stopping_file)
         run.append("queued", position=0)
-        link_log(self.workspace, run)
+        with self.aside.sparing(run, "log"):
+            link_log(self.workspace, run)
         outcome = self._started(order)
         self.orders.drop(run)
         self.touch()
@@ -244,14 +272,17 @@ class Slot:
 
     def _close(self, run: RunFolder, *, exit_code: int | None) -> None:
         supervisor.end_strays(run)
-        settle(run, exit_code=exit_code)
-        supervisor.close_identity(run, ended=time.time(), exit_code=exit_code)
-        self.touch()
+        try:
+            settle(run, exit_code=exit_code)
+        finally:
+            supervisor.close_identity(run, ended=time.time(), exit_code=exit_code)
+            self.touch()
 
     def _tell_positions(self) -> None:
         for position, order in enumerate(self.line(), start=1):
-            if order.run.state().queue_position != position:
-                order.run.append("queued", position=position)
+            with self.aside.sparing(order.run, "place"):
+                if order.run.state().queue_position != position:
+                    order.run.append("queued", position=position)
 
 
 def _has_verdict(run: RunFolder) -> bool:
@@ -276,5 +307,5 @@ def _never_began(run: RunFolder, problem: str = "Taken out of the queue before i
 
 def _was_started(order: Order) -> bool:
     """Whether the attempt of an order was begun already, by a process that was killed before it dropped the order."""
-    identity = order.run.identity()
+    identity = supervisor.identity_of(order.run)
     return identity is not None and identity.attempt >= order.attempt

@@ -76,6 +76,8 @@ class StageDesk:
         self.asked: list[tuple[Any, ...]] = []
         self._on_event = on_event
         self._run_folder = pack_module("kohya_bridge.run_folder").RunFolder
+        self.slot = pack_module("kohya_bridge.steering.slot").Slot(workspace)
+        self.answers = pack_module("kohya_bridge.steering.answers").Answers(self.slot, queue=self.resume)
 
     def is_asked(self, *calls: tuple[Any, ...]) -> None:
         """Wait until exactly these calls have come: a click returns before its request has reached the desk."""

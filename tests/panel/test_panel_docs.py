@@ -33,7 +33,8 @@ def test_every_route_is_documented_as_it_is_and_no_other():
 def test_state_changes_are_posts_and_looking_is_a_get():
     for route in pack_module("nodes.routes").ROUTES:
         changes = route.answer.__name__ in (
-            "stop", "pause", "unpause", "resume", "checkpoint_now", "sample_now", "retry", "package", "delete", "move"
+            "stop", "pause", "unpause", "resume", "checkpoint_now", "sample_now", "retry", "package", "delete", "move",
+            "agree", "decline", "mend",
         )  # fmt: skip
         assert (route.method == "POST") == changes, route.path
 

@@ -82,6 +82,13 @@ export function createActions(store, host, mount) {
     act: (id, runId, detail) =>
       void (special[id] ?? ((each) => store.ask(each, id)))(runId, detail)?.catch(report),
     move: (runId, position) => void store.move(runId, position).catch(report),
+    waiting: (ask) =>
+      host.get(`runs/${ask.run_id}/waiting/${encodeURIComponent(ask.what)}`).then(
+        (told) => told.text,
+        (error) => (report(error), null),
+      ),
+    answer: (ask, word) => void store.answer(ask, word).catch(report),
+    mend: (runId) => void store.mend(runId).catch(report),
     again: () => void store.lookAgain().catch(report),
     addTrainNode: () => void host.addTrainNode().then(host.tell, report),
     setting: host.setting,

@@ -10,9 +10,11 @@ import { el, setText, show } from "./dom.js";
 import { status } from "./format.js";
 import { isBusy } from "./run_store.js";
 import { followTheme } from "./theme.js";
+import { createAsks } from "./widgets/asks.js";
 import { createCheckpointTable } from "./widgets/checkpoint_table.js";
 import { createCompare } from "./widgets/compare.js";
 import { createControls } from "./widgets/controls.js";
+import { createDamages } from "./widgets/damages.js";
 import { createEmptyState } from "./widgets/empty_state.js";
 import { createLogTail } from "./widgets/log_tail.js";
 import { createLossChart } from "./widgets/loss_chart.js";
@@ -33,6 +35,8 @@ import { createRunsList } from "./widgets/runs_list.js";
  *   open: (runId: string) => void, close: () => void, compare: (runIds: string[]) => void,
  *   act: (id: ActionId, runId: string, detail: Record<string, any>) => void,
  *   move: (runId: string, position: number) => void,
+ *   waiting: (ask: import("./run_store.js").Ask) => Promise<string|null>,
+ *   answer: (ask: import("./run_store.js").Ask, word: "agree"|"decline") => void, mend: (runId: string) => void,
  *   pictureUrl: (runId: string, name: string, size: number, version: string) => string,
  *   thumbnailUrl: (runId: string, version: string) => string,
  *   enlarge: (pictures: {url: string, caption: string}[], first: number) => void,
@@ -46,7 +50,7 @@ import { createRunsList } from "./widgets/runs_list.js";
 
 /** Widgets of one run: those of the card at its top, then the cards below. */
 const CARD = [createOutcome, createProgress];
-const BELOW = [createCheckpointTable, createPictureStrip, createNotices, createPlanTable, createLogTail];
+const BELOW = [createDamages, createCheckpointTable, createPictureStrip, createNotices, createPlanTable, createLogTail];
 
 const AGES_MS = 30_000;
 
@@ -89,7 +93,15 @@ export function createPanel(document, store, calls) {
     show(wait, !store.loaded && !store.failure && wanted === list.element);
     for (const each of [list.element, run.element, compare.element]) show(each, each === wanted);
     if (wanted === list.element)
-      list.render({ runs: store.runs, queue: store.queue, loaded: store.loaded, now });
+      list.render({
+        runs: store.runs,
+        queue: store.queue,
+        asks: store.asks,
+        answering: store.answering,
+        aside: store.aside,
+        loaded: store.loaded,
+        now,
+      });
     if (compared) compare.render(compared);
     if (open) {
       run.render({ run: open, asked: store.asked, now });
@@ -142,6 +154,7 @@ export function createPanel(document, store, calls) {
 
 /** The list of runs with the queue above it, or what to do first. @param {Document} document @param {Calls} calls */
 function createListView(document, calls) {
+  const asks = createAsks(document, calls);
   const queue = createQueue(document, calls);
   const runs = createRunsList(document, calls);
   const empty = createEmptyState(document, calls);
@@ -160,12 +173,18 @@ function createListView(document, calls) {
       summary,
     ),
     empty.element,
+    asks.element,
     queue.element,
     runs.element,
   );
   return {
     element,
-    /** @param {{runs: import("./run_store.js").RunLine[], queue: string[], loaded: boolean, now: number}} view */
+    /**
+     * @param {{
+     *   runs: import("./run_store.js").RunLine[], queue: string[], asks: import("./run_store.js").Ask[],
+     *   answering: Set<string>, aside: Record<string, import("./run_store.js").Trouble>, loaded: boolean, now: number,
+     * }} view
+     */
     render(view) {
       const busy = view.runs.filter((line) => isBusy(line.state)).length;
       const parts = [
@@ -176,11 +195,13 @@ function createListView(document, calls) {
       setText(summary, parts.filter(Boolean).join(" · "));
       show(empty.element, view.loaded && view.runs.length === 0);
       show(runs.element, view.runs.length > 0);
+      asks.render(view);
       queue.render(view);
       runs.render(view);
     },
     settle: runs.settle,
     destroy() {
+      asks.destroy();
       queue.destroy();
       runs.destroy();
     },

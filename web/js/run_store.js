@@ -26,8 +26,14 @@ import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
  * @typedef {{
  *   run_id: string, slug: string, dir: string, state: RunState, steps_told: number, plan: any, plan_problem: string,
  *   line: any, choices: string[], changes: {against: string, fields: {field: string, old: any, new: any}[]}|null,
- *   suggestions: Suggestion[], pictures: Picture[], grid_notices: import("./run_state.js").Row[], queue: string[], held: boolean, now: number,
+ *   suggestions: Suggestion[], damages: Damage[], aside: Trouble|null, pictures: Picture[], grid_notices: import("./run_state.js").Row[], queue: string[], held: boolean, now: number,
  * }} RunView
+ * @typedef {{problem: string, fix: string}} Trouble
+ * @typedef {{file: string, problem: string, fix: string, can_be_mended: boolean}} Damage
+ * @typedef {{
+ *   run_id: string, slug: string, what: string, kind: "prompt"|"grids"|"order", since: number, nodes: Record<string, number>,
+ *   text: string,
+ * }} Ask what came along with a run's folder and waits for a person's word
  * @typedef {{
  *   get: (path: string) => Promise<any>,
  *   post: (path: string, body?: Record<string, any>) => Promise<any>,
@@ -49,6 +55,12 @@ export class RunStore extends EventTarget {
     this.runs = [];
     /** @type {string[]} */
     this.queue = [];
+    /** @type {Ask[]} */
+    this.asks = [];
+    /** Asks that were answered and are still there. @type {Set<string>} */
+    this.answering = new Set();
+    /** Runs that could not be dealt with, by their ids. @type {Record<string, Trouble>} */
+    this.aside = {};
     this.loaded = false;
     /** @type {Failure|null} */
     this.failure = null;
@@ -124,6 +136,8 @@ export class RunStore extends EventTarget {
       const told = await this.host.get("runs");
       this.runs = told.runs;
       this.queue = told.queue;
+      this.asks = told.asks ?? [];
+      this.aside = told.aside ?? {};
       this.loaded = true;
       this.failure = null;
       this.busy = new Set(this.runs.filter((line) => isBusy(line.state)).map((line) => line.run_id));
@@ -207,6 +221,26 @@ export class RunStore extends EventTarget {
       this.changed();
       throw error;
     }
+  }
+
+  /** Let act what came along with a run's folder, or put it aside. @param {Ask} ask @param {"agree"|"decline"} word */
+  async answer(ask, word) {
+    const key = `${ask.run_id}/${ask.what}`;
+    this.answering.add(key);
+    this.changed();
+    try {
+      await this.host.post(`runs/${ask.run_id}/${word}`, { what: ask.what });
+      await this.refreshList();
+    } finally {
+      this.answering.delete(key);
+      this.changed();
+    }
+  }
+
+  /** Put aside what is damaged in a run's folder. @param {string} runId */
+  async mend(runId) {
+    await this.host.post(`runs/${runId}/mend`);
+    await Promise.all([this.refreshList(), this.openRun(runId)]);
   }
 
   /** @param {string} runId @param {number} position counted from 1 */

@@ -29,8 +29,8 @@ export function createRunsList(document, calls) {
   let choosing = false;
   /** @type {string[]} */
   let chosen = [];
-  /** @type {{runs: RunLine[], now: number}} */
-  let view = { runs: [], now: 0 };
+  /** @type {{runs: RunLine[], aside: Record<string, import("../run_store.js").Trouble>, now: number}} */
+  let view = { runs: [], aside: {}, now: 0 };
 
   const datasetFilter = el(document, "select", {
     class: "wz-select",
@@ -190,12 +190,13 @@ export function createRunsList(document, calls) {
     const part = (/** @type {string} */ selector) =>
       /** @type {HTMLElement} */ (item.querySelector(selector));
     const open = part(".wz-run");
-    open.dataset.status = line.state.status;
+    const trouble = line.problem || view.aside[line.run_id]?.problem;
+    open.dataset.status = trouble ? "failed" : line.state.status;
     if (choosing) open.setAttribute("aria-pressed", String(chosen.includes(line.run_id)));
     else open.removeAttribute("aria-pressed");
     setText(part(".wz-run-name"), line.character);
     setText(part(".wz-run-age"), ago(line.updated, view.now));
-    setText(/** @type {HTMLElement} */ (part(".wz-run-status").lastElementChild), status(line.state));
+    setText(/** @type {HTMLElement} */ (part(".wz-run-status").lastElementChild), trouble ? `Set aside: ${trouble}` : status(line.state));
     setText(
       part(".wz-run-made"),
       [
@@ -218,7 +219,7 @@ export function createRunsList(document, calls) {
 
   return {
     element,
-    /** @param {{runs: RunLine[], now: number}} next */
+    /** @param {typeof view} next */
     render(next) {
       view = next;
       rerender();
