@@ -140,7 +140,7 @@ def test_where_several_fit_the_person_chooses(flux):
 
 
 def test_a_long_caption_is_not_called_cut_off_for_a_family_that_does_not_read_clip(flux):
-    models, places, request = flux
+    _, places, request = flux
     pictures = sorted(places.workspace.dataset_dir("dots").glob("images/*.png"))
     assert pictures
     for each in pictures:
