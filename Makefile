@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 RUN_OF = $(or $(RUN),$$(scripts/newest_run.sh $(or $(CHARACTER),$(error Name a CHARACTER or a RUN))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve train-lora validate package regression nightly test test-full chaos test-host limits bench bench-lint kohya screenshots lint clean
+.PHONY: help demo serve train-lora validate package regression nightly check test test-full chaos test-host limits bench bench-lint kohya screenshots lint clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -41,7 +41,10 @@ nightly:  ## Lint every dataset, check configs, options and example workflows
 	@scripts/install.sh pack
 	@$(PY) -m scripts.nightly
 
-test:  ## Install what the tests need and run them all, the real ComfyUI included
+check:  ## Two minutes: ruff, mypy, and every test that starts no process with torch, ComfyUI or a browser
+	@scripts/test.sh check
+
+test:  ## Install what the tests need and run all that CI runs, a real ComfyUI and a real browser included
 	@scripts/test.sh
 
 test-full:  ## Full-size SD 1.5 and SDXL shapes with random weights: memory and seconds per step
@@ -78,7 +81,7 @@ screenshots:  ## Take the pictures of docs/ in the real frontend, and draw those
 
 lint:  ## ruff, mypy, and what nothing calls
 	@scripts/install.sh pack test
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) -m scripts.dead_code
+	@scripts/lint.sh
 
 clean:  ## Remove what was installed and cached; runs and datasets stay
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .mypy_cache build

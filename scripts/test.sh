@@ -1,12 +1,24 @@
 #!/usr/bin/env bash
-# Install what the tests need, then run every check. Arguments go to pytest.
+# Install what the tests need, then run a tier of them: `check` (no torch, no ComfyUI, no browser) or `all`, which is what CI runs.
+# Further arguments go to pytest. WORKERS processes run side by side (default 2).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${VENV:-.venv}/bin/python
 export HF_HUB_OFFLINE=1
-scripts/install.sh pack optim host test
-"$python" -m ruff check .
-"$python" -m ruff format --check .
-"$python" -m scripts.dead_code
-"$python" -m pytest --durations=10 "$@"
-node --test tests/js/
+tier=${1:-all}
+shift || true
+
+case $tier in
+  check)
+    selected=(-m quick)
+    "${PYTHON:-python3}" -m scripts.programs node
+    scripts/install.sh pack test ;;
+  all)
+    selected=(--durations=10)
+    "${PYTHON:-python3}" -m scripts.programs chromium node
+    scripts/install.sh pack optim host test ;;
+  *) echo "there is no tier '$tier'; tiers: check all" >&2; exit 2 ;;
+esac
+scripts/lint.sh
+"$python" -m compileall -q kohya_bridge nodes scripts tests # the tests start hundreds of processes that import these
+"$python" -m pytest -n "${WORKERS:-2}" --dist loadgroup "${selected[@]}" "$@"

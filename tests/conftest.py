@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from scripts.host.comfy_host import ComfyHost
+from tests import tiers
 from tests.host.canvas import BASE_MODEL, small_dataset
 from tests.panel.browsing import browser, new_page  # noqa: F401  fixtures
 
@@ -25,16 +26,23 @@ def key_of_this_machine():
         os.environ.pop("WIZDROID_KEY_DIR", None)
 
 
-APART = ("full", "limits")
-"""Marks of tests that only run where `-m` names them: `make test-full`, `make limits`."""
+def pytest_configure(config):
+    if tiers.is_quick(config):
+        tiers.without_torch()
 
 
+def pytest_ignore_collect(collection_path, config):
+    return True if tiers.is_quick(config) and tiers.is_needy(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    unasked = {mark for mark in APART if mark not in config.option.markexpr}
-    left_out = [item for item in items if unasked & {mark.name for mark in item.iter_markers()}]
+    left_out = [item for item in items if tiers.is_left_out(item, config.option.markexpr)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    items[:] = sorted((item for item in items if item not in set(left_out)), key=tiers.by_length)
+    tiers.mark_quick(items)
+    tiers.group(items)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from kohya_bridge.settings import TrainingSettings
 from scripts.make_demo_base import averaging_taesd, demo_base, save_base, tiny_sd15, tiny_sdxl, uniform
 from tests.bases import load_tiny, save_fp32
 
+pytestmark = pytest.mark.torch
+
 
 def with_averaging_taesd():
     """A tiny base with the hand-made autoencoder in the place of its own."""

@@ -18,6 +18,8 @@ from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
 from kohya_bridge.models.lora_metadata import TrainingFacts, training_metadata
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingRequest, make_plan
 
+pytestmark = pytest.mark.torch
+
 FACTS = TrainingFacts(
     step=200, epoch=7, epochs=54, train_images=27, validation_images=3, batches_per_epoch=14,
     started_at=1_764_000_000.5, finished_at=1_764_000_100.25, tag_frequency={"char_alice": 27, "smile": 9},

@@ -33,6 +33,8 @@ from scripts.demo_base.train_autoencoder import recoloured
 from scripts.demo_base.train_denoiser import CAPTIONS_EACH, Run, Stage
 from tests.native_world import tokenizer_dir
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture(scope="module")
 def text_tensors():

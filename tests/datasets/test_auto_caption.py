@@ -120,6 +120,7 @@ def test_without_a_service_the_plain_prompt_is_used_and_said_so():
     assert same == plain and "not polished" in note
 
 
+@pytest.mark.torch
 def test_a_local_blip_folder_describes_pictures(dataset_dir, tmp_path):
     import torch
     from transformers import BertTokenizerFast, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor

@@ -14,6 +14,8 @@ from kohya_bridge.workspace import PACK_ROOT, Workspace
 
 from .lint_world import BAD_TO_A_MODEL, COUNT, SETTINGS
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):

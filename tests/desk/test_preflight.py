@@ -179,6 +179,7 @@ def test_auto_takes_kohya_where_a_plan_needs_it(workspace, tmp_path):
     assert "These options exist in sd-scripts only: loss_type." in check.engine_reason
 
 
+@pytest.mark.torch
 def test_a_family_that_only_sd_scripts_trains_goes_to_kohya_without_a_look_at_the_header(workspace, tmp_path):
     (tmp_path / "models" / "checkpoints" / "flux.safetensors").write_bytes(b"no header that we know")
     both = {"native": QuickEngine(), "kohya": QuickEngine(name="kohya")}

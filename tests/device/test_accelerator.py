@@ -21,6 +21,8 @@ from kohya_bridge.engines.training.precision import compute_dtype
 from kohya_bridge.workspace import PACK_ROOT
 from tests.doubles.fake_torch import OutOfMemoryError, fake_torch
 
+pytestmark = pytest.mark.torch
+
 KINDS = {
     "cuda": lambda: fake_torch("cuda"),
     "rocm": lambda: fake_torch("cuda", hip="6.4"),

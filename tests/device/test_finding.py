@@ -120,6 +120,7 @@ def test_a_limit_only_ever_takes_away(tmp_path_factory, flags, limit):
 # --- which torch -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.torch
 def test_the_build_of_the_installed_torch_is_read_without_importing_it():
     code = (
         "import sys; from kohya_bridge.device.installed_torch import torch_build as t;"
@@ -210,6 +211,7 @@ def test_every_kind_of_device_is_described_as_torch_tells_of_it(torch, expected)
 # --- the probe ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.torch
 @on_x86_linux
 def test_the_probe_measures_what_a_limited_processor_is_slow_at_and_its_answer_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
@@ -239,6 +241,7 @@ def test_where_nothing_answers_it_is_a_cpu_in_fp32(tmp_path):
     assert found.kind == "cpu" and usual(found).name == "no"
 
 
+@pytest.mark.torch
 def test_the_parent_that_asks_stays_without_torch(tmp_path):
     code = (
         "import sys; from pathlib import Path; from kohya_bridge.device.finding import find_device;"

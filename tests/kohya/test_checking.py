@@ -13,6 +13,8 @@ from kohya_bridge.engines.kohya.engine import KohyaEngine
 from kohya_bridge.engines.kohya.packages import needed_modules
 from kohya_bridge.settings import TrainingSettings
 
+pytestmark = pytest.mark.torch
+
 
 def found(bench, *, family="sd15", kohya=None, **settings):
     bench.family = family

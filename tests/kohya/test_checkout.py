@@ -121,6 +121,7 @@ def test_a_review_without_the_commit_says_how_to_get_it(tmp_path, capsys):
     assert "--fetch" in capsys.readouterr().err
 
 
+@pytest.mark.torch
 def test_the_doctor_looks_at_checkout_hooks_interpreter_packages_and_gpu(double, bench):
     found = {each.what: each for each in examine(tokenizer_dir=bench.tokenizer_dir, workspace_dir=bench.root)}
     assert found["sd-scripts"].state == "ok"

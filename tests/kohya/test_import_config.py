@@ -160,6 +160,7 @@ def test_a_value_that_no_setting_takes_is_left_and_the_rest_is_carried(tmp_path)
     assert found.request.settings["network_alpha"] == 16
 
 
+@pytest.mark.torch
 def test_a_lora_is_trained_like_again(bench, tmp_path):
     ended = bench.train(bench.plan(max_train_steps=2, unet_lr=3e-4, validation_split=0.0))
     lora = ended.run.dir / ended.of("checkpoint")[-1]["file"]

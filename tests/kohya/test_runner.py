@@ -16,6 +16,8 @@ from kohya_bridge.engines.kohya.engine import KohyaEngine
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
 from tests.kohya_bench import at_step, wait_for, weights
 
+pytestmark = pytest.mark.torch
+
 NOTHING_HALF_WRITTEN = (".partial-*", "*.tmp", ".*.tmp")
 
 

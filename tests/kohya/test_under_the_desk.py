@@ -15,6 +15,8 @@ from kohya_bridge.workspace import Workspace
 from tests.desk.conftest import BASE, end_everything, make_dataset, request, write_base_model
 from tests.kohya_bench import TINY_NUMBERS, make_bench
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture
 def desk(tmp_path, double, shared_cache):

@@ -9,6 +9,8 @@ from kohya_bridge.engines.training.base_weights import put_beside, without_base_
 from kohya_bridge.engines.training.lora import LoraNetwork
 from kohya_bridge.errors import InvalidInput
 
+pytestmark = pytest.mark.torch
+
 PATH = "blocks.0.to_q"
 
 

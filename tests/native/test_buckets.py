@@ -9,6 +9,8 @@ from kohya_bridge.datasets.buckets import place, predefined_buckets
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.settings import TrainingSettings
 
+pytestmark = pytest.mark.torch
+
 RECORDED = json.loads((Path(__file__).parent.parent / "fixtures" / "native" / "buckets.json").read_text())
 NAMES = ("resolution", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale")
 

@@ -11,6 +11,8 @@ from kohya_bridge.engines.training.encoding import Encodings, Keys
 from kohya_bridge.settings import TrainingSettings
 from tests.native_world import SETTINGS, make_dataset
 
+pytestmark = pytest.mark.torch
+
 
 class CountingEncoders:
     """Stands for a loaded base model: encodes by simple arithmetic and counts how often it was asked."""

@@ -17,6 +17,8 @@ from tests.bases import inputs_for, load_tiny, save_fp32, write_diffusers_config
 from tests.native.reduced_layouts import REDUCED
 from tests.native_world import tokenizer_dir
 
+pytestmark = pytest.mark.torch
+
 FAMILIES = ["sd15", "sdxl"]
 
 

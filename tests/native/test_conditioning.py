@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kohya_bridge.engines.training.conditioning import Conditioning, answers
+
+pytestmark = pytest.mark.torch
 
 LENGTHS = st.lists(st.integers(1, 4), min_size=1, max_size=6)
 

@@ -17,6 +17,8 @@ from kohya_bridge.engines.training.randomness import Purpose, stream
 from kohya_bridge.settings import TrainingSettings
 from tests.native_world import SETTINGS, make_dataset
 
+pytestmark = pytest.mark.torch
+
 
 def settings(**changes) -> TrainingSettings:
     return TrainingSettings(**{**SETTINGS, **changes})

@@ -11,6 +11,8 @@ from kohya_bridge.engines.contract import Engine, python_module_command
 from kohya_bridge.engines.native.engine import NativeEngine, estimate_vram_gib
 from kohya_bridge.run_folder import RunFolder
 
+pytestmark = pytest.mark.torch
+
 needs_cpu = pytest.mark.skipif(
     (look() or this_processor()).is_gpu, reason="asks what a machine without a GPU is told"
 )

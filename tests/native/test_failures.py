@@ -8,6 +8,8 @@ from kohya_bridge.engines.child import EXIT_DISK_FULL, EXIT_NO_DATA, EXIT_NOT_FI
 from kohya_bridge.models.lora_facts import check_lora
 from tests.native_world import finish, make_dataset
 
+pytestmark = pytest.mark.torch
+
 
 def limit_files(size: int) -> None:
     """No file of this process may grow beyond `size` bytes: what a full disk looks like to a writer."""

@@ -15,6 +15,8 @@ from kohya_bridge.errors import InvalidInput
 from kohya_bridge.forbidding import parse
 from kohya_bridge.settings import TrainingSettings
 
+pytestmark = pytest.mark.torch
+
 TIMES = st.floats(0.001, 0.999)
 SHIFTS = st.floats(0.2, 20)
 TIMES_B = torch.tensor([0.05, 0.3, 0.7, 0.95])

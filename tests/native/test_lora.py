@@ -16,6 +16,8 @@ from kohya_bridge.settings import TrainingSettings
 from scripts.base_layouts import SD15_UNET, SDXL_UNET
 from tests.bases import inputs_for, load_tiny
 
+pytestmark = pytest.mark.torch
+
 
 def settings_with(**values) -> TrainingSettings:
     text = {"network_train_unet_only": False, "cache_text_encoder_outputs": False}

@@ -15,6 +15,8 @@ from kohya_bridge.engines.training.objective import (
 )
 from kohya_bridge.settings import TrainingSettings
 
+pytestmark = pytest.mark.torch
+
 TIMESTEPS_B = torch.tensor([0, 1, 250, 500, 999])
 
 

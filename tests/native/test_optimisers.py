@@ -11,6 +11,8 @@ from kohya_bridge.engines.off_device import OffDevice
 from kohya_bridge.engines.training.optimisers import OPTIMISERS, FlatWeights, Optimiser
 from kohya_bridge.settings import TrainingSettings
 
+pytestmark = pytest.mark.torch
+
 SHAPES = ((4, 32), (64, 4), (4, 100), (7, 4))
 NO_SCALER = torch.amp.GradScaler("cpu", enabled=False)
 RATES = {"Prodigy": 1.0}

@@ -11,6 +11,8 @@ from kohya_bridge.engines.child import EXIT_COMPLETED
 from kohya_bridge.engines.contract import python_module_command
 from tests.native_world import events, finish, start, wait_for_step
 
+pytestmark = pytest.mark.torch
+
 
 def launch(run, *, processes: int) -> subprocess.Popen:
     """The run's child in several processes, as `accelerate launch` starts them (it is a front of torch's launcher)."""

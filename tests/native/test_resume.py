@@ -9,6 +9,8 @@ from kohya_bridge.engines.child import EXIT_COMPLETED
 from kohya_bridge.engines.training.optimisers import OPTIMISERS
 from tests.native_world import events, finish, start, start_cold, wait_for_step
 
+pytestmark = pytest.mark.torch
+
 LONG = {
     "max_train_steps": 30,
     "save_every_n_steps": 5,

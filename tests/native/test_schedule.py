@@ -7,6 +7,8 @@ from diffusers.optimization import get_scheduler
 from kohya_bridge.engines.training.schedule import rate_factor, warmup_steps
 from kohya_bridge.settings import TrainingSettings
 
+pytestmark = pytest.mark.torch
+
 NAMES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 
 

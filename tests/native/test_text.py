@@ -12,6 +12,8 @@ from scripts.make_tokenizer import make_tokenizer
 from tests.bases import load_tiny
 from tests.native_world import tokenizer_dir
 
+pytestmark = pytest.mark.torch
+
 LONG = ", ".join(f"tag number {number}" for number in range(100))
 CAPTIONS = ["", "a cat", "char_alice, 1girl, smile", "naïve café 猫 😀", "UPPER case!!", LONG]
 

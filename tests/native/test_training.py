@@ -25,6 +25,8 @@ from tests.native_world import (
     wait_for_step,
 )
 
+pytestmark = pytest.mark.torch
+
 
 def test_a_run_started_by_its_command_trains_to_the_end(world):
     run = world.run(world.plan(optimizer_type="AdamW8bit"))

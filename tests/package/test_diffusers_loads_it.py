@@ -10,6 +10,8 @@ from kohya_bridge.package import package_lora
 
 from .conftest import LORA_METADATA, write_checkpoint
 
+pytestmark = pytest.mark.torch
+
 RANK, ALPHA = 4, 2.0
 
 

@@ -5,15 +5,15 @@ The fixtures are taken up by `tests/conftest.py`. Without Chromium the tests tha
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+from scripts.programs import PROGRAMS
+
+CHROMIUM = PROGRAMS["chromium"].find()
 SLOW_MACHINE_MS = (
     60_000  # what a page may take on a machine that does much else; nobody waits that long on a quick one
 )

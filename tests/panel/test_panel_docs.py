@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def exported(expression):
         f"console.log(JSON.stringify({expression}))"
     )
     done = subprocess.run(
-        ["node", "--input-type=module", "-e", script], cwd=ROOT, capture_output=True, text=True, timeout=30
+        ["node", "--input-type=module", "-e", script], cwd=ROOT, capture_output=True, text=True
     )
     return json.loads(done.stdout)
 
@@ -40,7 +41,7 @@ def test_state_changes_are_posts_and_looking_is_a_get():
 
 
 def test_every_verb_and_setting_is_explained():
-    if subprocess.run(["which", "node"], capture_output=True).returncode:
+    if not shutil.which("node"):
         pytest.skip("node is not installed: verbs and settings are not compared with the page")
     for setting in exported("SETTINGS"):
         assert f"`{setting['id']}`" in PAGE

@@ -53,6 +53,7 @@ def clip_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.torch
 def test_a_model_folder_in_the_workspace_is_found_first_and_gives_unit_vectors(clip_folder):
     encoder = find_encoder(Workspace.at(clip_folder.parent.parent))
     assert encoder.name == "tiny-clip"
@@ -64,6 +65,7 @@ def test_a_model_folder_in_the_workspace_is_found_first_and_gives_unit_vectors(c
     )
 
 
+@pytest.mark.torch
 def test_what_was_seen_once_is_not_looked_at_again(clip_folder, tmp_path):
     pictures = [face("red"), face("blue")]
     seen = ChildEncoder("tiny-clip", str(clip_folder), cache_dir=tmp_path).embed(pictures)
@@ -73,6 +75,7 @@ def test_what_was_seen_once_is_not_looked_at_again(clip_folder, tmp_path):
         unable.embed([*pictures, house()])
 
 
+@pytest.mark.torch
 def test_efficientnet_knows_the_same_face_on_another_ground_better_than_a_thumbnail_does(tmp_path):
     encoder = find_encoder(Workspace.at(tmp_path))
     if encoder is None:

@@ -24,6 +24,8 @@ from kohya_bridge.validation.validate import validate_run
 from kohya_bridge.workspace import Workspace, file_sha256
 from tests.native_world import World, finish, make_base, make_dataset, tokenizer_dir
 
+pytestmark = pytest.mark.torch
+
 SAMPLING = Sampling(
     sampler="ddim",
     scheduler="normal",
