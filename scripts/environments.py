@@ -41,6 +41,13 @@ def pip(python: Path, *arguments: str) -> None:
         sys.exit(status)
 
 
+def conflicts(python: Path) -> list[str]:
+    """What pip finds wrong between the installed packages, one sentence each; each begins with the name of a package."""
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines() if done.returncode else []
+
+
 def has_nvidia_gpu() -> bool:
     """Whether NVIDIA's driver finds a card."""
     tool = shutil.which("nvidia-smi")

@@ -19,7 +19,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .environments import ROOT, constraints_for, has_nvidia_gpu, make_environment, output_of, pip, shown
+from .environments import (
+    ROOT,
+    conflicts,
+    constraints_for,
+    has_nvidia_gpu,
+    make_environment,
+    output_of,
+    pip,
+    shown,
+)
 
 REQUIREMENTS = ROOT / "requirements"
 Pip = Callable[..., None]
@@ -62,7 +71,8 @@ def _install(venv: Path, groups: Sequence[str], wanted: str) -> None:
     cache = ROOT / os.environ.get("WIZDROID_CACHE", ".cache")
 
     def held(*rest: str) -> None:
-        pip(python, "install", "-c", str(file), *rest)
+        # pip would complain in red of every package that `apart` brought without its requirements; see `_tell_conflicts`
+        pip(python, "install", "--no-warn-conflicts", "-c", str(file), *rest)
 
     def apart(*rest: str) -> None:
         pip(python, "install", "--no-deps", *rest)
@@ -73,6 +83,7 @@ def _install(venv: Path, groups: Sequence[str], wanted: str) -> None:
         _say(group)
         GROUPS[group](held, apart, cache)
         (venv / f".installed-{group}").write_text(wanted + "\n", encoding="utf-8")
+    _tell_conflicts(python)
     _warn_of_torchvision(python)
 
 
@@ -118,6 +129,15 @@ GROUPS: dict[str, Callable[[Pip, Pip, Path], None]] = {
     "host": _host,
     "test": _test,
 }
+
+
+def _tell_conflicts(python: Path) -> None:
+    """Say which packages do not fit together, but for those that are here without their own requirements on purpose."""
+    lines = "\n".join(file.read_text("utf-8") for file in REQUIREMENTS.glob("*-no-deps.txt")).splitlines()
+    alone = {line.partition("==")[0].strip() for line in lines if line and not line.startswith("#")}
+    for sentence in conflicts(python):
+        if sentence.partition(" ")[0] not in alone:
+            _say(sentence)
 
 
 def _warn_of_torchvision(python: Path) -> None:

