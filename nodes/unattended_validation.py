@@ -13,6 +13,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs import unattended
 from . import host
@@ -41,8 +42,13 @@ def _work(earlier_runs: Callable[[], list[RunFolder]]) -> None:
         run = _asked.get()
         try:
             _validate(run)
-        except Exception:  # the outermost edge of the thread: one run's folder is no other run's business
-            host.log.warning("Run %s can't be validated unattended.", run.run_id, exc_info=True)
+        except (
+            Exception
+        ) as error:  # the outermost edge of the thread: one run's folder is no other run's business
+            known = isinstance(error, BridgeError)
+            host.log.warning(
+                "Run %s can't be validated unattended: %s", run.run_id, error, exc_info=not known
+            )
 
 
 def _validate(run: RunFolder) -> None:
