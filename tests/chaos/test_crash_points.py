@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
 
@@ -17,6 +18,7 @@ def subject(tmp_path, request, monkeypatch):
     from tests.kohya_bench import DOUBLE
 
     monkeypatch.setenv("KOHYA_SD_SCRIPTS", str(DOUBLE))
+    monkeypatch.setenv("KOHYA_PYTHON", sys.executable)
     return SUBJECTS[request.param](tmp_path)
 
 
