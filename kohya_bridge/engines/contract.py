@@ -136,8 +136,6 @@ def python_module_command(
         # Resume states of sd-scripts are pickles, and a run's folder may have been passed on: of those, tensors alone are read.
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
         "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
-        # Idle OpenMP threads sleep instead of spinning: a ComfyUI renders on the same cores (docs/measurements.md).
-        **unless_set(OMP_WAIT_POLICY="PASSIVE"),
     }
     if isolated is None:
         isolated = interpreter is None and bool(sys.flags.isolated)
