@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,11 @@ def test_held_out_pictures_are_datasets_of_their_own_that_leave_nothing_to_train
     assert [each["validation_split"] for each in table["datasets"]] == [0.0, 1.0, 1.0]
     assert [each["batch_size"] for each in table["datasets"]] == [2, 1, 1]
     assert len(render_dataset(plan_for("sd15"), places_for("sd15"), held_out=0)["datasets"]) == 1
+
+
+def test_a_training_adapter_is_handed_to_sd_scripts_as_its_list_of_base_weights():
+    places = replace(places_for("flux1"), models={"base_weights": Path("/models/loras/adapter.safetensors")})
+    options = render_options(plan_for("flux1", base_weights="d" * 64, base_weights_multiplier=0.5), places)
+    assert options["base_weights"] == ["/models/loras/adapter.safetensors"]
+    assert options["base_weights_multiplier"] == [0.5]
+    assert "base_weights" not in render_options(plan_for("flux1"), places_for("flux1"))

@@ -309,6 +309,10 @@ class _Carrier:
             self._leave(name, f"it {REFUSED[name]}")
         elif name in OF_ONE_RUN:
             self._leave(name, "it is about saving, sampling or the machine; the preset's own way is kept.")
+        elif name in ("base_weights", "base_weights_multiplier"):
+            self._leave(
+                name, "it is a list of files there; name the training adapter in settings.base_weights."
+            )
         elif name in SETTINGS:
             self.settings[name] = self._take(name)
         elif value is False or value == 0 or UPSTREAM_DEFAULTS.get(name) == value:

@@ -53,8 +53,7 @@ REFUSED = {
         "is about where pictures and captions lie; the dataset says that.",
     ),
     **dict.fromkeys(
-        ("metadata_thumbnail", "offload_optimizer_nvme_path", "offload_param_nvme_path", "log_tracker_config", "base_weights",
-         "base_weights_multiplier", "console_log_file", "llm_adapter_path", "t5_tokenizer_path",
+        ("metadata_thumbnail", "offload_optimizer_nvme_path", "offload_param_nvme_path", "log_tracker_config", "console_log_file", "llm_adapter_path", "t5_tokenizer_path",
          "controlnet_model_name_or_path"),
         _A_PATH,
     ),
@@ -282,7 +281,7 @@ def _setting_problems(settings: TrainingSettings, of_family: Architecture) -> It
             f"diff_output_preservation_multiplier {settings.diff_output_preservation_multiplier}: sd-scripts has no such thing.",
             "Set it to 0, or choose the native engine.",
         )
-    for name in chosen_later_settings(settings, (*OBJECTIVE_OF_FLOW, "base_weights")):
+    for name in chosen_later_settings(settings, OBJECTIVE_OF_FLOW):
         yield Problem(
             name,
             f"{name} {getattr(settings, name)}: for sd-scripts this stands in the kohya section, with the script's own name.",

@@ -17,7 +17,7 @@ from ..contract import MachinePaths, Problem
 
 
 def find_model_files(plan: TrainingPlan, paths: MachinePaths) -> tuple[dict[str, Path], list[Problem]]:
-    """`(paths by option, what is missing)` for the plan's family; a LoRA to start from is among them."""
+    """`(paths by option, what is missing)` for the plan's family; the LoRAs that its settings name are among them."""
     found: dict[str, Path] = {}
     problems: list[Problem] = []
     for each in architecture(plan.base_model.family).model_files:
@@ -28,18 +28,14 @@ def find_model_files(plan: TrainingPlan, paths: MachinePaths) -> tuple[dict[str,
             found[each.option] = place.resolve()
         elif name or each.required:
             problems.append(_missing(each, name, paths))
-    if plan.settings.network_weights:
-        lora = paths.extra.get("network_weights")
-        if lora and Path(lora).is_file():
-            found["network_weights"] = Path(lora).resolve()
-        else:
-            problems.append(
-                Problem(
-                    "lora_missing",
-                    "The LoRA to start from is not on this machine.",
-                    "Put it into the loras folder.",
-                )
-            )
+    for name, what in (("network_weights", "LoRA to start from"), ("base_weights", "training adapter")):
+        if getattr(plan.settings, name):
+            lora = paths.extra.get(name)
+            if lora and Path(lora).is_file():
+                found[name] = Path(lora).resolve()
+            else:
+                problem = f"The {what} ({name}) is not on this machine."
+                problems.append(Problem("lora_missing", problem, "Put it into the loras folder."))
     return found, problems
 
 

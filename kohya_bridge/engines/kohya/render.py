@@ -33,7 +33,7 @@ class Places:
     staging: Path
     tokenizers: Path | None
     models: dict[str, Path] = field(default_factory=dict)
-    """Further model files and the LoRA to start from, by sd-scripts option."""
+    """Further model files and the LoRAs that the settings name, by sd-scripts option."""
 
     train = property(lambda self: self.staging / "train")
     held_out = property(lambda self: self.staging / "held_out")
@@ -60,7 +60,7 @@ def render_options(plan: TrainingPlan, places: Places) -> dict[str, Any]:
     script = sd_scripts(of_family)
     options: dict[str, Any] = {
         "pretrained_model_name_or_path": str(places.base_model),
-        **{option: str(path) for option, path in sorted(places.models.items())},
+        **_models(settings, places),
         "dataset_config": str(places.dataset_config),
         "output_dir": str(places.output),
         "output_name": plan.character,
@@ -81,6 +81,15 @@ def render_options(plan: TrainingPlan, places: Places) -> dict[str, Any]:
         options["tokenizer_cache_dir"] = str(places.tokenizers)
     options.update(script.options)
     return {**options, **_from_kohya_section(plan, options)}
+
+
+def _models(settings: TrainingSettings, places: Places) -> dict[str, Any]:
+    """Further model files. `base_weights` is a list to sd-scripts, which merges them into the model that it trains on."""
+    options: dict[str, Any] = {option: str(path) for option, path in sorted(places.models.items())}
+    if "base_weights" in options:
+        options["base_weights"] = [options["base_weights"]]
+        options["base_weights_multiplier"] = [settings.base_weights_multiplier]
+    return options
 
 
 def _network(settings: TrainingSettings, script: Kohya) -> dict[str, Any]:

@@ -7,6 +7,7 @@ same LoRA another hash each time, so the few lines of the format are written her
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -46,6 +47,8 @@ def save_lora(
     ordered = sorted(tensors, key=lambda key: (-tensors[key].element_size(), key))
     entries, data = _laid_out(ordered, tensors)
     metadata = {**metadata, **_kohya_hashes(entries, data, metadata)}
+    if not file.parent.is_dir():  # a run whose folder was taken away must not make another in its place
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file.parent))
     files, part = Tree(file.parent), file.with_name(file.name + ".part")
     try:
         with files.create(part) as stream:
