@@ -118,22 +118,6 @@ def is_text_encoders(module: str) -> bool:
     return module.startswith(tuple(_TEXT))
 
 
-def path_of(module: str) -> str | None:
-    """The path in the diffusion model that a module's name spells out; None where its naming has lost the dots."""
-    for prefix in _MODEL:
-        if module.startswith(prefix):
-            return module.removeprefix(prefix) if prefix.endswith(".") else None
-    return module if "." in module else None
-
-
-def paths_by_layer(paths: Iterable[str]) -> dict[str, str]:
-    """The model's own paths by `layer`: the way back from kohya's names. Of two that only differ in dots, the first."""
-    found: dict[str, str] = {}
-    for path in paths:
-        found.setdefault(path.replace(".", "_"), path)
-    return found
-
-
 def in_naming_of(ours: Iterable[str], theirs: Iterable[str]) -> Iterator[tuple[str, str]]:
     """`(our key, their key)` for every tensor that both have, whatever naming either is written in."""
     by_layer = {(layer(key.module), key.part): name for name in ours if (key := read_key(name))}

@@ -222,10 +222,14 @@ def test_the_traceback_of_a_refusal_stands_in_the_log(comfy):
 
 
 def test_a_flux_transformer_is_listed_and_what_it_lacks_is_told(comfy):
-    """Its family is read from the file; CI has neither sd-scripts nor its text encoders, and says both."""
+    """Its family is read from the file; its text encoders are in no folder here."""
     folder = comfy.base_dir / "models" / "diffusion_models"
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight")
+    names = (
+        "double_blocks.0.img_attn.qkv.weight",
+        "single_blocks.0.linear1.weight",
+        "vector_in.in_layer.weight",
+    )
     save_file({name: np.zeros(1, np.float16) for name in names}, folder / "a_flux.safetensors")
     try:
         message = failure(comfy, only_training(dataset="bad", base_model="a_flux.safetensors"))
