@@ -65,7 +65,7 @@ def test_a_command_in_a_received_folder_is_not_run(desk, canary, place, came):
     (run.dir / place).write_text(json.dumps(command_of(canary)))
     look_around(desk, run)
     assert not canary.exists()
-    assert run.state().status == "failed" and desk.queue() == []
+    assert run.state().status == "stopped" and desk.queue() == []
     assert desk.submit(request()) == run
     assert desk.wait(run.run_id, poll_s=0.05).status == "completed"
     assert not canary.exists()
@@ -205,7 +205,7 @@ def test_they_are_taken_over_once_and_what_comes_later_is_no_order(desk, canary)
     run = planned(desk)
     former_order(desk, run, canary, 0.0)
     desk.reconcile()
-    assert desk.queue() == [] and run.state().status == "failed"
+    assert desk.queue() == [] and run.state().status == "stopped"
     assert not canary.exists()
 
 
