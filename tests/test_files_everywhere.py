@@ -33,6 +33,8 @@ REVIEWED: dict[str, dict[str, str]] = {
     "kohya_bridge/engines/kohya/staging.py": {"os.link": "into a folder that was made real and emptied just before"},
     "kohya_bridge/engines/kohya/tokenizers.py": {"shutil.copytree": "into a folder of the cache that is not there"},
     "kohya_bridge/engines/native/embed.py": {".read_text": "a model's folder"},
+    "kohya_bridge/engines/native/gradient_check.py": {".write_text": "a temporary folder of our own"},
+    "kohya_bridge/engines/native/gradients.py": {".read_text": "a temporary folder of our own"},
     "kohya_bridge/engines/native/render.py": {
         ".mkdir": "a temporary folder of our own",
         ".replace": "a temporary folder of our own",

@@ -95,14 +95,14 @@ def test_events_are_written_while_they_are_read(windows_rules, tmp_path):
 
 
 def test_a_trainer_saves_checkpoints_and_states_without_an_open_file_in_its_way(windows_rules, tmp_path):
-    report = Reporter(tmp_path)
+    report = Reporter(tmp_path, keep_states=1)
     report.started(engine="native", total=8)
     for step in (4, 8):
         written = Tree(tmp_path).write("checkpoints/.writing", f"weights {step}")
         report.checkpoint(written, step, name="wren", final=step == 8)
         with report.state_folder(step) as folder:
             Tree(folder).write("state.json", "{}")
-        report.state(step, keep=1)
+        report.state(step)
     report.finished("completed")
     assert [each.name for each in Tree(tmp_path).entries("states")] == ["step00000008"]
     assert (tmp_path / "losses.json").is_file()

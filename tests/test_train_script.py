@@ -10,9 +10,12 @@ import pytest
 
 from kohya_bridge.workspace import PACK_ROOT
 
-pytestmark = pytest.mark.skipif(
-    os.name == "nt", reason="shell scripts are for POSIX; Windows uses the Python command"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        os.name == "nt", reason="shell scripts are for POSIX; Windows uses the Python command"
+    ),
+    pytest.mark.torch,  # the scripts look whether all packages are there
+]
 
 
 def call(script, *arguments, workspace, **environment):

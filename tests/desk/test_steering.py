@@ -197,7 +197,7 @@ def test_a_run_that_was_never_started_after_a_crash_of_the_desk_is_told_so(desk,
     run_dir.mkdir(parents=True)
     (run_dir / "plan.yaml").write_text(check.plan.to_yaml())
     desk.reconcile()
-    assert desk.state(check.plan.run_id).status == "failed"
+    assert desk.state(check.plan.run_id).status == "stopped"
     desk.submit(check)
     assert desk.wait(check.plan.run_id, poll_s=0.05).status == "completed"
 

@@ -74,8 +74,10 @@ def test_a_state_that_was_passed_on_runs_no_code_when_it_is_resumed_from(desk, t
     (folder / name).write_bytes(pickle.dumps(Payload(canary)))
     desk.resume(run.run_id)
     assert _environment_of_trainer(run)["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "1"
-    assert desk.wait(run.run_id, poll_s=0.05).status == "failed"
+    ended = desk.wait(run.run_id, poll_s=0.05).status
     assert not canary.exists()
+    # accelerate goes on without random states that it can't read, with a line in its log; all else ends the attempt
+    assert ended == ("completed" if name == "random_states_0.pkl" else "failed")
 
 
 def _environment_of_trainer(run):
