@@ -236,4 +236,4 @@ def test_a_flux_transformer_is_listed_and_what_it_lacks_is_told(comfy):
     finally:
         (folder / "a_flux.safetensors").unlink()
     assert_plain(message)
-    assert "FLUX.1" in message or "sd-scripts" in message
+    assert "CLIP-L is needed" in message and "model_files.ae" in message

@@ -120,8 +120,12 @@ def test_the_state_of_another_run_is_refused(world):
 
 
 def test_a_damaged_state_is_told_with_what_to_do(world):
-    run = world.run(world.plan())
-    assert finish(run) == EXIT_COMPLETED
+    run = world.run(world.plan(**LONG))
+    child = start(run)
+    wait_for_step(run, 7, child)
+    run.ask("stop")
+    child.join(30)
+    assert child.exitcode == EXIT_COMPLETED
     file = run.latest_state()[1] / "optimiser.safetensors"
     file.write_bytes(file.read_bytes()[:100])
     world.go_on(run)
