@@ -13,7 +13,14 @@ from tests.host.canvas import BASE_MODEL, small_dataset
 from tests.panel.browsing import browser, new_page  # noqa: F401  fixtures
 
 # The same examples every time, and no folder of them beside the tests; campaigns with other seeds are commands.
-hypothesis.settings.register_profile("gate", derandomize=True, database=None, deadline=None)
+# How long an example takes to draw says something of the machine's other work, not of the code.
+hypothesis.settings.register_profile(
+    "gate",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("gate")
 
 
