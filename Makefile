@@ -41,7 +41,7 @@ nightly:  ## Lint every dataset, check configs, options and example workflows
 	@scripts/install.sh pack
 	@$(PY) -m scripts.nightly
 
-check:  ## Two minutes: ruff, mypy, and every test that starts no process with torch, ComfyUI or a browser
+check:  ## Ruff, mypy, and every test that starts no process with torch, ComfyUI or a browser
 	@scripts/test.sh check
 
 test:  ## Install what the tests need and run all that CI runs, a real ComfyUI and a real browser included
