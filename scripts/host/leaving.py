@@ -45,8 +45,9 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block the first Ctrl-C, SIGTERM or closed terminal raises `Interrupted`, and the ones behind it do nothing: an
-    ending must not be ended. Ctrl-C counts also where a shell has started this in the background."""
+    """Within the block the first Ctrl-C, SIGTERM or closed terminal raises `Interrupted`, and the ones behind it do nothing, also
+    after the block, while the process ends: an ending must not be ended. Ctrl-C counts also where a shell has started this in the
+    background."""
     before = {}
     is_leaving = False
 
@@ -64,7 +65,7 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if is_leaving else handler)
 
 
 def end_everything(host: ComfyHost, desk: Desk, *, waiting: Collection[str] = ()) -> list[RunFolder]:

@@ -56,8 +56,11 @@ def test_submitting_a_stopped_plan_again_resumes_it(training):
     assert desk.wait(run.run_id, poll_s=0.05).resumed_from == stopped.step
 
 
-def test_stopping_at_once_does_not_wait_for_patience(training):
-    desk, run = training
+def test_stopping_at_once_does_not_wait_for_patience(desk_with):
+    """The step is longer than the keeper's next look: the trainer has not yet seen the request when it is interrupted."""
+    desk = desk_with(QuickEngine(seconds_per_step=4))
+    run = desk.submit(request())
+    wait_until(lambda: run.state().step >= 1)
     desk.stop(run.run_id, at_once=True)
     assert desk.wait(run.run_id, poll_s=0.05).status == "stopped"
     log = run.log_file.read_text()
