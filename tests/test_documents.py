@@ -120,3 +120,25 @@ def test_there_is_a_standard_and_a_low_memory_template_for_every_native_family()
     for family in ARCHITECTURES.values():
         if family.trainable == "diffusers":
             assert {f"{family.name}_character", f"{family.name}_character_low_memory"} <= names
+
+
+def test_every_promise_names_a_test_that_exists():
+    text = (DOCS / "security.md").read_text("utf-8")
+    rows = re.findall(r"^\| .* \| (.+) \|$", section(text, "What is promised"), re.MULTILINE)[1:]
+    rows = [row for row in rows if set(row) != {"-"}]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.fullmatch(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        assert re.search(rf"^def {named[2]}\(", (PACK_ROOT / named[1]).read_text("utf-8"), re.MULTILINE), row
+
+
+PAGES = [*PACK_ROOT.glob("*.md"), *DOCS.glob("*.md"), *(PACK_ROOT / "web" / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_picture_of_a_page_leads_to_something_that_is_there(page):
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
+    here = [each.partition("#")[0] for each in targets if "://" not in each and not each.startswith("#")]
+    assert [each for each in here if not (page.parent / each).exists()] == []
