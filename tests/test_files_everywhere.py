@@ -1,4 +1,4 @@
-"""Every file of a workspace is reached through `kohya_bridge/files.py`: this reads the source and finds who goes around it."""
+"""Every file of a workspace is reached through `kohya_bridge/files/`: this reads the source and finds who goes around it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 
 from kohya_bridge.workspace import PACK_ROOT
 
-THE_MODULE = {f"kohya_bridge/{name}.py" for name in ("files", "disk", "moving", "second_names")}
+THE_MODULE = {
+    f"kohya_bridge/{name}.py"
+    for name in ("files/tree", "files/named", "files/places", "disk", "moving", "second_names")
+}
 
 # Calls that open, change or delete by a bare path, and who may make them: file -> call -> why no workspace's file is meant,
 # or why it is safe. Whoever adds a line here has looked at where the path comes from.

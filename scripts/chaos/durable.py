@@ -74,10 +74,7 @@ def install(fault: Fault) -> None:
                 counter.count("append", path, torn=lambda: super(Counted, self).write(half))
             return super().write(data) or 0
 
-    files = sys.modules.get("kohya_bridge.files")
     io.FileIO = Counted  # type: ignore[misc]
-    if files is not None:
-        files.FileIO = Counted  # type: ignore[attr-defined]
 
 
 class _Counter:

@@ -1,29 +1,27 @@
-"""Files of a workspace, opened, written and cleared so that a folder which somebody passed on can't reach beyond itself.
+"""Everything below one folder: looked at, read, written and taken away by names that can't lead out of it.
 
-In: the folder of a run, a dataset or a validation, and names of files below it. Out: plain files. Nothing is ever written or
-deleted through a link; reading follows one only to a place in the same folder. Pipes, sockets and devices are refused before
-they are opened, reads are bounded. The folder itself, and what lies above it, may be links: a person's own larger disk.
-Standard library only: trainers use it too.
+Where a name leads is proven by `places.py`; what is said of a file that can't be used stands in `refusals.py`.
+Standard library only.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
-from . import disk
-from .errors import UnusableFile
+from .. import disk
+from ..errors import UnusableFile
+from .places import look, place_in, plain_in
+from .refusals import DAMAGED, REMOVE, no_folder, raise_told, refuse_odd, unusable
 
 RECORD_BYTES = 64 << 20
 """More than any record of ours holds: plans, identities, captions, manifests."""
-_DAMAGED = "It was damaged; bring back an older copy, or move it away."
-_REMOVE = "Take it away: files that belong together lie in one folder, as plain files."
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,7 @@ class Tree:
 
     def path(self, file: Path | str) -> Path:
         """Where `file` lies: below `dir` by its name, or by another name of `dir` (a link to a larger disk)."""
-        full = self.dir / file
-        if "\0" in str(full):
-            raise _leads_out(full, self.dir)
-        if not full.is_relative_to(self.dir):
-            full = self._respelled(full)
-        if ".." in full.relative_to(self.dir).parts:
-            raise _leads_out(full, self.dir)
-        return full
+        return place_in(self.dir, file)
 
     def is_file(self, file: Path | str) -> bool:
         """Whether a plain file is there, or a link to one of this tree."""
@@ -60,36 +51,22 @@ class Tree:
     def is_folder(self, folder: Path | str) -> bool:
         """Whether a real folder is there: no link, and none on the way."""
         try:
-            found = self._look(self.path(folder))
+            found = look(self.dir, self.path(folder))
         except OSError:
             return False
         return found is not None and disk.is_folder(found)
 
     def plain(self, file: Path | str) -> Path:
         """The path of a plain file that is there, for libraries that open it by name. Links that stay inside are resolved."""
-        full = self.path(file)
-        try:
-            found = self._look(full)
-            follow = found is not None and disk.is_link(found)
-        except UnusableFile:
-            follow = self._has_links(full)
-            if not follow:
-                raise
-        if follow:
-            full = self._end_of(full)
-            found = os.lstat(full)
-        if found is None:
-            raise FileNotFoundError(2, os.strerror(2), str(full))
-        _refuse_odd(full, found)
-        return full
+        return plain_in(self.dir, file)
 
     def free(self, file: Path | str) -> Path:
         """The path of a file that a library may write or lock by name: absent or plain, no link. Its folder is made."""
         full = self.path(file)
         self.make(full.parent)
-        found = self._look(full)
+        found = look(self.dir, full)
         if found is not None:
-            _refuse_odd(full, found)
+            refuse_odd(full, found)
         return full
 
     def entries(self, folder: Path | str = ".") -> list[Path]:
@@ -100,7 +77,7 @@ class Tree:
         try:
             return sorted(full.iterdir())
         except OSError as error:
-            _raise_told(full, error, "could not be listed")
+            raise_told(full, error, "could not be listed")
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -112,7 +89,7 @@ class Tree:
         """The content of a file of at most `most` bytes."""
         with self.open(file) as stream:
             if os.fstat(stream.fileno()).st_size > most:
-                raise _unusable(self.path(file), f"is larger than {most >> 10} KiB", "Move it away.")
+                raise unusable(self.path(file), f"is larger than {most >> 10} KiB", "Move it away.")
             return stream.read()
 
     def read_text(self, file: Path | str, *, most: int = RECORD_BYTES, errors: str = "strict") -> str:
@@ -120,7 +97,7 @@ class Tree:
         try:
             text = self.read_bytes(file, most=most).decode("utf-8", errors)
         except UnicodeDecodeError as error:
-            raise _unusable(self.path(file), f"is no UTF-8 text (byte {error.start})", _DAMAGED) from None
+            raise unusable(self.path(file), f"is no UTF-8 text (byte {error.start})", DAMAGED) from None
         return text.replace("\r\n", "\n")
 
     def read_json(self, file: Path | str, *, most: int = RECORD_BYTES) -> Any:
@@ -128,12 +105,12 @@ class Tree:
         try:
             return json.loads(self.read_text(file, most=most))
         except RecursionError:
-            raise _unusable(self.path(file), "is nested too deep", _DAMAGED) from None
+            raise unusable(self.path(file), "is nested too deep", DAMAGED) from None
         except UnusableFile:
             raise
         except ValueError as error:  # JSON's own, and numbers of more digits than Python reads
             reason = getattr(error, "msg", "a number is too long")
-            raise _unusable(self.path(file), f"is no JSON ({reason})", _DAMAGED) from None
+            raise unusable(self.path(file), f"is no JSON ({reason})", DAMAGED) from None
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -142,13 +119,13 @@ class Tree:
         full = self.path(folder)
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
-            found = self._look(full, make=True)
+            found = look(self.dir, full, make=True)
         except UnusableFile:
             raise
         except OSError as error:
-            _raise_told(full, error, "could not be made")
+            raise_told(full, error, "could not be made")
         if found is not None and not disk.is_folder(found) and full != self.dir:
-            raise _unusable(full, f"is {disk.kind_of(found)} where a folder belongs", _REMOVE)
+            raise no_folder(full, found)
         return full
 
     @contextmanager
@@ -169,7 +146,7 @@ class Tree:
         except UnusableFile:
             raise
         except OSError as error:
-            _raise_told(full, error, "could not be written")
+            raise_told(full, error, "could not be written")
         finally:
             with suppress(OSError):
                 disk.delete(temporary)
@@ -187,9 +164,9 @@ class Tree:
         self.remove(full)
         return os.fdopen(_open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
 
-    def append(self, file: Path | str) -> FileIO:
+    def append(self, file: Path | str) -> io.FileIO:
         """A plain file, made if it is missing, open for reading and for appending, without a buffer."""
-        return FileIO(_open(self.free(file), os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab+")
+        return io.FileIO(_open(self.free(file), os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab+")
 
     def append_line(self, file: Path | str, line: str) -> None:
         """Add a line at the end, on the disk itself when this returns. A last line that a killed writer left torn is ended
@@ -205,24 +182,24 @@ class Tree:
         except UnusableFile:
             raise
         except OSError as error:
-            _raise_told(self.path(file), error, "could not be written")
+            raise_told(self.path(file), error, "could not be written")
 
     # --- taking away -------------------------------------------------------------------------------------------------
 
     def remove(self, file: Path | str) -> bool:
         """Delete a file, or a link and not what it points to. False when nothing is there."""
         full = self.path(file)
-        found = self._look(full)
+        found = look(self.dir, full)
         if found is None:
             return False
         if disk.is_folder(found):
-            raise _unusable(full, "is a folder where a file belongs", _REMOVE)
+            raise unusable(full, "is a folder where a file belongs", REMOVE)
         try:
             disk.delete(full)
         except FileNotFoundError:
             return False
         except OSError as error:
-            _raise_told(full, error, "could not be deleted")
+            raise_told(full, error, "could not be deleted")
         return True
 
     def clear(self, folder: Path | str) -> bool:
@@ -230,82 +207,26 @@ class Tree:
         full = self.path(folder)
         if full == self.dir:
             raise ValueError("a tree does not clear itself")
-        found = self._look(full)
+        found = look(self.dir, full)
         if found is None or not disk.is_folder(found):
             return self.remove(full)
         try:
             disk.delete_folder(full)
         except OSError as error:
-            _raise_told(full, error, "could not be deleted")
+            raise_told(full, error, "could not be deleted")
         return True
 
     def move(self, source: Path | str, target: Path | str) -> Path:
         """Give a file or folder of this tree another name in it, in place of a file that has it. A link is moved as such."""
         start, end = self.path(source), self.path(target)
-        if self._look(start) is None:
+        if look(self.dir, start) is None:
             raise FileNotFoundError(2, os.strerror(2), str(start))
         self.make(end.parent)
         try:
             disk.replace(start, end)
         except OSError as error:
-            _raise_told(end, error, "could not be written")
+            raise_told(end, error, "could not be written")
         return end
-
-    # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _look(self, full: Path, *, make: bool = False) -> os.stat_result | None:
-        """What stands at `full` itself, None for nothing. Every folder on the way must be a real one; `make` makes them."""
-        here, found = self.dir, None
-        try:
-            found = os.stat(here)
-            for name in full.relative_to(self.dir).parts:
-                if here != self.dir and not disk.is_folder(found):
-                    raise _unusable(here, f"is {disk.kind_of(found)} where a folder belongs", _REMOVE)
-                here = here / name
-                found = disk.make_and_look(here) if make else os.lstat(here)
-        except UnusableFile:
-            raise
-        except (FileNotFoundError, NotADirectoryError):  # the latter where `dir` itself can't be
-            return None
-        except OSError as error:
-            _raise_told(here, error, "could not be opened")
-        return found
-
-    def _respelled(self, full: Path) -> Path:
-        end, root = Path(os.path.realpath(full.parent)) / full.name, os.path.realpath(self.dir)
-        if ".." in full.parts or not end.is_relative_to(root):
-            raise _leads_out(full, self.dir)
-        return self.dir / end.relative_to(root)
-
-    def _has_links(self, full: Path) -> bool:
-        straight = Path(os.path.realpath(self.dir)) / full.relative_to(self.dir)
-        return Path(os.path.realpath(full)) != straight
-
-    def _end_of(self, full: Path) -> Path:
-        """Where a link, or a path through links, ends: in this tree, or it is unusable."""
-        end = Path(os.path.realpath(full))
-        if not end.is_relative_to(os.path.realpath(self.dir)):
-            raise _unusable(full, f"is a link that leads out of {self.dir.name}/", _REMOVE)
-        if not os.path.lexists(end):
-            raise _unusable(full, "leads nowhere", _REMOVE)
-        return end
-
-
-def open_named(file: Path) -> BinaryIO:
-    """A plain file that a person named, or that a tree has proven to be one: links are theirs and are followed."""
-    end = Path(os.path.realpath(file))
-    return Tree(end.parent).open(end)
-
-
-def read_named(file: Path, *, most: int = RECORD_BYTES) -> bytes:
-    """The content, of at most `most` bytes, of a plain file that a person named."""
-    end = Path(os.path.realpath(file))
-    return Tree(end.parent).read_bytes(end, most=most)
-
-
-def write_atomically(file: Path, data: str | bytes) -> Path:
-    """Replace `file` by `data`, in a folder that is trusted as it is; below a received one, `Tree.write` does that."""
-    return Tree(file.parent).write(file, data)
 
 
 def _open(full: Path, flags: int) -> int:
@@ -314,27 +235,4 @@ def _open(full: Path, flags: int) -> int:
     except FileNotFoundError:
         raise
     except OSError as error:
-        _raise_told(full, error, "could not be opened")
-
-
-def _refuse_odd(full: Path, found: os.stat_result) -> None:
-    if not disk.is_plain(found):
-        raise _unusable(full, f"is {disk.kind_of(found)} where a file belongs", _REMOVE)
-
-
-def _leads_out(file: Path, folder: Path) -> UnusableFile:
-    return _unusable(file, f"leads out of {folder.name}/", "Take that name out of the record.")
-
-
-def _unusable(file: Path, problem: str, fix: str) -> UnusableFile:
-    return UnusableFile(f"{file.name} {problem}.", fix)
-
-
-def _raise_told(file: Path, error: OSError, what: str) -> NoReturn:
-    """The system's error in words. It stays the cause, so that a full disk is known as one."""
-    told = UnusableFile(
-        f"{file.name} {what}: {error.strerror or error}.",
-        f"Free disk space or mend the permissions of {file.parent}; nothing was changed.",
-    )
-    told.errno = error.errno
-    raise told from error
+        raise_told(full, error, "could not be opened")
