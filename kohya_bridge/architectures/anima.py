@@ -40,6 +40,7 @@ FAMILIES = (
         ),
         captions=Captions("qwen", 512),
         trainable="host",
+        in_comfyui=("supported_models.py", "class Anima("),
         kohya=Kohya(
             script="anima_train_network.py",
             network_module="networks.lora_anima",

@@ -230,6 +230,8 @@ class Architecture:
     captions: Captions
     trainable: Literal["diffusers", "host"] | None
     """Which side of the native engine trains it: diffusers' models or the host's own; None: neither."""
+    in_comfyui: tuple[str, str] | None = None
+    """A file below ComfyUI's `comfy`, and what stands in it in every version that knows the family; None where nobody knows."""
     not_trainable: str = ""
     """Why `trainable` is None, as a sentence."""
     kohya: Kohya | None = None

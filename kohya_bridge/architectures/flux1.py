@@ -63,6 +63,7 @@ FAMILIES = (
         ),
         captions=Captions("t5", 512),
         trainable="host",
+        in_comfyui=("supported_models.py", "class Flux("),
         kohya=Kohya(
             script="flux_train_network.py",
             network_module="networks.lora_flux",

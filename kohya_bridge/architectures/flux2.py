@@ -60,6 +60,7 @@ _BASE_4B = Architecture(
     ),
     captions=Captions("qwen", 512),
     trainable="host",
+    in_comfyui=("text_encoders/flux.py", "class KleinTokenizer("),
     latent_stride=16,
     latent_channels=128,
     base_folder="diffusion_models",
@@ -129,6 +130,8 @@ _DEV = replace(
         lora_mb_per_rank=12.6,
         forward_tflop=283.0,
     ),
+    in_comfyui=("supported_models.py", "class Flux2("),
+    captions=Captions("mistral", 512),
     drawing=replace(_BASE_4B.drawing, cfg=1.0),
     names=replace(
         _BASE_4B.names,

@@ -46,6 +46,7 @@ _RAW = Architecture(
     ),
     captions=Captions("qwen", 512),
     trainable="host",
+    in_comfyui=("supported_models.py", "class Krea2("),
     latent_channels=16,
     base_folder="diffusion_models",
     lora_marks=(Marks(any_of=("txtfusion_", "blocks_0_attn_wq")),),

@@ -51,6 +51,7 @@ FAMILIES = (
         ),
         captions=Captions("gemma", 256),
         trainable="host",
+        in_comfyui=("supported_models.py", "class Lumina2("),
         kohya=Kohya(
             script="lumina_train_network.py",
             network_module="networks.lora_lumina",

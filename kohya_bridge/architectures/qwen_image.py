@@ -56,6 +56,7 @@ FAMILIES = (
         ),
         captions=Captions("qwen", 1024),
         trainable="host",
+        in_comfyui=("supported_models.py", "class QwenImage("),
         latent_channels=16,
         base_folder="diffusion_models",
         lora_marks=(

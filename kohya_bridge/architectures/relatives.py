@@ -7,6 +7,7 @@ bear a family's marks too.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +17,18 @@ from .base import Marks, Shapes
 @dataclass(frozen=True)
 class Relative:
     """A model that is no family of ours. `title` fits "this file is ..."; `drawn` tells whether ComfyUI draws pictures with it
-    from a prompt alone."""
+    from a prompt alone. `named` is a pattern in the file's name, where a family of ours has the same tensors."""
 
     title: str
     marks: Marks
-    medium: Literal["image", "video", "sound", "shape"] = "image"
+    medium: Literal["image", "edit", "video", "sound", "shape"] = "image"
     drawn: bool = True
+    named: str = ""
+
+    def fits(self, shapes: Shapes, file_name: str) -> bool:
+        """Whether a file is such a model."""
+        is_called = not self.named or re.search(self.named, file_name.lower()) is not None
+        return is_called and self.marks.fit(shapes)
 
 
 def _begins(*names: str, without: tuple[str, ...] = ()) -> Marks:
@@ -31,7 +38,18 @@ def _begins(*names: str, without: tuple[str, ...] = ()) -> Marks:
 _UNET = ("input_blocks.", "output_blocks.")
 _UNET_INPUT = "input_blocks.0.0.weight"
 
+
+def _word(text: str) -> str:
+    """A word of a file's name, and no part of another."""
+    return rf"(?<![a-z]){text}(?![a-z])"
+
+
 RELATIVES: tuple[Relative, ...] = (
+    # Editors: with the tensors of the model that draws
+    Relative("Qwen-Image-Edit", _begins("transformer_blocks.0.img_mlp.net.", "__index_timestep_zero__"), "edit"),
+    Relative("Qwen-Image-Edit", _begins("transformer_blocks.0.img_mlp.net.", "time_text_embed."), "edit", named=_word("edit(?:ing)?")),
+    Relative("FLUX.1 Kontext", _begins("double_blocks.0.", "single_blocks.0.", "vector_in."), "edit", named=_word("kontext")),
+    Relative("HiDream-E1", _begins("caption_projection.0.linear."), "edit", named=r"hidream[_-]?e1(?![0-9])"),
     # U-Nets
     Relative("a video model (Stable Video Diffusion)", Marks(_UNET, sized={"*.time_stack.*.norm1.weight": (None,)}), "video"),
     Relative("an inpainting model", Marks(_UNET, sized={_UNET_INPUT: (None, 9, None, None)}), drawn=False),
@@ -90,6 +108,6 @@ RELATIVES: tuple[Relative, ...] = (
 )  # fmt: skip
 
 
-def relative(shapes: Shapes) -> Relative | None:
+def relative(shapes: Shapes, file_name: str = "") -> Relative | None:
     """What a diffusion model with these tensors is, if it is none of the families; None if nothing is known of it."""
-    return next((each for each in RELATIVES if each.marks.fit(shapes)), None)
+    return next((each for each in RELATIVES if each.fits(shapes, file_name)), None)

@@ -44,6 +44,7 @@ FAMILIES = (
         ),
         captions=Captions("t5", 256),
         trainable="host",
+        in_comfyui=("supported_models.py", "class SD3("),
         kohya=Kohya(
             script="sd3_train_network.py",
             network_module="networks.lora_sd3",

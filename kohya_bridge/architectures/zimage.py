@@ -60,6 +60,7 @@ _BASE = Architecture(
     ),
     captions=Captions("qwen", 512),
     trainable="host",
+    in_comfyui=("supported_models.py", "class ZImage("),
     latent_channels=16,
     base_folder="diffusion_models",
     lora_marks=(

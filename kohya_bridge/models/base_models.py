@@ -84,7 +84,7 @@ def look(header: SafetensorsHeader) -> tuple[Architecture | Relative | None, Sha
         if shapes:
             # Marker tensors such as `edm_mean` stand beside the model.
             seen = {name: info.shape for name, info in header.tensors.items() if "." not in name} | shapes
-            found = relative(seen) or recognise(shapes, header.file.name)
+            found = relative(seen, header.file.name) or recognise(shapes, header.file.name)
             if found:
                 return found, shapes
     return None, {}
@@ -142,9 +142,12 @@ def _is_unet(found: Relative) -> bool:
 
 
 def _refused(header: SafetensorsHeader, what: str, medium: str = "image") -> InvalidInput:
-    made = {"video": " It makes videos.", "sound": " It makes sound.", "shape": " It makes 3D shapes."}.get(
-        medium, ""
-    )
+    made = {
+        "edit": " It changes a picture that it is given.",
+        "video": " It makes videos.",
+        "sound": " It makes sound.",
+        "shape": " It makes 3D shapes.",
+    }.get(medium, "")
     titles = [each.title for each in ARCHITECTURES.values() if not each.untried]
     return InvalidInput(
         f"{header.file.name} is {what}, which can't be trained here.{made}",

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..architectures.base import Architecture
 from ..engines.environment import git_commit
 from ..workspace import PACK_ROOT
 
@@ -54,6 +55,15 @@ def host_name(folder: Path) -> str:
     file = folder / "comfyui_version.py"
     stated = re.search(r"__version__ = \"([^\"]+)\"", file.read_text("utf-8")) if file.is_file() else None
     return f"{stated[1] if stated else 'of unknown version'} {git_commit(folder) or ''}".strip()
+
+
+def knows(folder: Path, of_family: Architecture) -> bool:
+    """Whether the ComfyUI in `folder` is a version that knows the family, by its source; True where nobody knows."""
+    if of_family.in_comfyui is None:
+        return True
+    name, text = of_family.in_comfyui
+    file = folder / "comfy" / name
+    return file.is_file() and text in file.read_text("utf-8", "replace")
 
 
 def _homes() -> Iterator[Path]:

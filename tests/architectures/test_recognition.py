@@ -127,6 +127,49 @@ def test_a_video_model_is_refused_in_words(tmp_path, title, words):
     assert "Z-Image" in caught.value.fix and "Stable Diffusion XL" in caught.value.fix
 
 
+EDITORS = {
+    "qwen_image_edit_2509_fp8_e4m3fn": "Qwen-Image-Edit",
+    "Qwen-Image-Edit-2511-bf16": "Qwen-Image-Edit",
+    "flux1-dev-kontext_fp8_scaled": "FLUX.1 Kontext",
+    "hidream_e1_1_bf16": "HiDream-E1",
+}
+NO_EDITORS = {
+    "qwen_image_2512_bf16": "qwen_image",
+    "my-edition-of-qwen": "qwen_image",
+    "credited": "qwen_image",
+    "hidream_e100": "other",
+}
+
+
+def tensors_like(name):
+    of_whom = "hidream" if "hidream" in name else "flux1" if "flux" in name else "qwen_image"
+    return dict(golden.RELATIVES)["HiDream"] if of_whom == "hidream" else golden.tensors_of(of_whom)
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_an_editing_model_is_never_taken_for_the_model_with_the_same_tensors(tmp_path, name):
+    small = {
+        each: tuple(1 if "txt_norm" not in each else side for side in size)
+        for each, size in tensors_like(name).items()
+    }
+    with pytest.raises(InvalidInput) as caught:
+        inspect_base_model(golden.write(tmp_path / f"{name}.safetensors", small))
+    assert EDITORS[name] in caught.value.problem and "changes a picture" in caught.value.problem
+
+
+def test_a_newer_editor_is_known_by_its_own_mark_whatever_its_name():
+    found, _ = look(
+        header_of({**golden.tensors_of("qwen_image"), "__index_timestep_zero__": (0,)}, "mine.safetensors")
+    )
+    assert found.title == "Qwen-Image-Edit"
+
+
+@pytest.mark.parametrize("name", NO_EDITORS)
+def test_a_name_that_only_looks_like_an_editors_changes_nothing(name):
+    found, _ = look(header_of(tensors_like(name), f"{name}.safetensors"))
+    assert getattr(found, "name", "other") == NO_EDITORS[name]
+
+
 def test_an_image_model_without_a_file_of_its_own_is_tried_as_any_other(tmp_path):
     small = {name: tuple(1 for _ in size) for name, size in dict(golden.RELATIVES)["HiDream"].items()}
     found = inspect_base_model(golden.write(tmp_path / "x.safetensors", small))

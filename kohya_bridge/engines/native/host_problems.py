@@ -8,19 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...architectures import architecture
-from ...models.comfy_folders import host_folder
+from ...models.comfy_folders import host_folder, host_name, knows
 from ...plan import TrainingPlan
 from ..contract import MachinePaths, Problem
 
 
 def host_problems(plan: TrainingPlan, paths: MachinePaths) -> Iterator[Problem]:
     """Obstacles first, then what has no effect."""
-    settings, title = plan.settings, architecture(plan.base_model.family).title
-    if host_folder(paths.tokenizer_dir) is None:
+    settings, of_family = plan.settings, architecture(plan.base_model.family)
+    title = of_family.title
+    host = host_folder(paths.tokenizer_dir)
+    if host is None:
         yield Problem(
             "no_host",
             f"{title} is trained through ComfyUI's own models, and no ComfyUI was found.",
             "Start the training from ComfyUI, or set COMFYUI_DIR to its folder.",
+        )
+    elif not knows(host, of_family):
+        yield Problem(
+            "old_host",
+            f"ComfyUI {host_name(host)} does not know {of_family.title} yet.",
+            "Update ComfyUI: the model is trained through it"
+            + (", or choose the kohya engine." if of_family.kohya else "."),
         )
     if paths.base_model_file.suffix.lower() == ".gguf":
         yield Problem(
