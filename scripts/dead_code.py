@@ -26,6 +26,7 @@ NAMED_ELSEWHERE = [
     *("forward", "__getattr__"),  # torch, on a module
     "store_init_configuration",  # accelerate, on a tracker
     *("do_GET", "do_POST", "log_message"),  # http.server
+    "_split_scope",  # pytest-xdist, on a scheduler
     *("Mute", "test_*", "Test*", "pytest_*"),
     "SdxlNetworkTrainer",  # engines/kohya/runner.py, of the double as of sd-scripts
 ]

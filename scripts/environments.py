@@ -9,10 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TOLD_EVERY_S = 10.0
 CPU_CONSTRAINTS = ROOT / "requirements" / "constraints-cpu.txt"
 
 
@@ -34,11 +36,21 @@ def make_environment(venv: Path) -> Path:
 
 
 def pip(python: Path, *arguments: str) -> None:
-    """One quiet call of pip. Exits with its status when it fails."""
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", "-qq", *arguments]
-    status = subprocess.run(command, check=False).returncode
+    """One call of pip, quiet but for a line now and then. Exits with its status when it fails."""
+    status = told_status([str(python), "-m", "pip", "--disable-pip-version-check", "-qq", *arguments])
     if status:
         sys.exit(status)
+
+
+def told_status(command: Sequence[str], *, every_s: float = TOLD_EVERY_S) -> int:
+    """The exit status of a command that may say nothing for minutes; meanwhile a line tells every `every_s` seconds that it goes on."""
+    began = time.monotonic()
+    with subprocess.Popen(command) as child:
+        while True:
+            try:
+                return child.wait(timeout=every_s)
+            except subprocess.TimeoutExpired:
+                print(f"  still installing, {time.monotonic() - began:.0f} s", flush=True)
 
 
 def conflicts(python: Path) -> list[str]:

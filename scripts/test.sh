@@ -21,4 +21,4 @@ case $tier in
 esac
 scripts/lint.sh
 "$python" -m compileall -q kohya_bridge nodes scripts tests # the tests start hundreds of processes that import these
-"$python" -m pytest --dist loadgroup "${selected[@]}" "$@"
+"$python" -m pytest "${selected[@]}" "$@"

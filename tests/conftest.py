@@ -61,7 +61,26 @@ def pytest_collection_modifyitems(config, items):
     tiers.mark_quick(items)
     if hasattr(config, "workerinput"):  # one of several workers of pytest-xdist
         items.sort(key=tiers.by_length)
-        tiers.group(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return tiers.scheduler(config, log)
+
+
+divided = tiers.Divided()
+
+
+def pytest_runtest_logreport(report):
+    if hasattr(report, "node"):  # of pytest-xdist
+        divided.take(report.nodeid, report.node.gateway.id)
+
+
+def pytest_sessionfinish(session):
+    if divided.groups():
+        pytest.exit(
+            f"Several workers ran parts of {', '.join(divided.groups())}: see tests/tiers.py.", returncode=1
+        )
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ test starts, no ComfyUI, no browser, no sd-scripts. `python -m pytest -m quick` 
 where torch is installed it is declared absent, in the children too, so that a test without its mark fails at once.
 `full` and `limits` only run where `-m` names them.
 
-With pytest-xdist's `--dist loadgroup` the tests of a file stay together, as they share fixtures, and so do all that share
-the session's ComfyUI. What takes longest begins first.
+With several workers (pytest-xdist) the tests of a file stay together, as they share fixtures, and so do the folders whose tests
+share what takes long to start. What takes longest begins first.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import re
 import runpy
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 APART = ("full", "limits")
 NEEDS = ("host", "torch", "browser", "sdscripts", *APART)
-SHARES_COMFYUI = "comfy"
-"""The fixture of the one ComfyUI of a session."""
+TOGETHER = ("tests/host", "tests/host_models")
+"""Folders whose tests share a ComfyUI for a session: one worker runs them, in this order. What is shared elsewhere costs less twice."""
 _NEEDY_FILE = re.compile(rf"^pytestmark = .*\bmark\.({'|'.join(NEEDS)})\b", re.M)
 
 
@@ -57,16 +58,43 @@ def mark_quick(items: Iterable[pytest.Item]) -> None:
             item.add_marker("quick")
 
 
-def group(items: Iterable[pytest.Item]) -> None:
-    """Name for each test the group that one worker runs."""
-    for item in items:
-        shares = SHARES_COMFYUI in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group(SHARES_COMFYUI if shares else item.nodeid.partition("::")[0]))
+def group_of(nodeid: str) -> str:
+    """The group of tests that one worker runs: a folder of `TOGETHER`, else the test's file."""
+    file = nodeid.partition("::")[0]
+    return next((folder for folder in TOGETHER if file.startswith(folder + "/")), file)
 
 
 def by_length(item: pytest.Item) -> int:
     """A sorting key that brings forward what takes minutes; the order of files stays as it is otherwise."""
-    if SHARES_COMFYUI in getattr(item, "fixturenames", ()):
-        return 0
-    marks = marks_of(item)
-    return 1 if "host" in marks else 2 if "torch" in marks else 3 if "browser" in marks else 4
+    group, marks = group_of(item.nodeid), marks_of(item)
+    if group in TOGETHER:
+        return TOGETHER.index(group)
+    return len(TOGETHER) + next(
+        (at for at, need in enumerate(("host", "torch", "browser")) if need in marks), 3
+    )
+
+
+class Divided:
+    """Notices a group whose tests ran in several workers."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, set[str]] = {}
+
+    def take(self, nodeid: str, worker: str) -> None:
+        self._workers.setdefault(group_of(nodeid), set()).add(worker)
+
+    def groups(self) -> list[str]:
+        return [group for group, workers in self._workers.items() if len(workers) > 1]
+
+
+def scheduler(config: pytest.Config, log: Any) -> Any:
+    """pytest-xdist's scheduling by groups, with these groups: its own `loadgroup` marks tests in a way that pytest 9.2 no longer sees,
+    and every worker then starts a ComfyUI of its own."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False  # by number of tests: what takes minutes would come last
+    return ByGroup(config, log)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from .best import leave_best, tell_best
 from .holding import Loan, hold_still, reason_to_hold
 from .reporter import Reporter
 from .saved import file_digest
+from .train_log import let_go_of_a_full_log, log_traceback
 
 # Exit codes of a child; documented in docs/cli.md.
 EXIT_COMPLETED = 0
@@ -166,8 +166,10 @@ class Child:
         try:
             return self._judged(train)
         except OSError:
-            traceback.print_exc()
+            log_traceback()
             return self._exit_code
+        finally:
+            let_go_of_a_full_log()
 
     def _judged(self, train: Callable[[], None]) -> int:
         report = self.report
@@ -193,16 +195,16 @@ class Child:
             )
             return EXIT_ABORTED
         except ChildFailure as failure:
-            traceback.print_exc()
             self._exit_code = failure.exit_code
+            log_traceback()
             report.finished("failed", problem=failure.problem, fix=failure.fix, code=failure.code)
             return failure.exit_code
         except BaseException as error:  # the outermost edge: log the traceback, tell problem and fix
             from .failures import explain  # there, because it takes the exit codes from here
 
-            traceback.print_exc()
             problem, fix, code, exit_code = explain(error)
             self._exit_code = exit_code
+            log_traceback()
             report.finished(
                 "failed",
                 problem=problem,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +22,7 @@ from ..run_state import RunState, fold
 from . import saved
 from .losses import write_losses
 from .trackers import Trackers
+from .train_log import log_traceback
 
 EMA_DECAY = 0.98  # about the last 50 steps; a single diffusion loss is mostly the luck of its timestep
 
@@ -171,7 +171,7 @@ class Reporter:
         try:
             write_losses(self.run_dir)
         except StorageError:  # losses.json can be made again; the verdict must not be lost with it
-            traceback.print_exc()
+            log_traceback()
         self.log.write(
             "run_finished",
             sync=True,

@@ -12,13 +12,13 @@ import json
 import os
 import platform
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 from ...device.accelerator import Accelerator
 from ...files import Tree
 from ..child import EXIT_COMPLETED, EXIT_FAILED, EXIT_NO_DATA, Child, ChildFailure, StopRequested
+from ..train_log import log_traceback
 from . import ranks
 from .attempt import Attempt, EndedEarly, begin_attempt
 from .hooks import install
@@ -138,7 +138,7 @@ def _follow(run_dir: Path) -> int:
     except StopRequested:
         return EXIT_COMPLETED
     except Exception:  # the outermost edge of this process; rank 0 tells the story
-        traceback.print_exc()
+        log_traceback()
         return EXIT_FAILED
     return EXIT_COMPLETED
 

@@ -7,11 +7,11 @@ overridden; each calls upstream's own.
 from __future__ import annotations
 
 import re
-import traceback
 from pathlib import Path
 from typing import Any
 
 from ...files import Tree
+from ..train_log import log_traceback
 from . import ranks
 from .attempt import Attempt
 from .measuring import clean_error_factor
@@ -150,7 +150,7 @@ def _sample(render: Any, args: Any, attempt: Attempt) -> None:
     try:
         render()
     except Exception as error:  # the border to foreign code that is not needed for the result
-        traceback.print_exc()
+        log_traceback()
         attempt.report.notice(
             f"Sampling at step {attempt.step} failed: {type(error).__name__}: {str(error)[:200]}",
             "Training goes on. The traceback is in train.log.",
