@@ -81,6 +81,20 @@ class Accelerator:
         if self.is_gpu:
             self.torch.use_deterministic_algorithms(True, warn_only=True)
 
+    def random_states(self) -> list[Any]:
+        """The states of the cards' own generators, in torch's order; none on a CPU."""
+        if self.kind == MPS:
+            return [self._backend.get_rng_state()]
+        return list(self._backend.get_rng_state_all()) if self.is_gpu else []
+
+    def restore_random_states(self, states: list[Any]) -> None:
+        """Put back what `random_states` told, as far as there are cards for it."""
+        if self.kind == MPS:
+            for each in states[:1]:
+                self._backend.set_rng_state(each)
+        elif self.is_gpu:
+            self._backend.set_rng_state_all(states[: self._backend.device_count()])
+
     # --- memory ----------------------------------------------------------------------------------------------------
 
     def empty_cache(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 from kohya_bridge.engines.failures import explain_death
 from kohya_bridge.models.comfy_folders import default_tokenizer_dir
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
+from tests.kohya.hostile_states import as_before, plant_pickle
 from tests.kohya_bench import Bench, at_step, find_checkout_or_skip, make_dataset, wait_for, weights
 
 pytestmark = [pytest.mark.sdscripts, pytest.mark.timeout(1800)]
@@ -96,14 +97,14 @@ def test_the_lora_has_sd_scripts_own_names_and_metadata(bench):
 @pytest.mark.parametrize(
     "numbers",
     [
-        {},
+        {"validate_every_n_steps": 3},
         {
             "gradient_accumulation_steps": 2, "num_repeats": 2, "shuffle_caption": True, "flip_aug": True,
             "network_train_unet_only": False, "caption_tag_dropout_rate": 0.2,
         },
         {"cache_latents": False},
     ],
-    ids=["plain", "accumulated, shuffled, text encoder", "loader workers"],
+    ids=["measured where saved", "accumulated, shuffled, text encoder", "loader workers"],
 )  # fmt: skip
 def test_three_interruptions_and_a_kill_train_bit_for_bit_what_one_straight_run_trains(bench, numbers):
     plan = bench.plan(max_train_steps=14, save_every_n_steps=3, **numbers)
@@ -125,6 +126,18 @@ def test_three_interruptions_and_a_kill_train_bit_for_bit_what_one_straight_run_
     assert cut.losses() == straight.losses()
     files = [each.run.dir / each.run.checkpoint("latest")["file"] for each in (straight, cut)]
     assert weights(files[0]) == weights(files[1])
+
+
+@pytest.mark.parametrize("name", ["random_states_0.pkl", "optimizer.bin"])
+def test_no_pickle_of_a_received_state_runs_code(bench, tmp_path, name):
+    plan = bench.plan(max_train_steps=4, save_every_n_steps=2, validation_split=0.0)
+    cut = bench.train(plan, act=lambda run, child: (at_step(3)(run, child), child.kill()))
+    state = cut.run.latest_state()[1]
+    plant_pickle(state, name, tmp_path / "ran")
+    as_before(state)
+    ended = bench.train(plan, resume=state)
+    assert (ended.finished["outcome"], code_of(ended)) == ("failed", "damaged_state"), ended.run.log_tail()
+    assert not (tmp_path / "ran").exists()
 
 
 def test_pictures_are_sampled_on_request_by_sd_scripts_own_pipeline(bench):

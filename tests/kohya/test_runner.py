@@ -86,7 +86,12 @@ def test_a_held_out_measure_has_an_interval_and_the_same_measure_on_trained_pict
     "numbers",
     [
         {"gradient_accumulation_steps": 2, "num_repeats": 2, "shuffle_caption": True},
-        {"cache_latents": False, "lr_scheduler": "linear", "lr_warmup_steps": 3},  # with loader workers
+        {
+            "cache_latents": False,
+            "lr_scheduler": "linear",
+            "lr_warmup_steps": 3,
+            "validate_every_n_steps": 3,
+        },  # loader workers
     ],
 )
 def test_three_interruptions_and_a_kill_train_bit_for_bit_what_one_straight_run_trains(bench, numbers):

@@ -20,10 +20,12 @@ from ...selection import why_stop
 from ..child import EXIT_NOT_FINITE, Child, ChildFailure, StopRequested
 from ..off_device import OffDevice
 from . import ranks
-from .ledger import Ledger, read_ledger
+from .late_state import LateState
+from .ledger import Ledger, capture_random_states
 from .measuring import HeldOut
 from .rates import learning_rates
 from .resuming import EpochOrder, state_to_resume
+from .state_loading import ledger_of
 
 NON_FINITE_IN_A_ROW = 5
 
@@ -54,6 +56,8 @@ class Attempt:
     order: EpochOrder | None = None
     losses: list[Any] = field(default_factory=list)
     held_out: HeldOut | None = None
+    batches_to_measure: int = 0
+    late_state: LateState = field(default_factory=LateState)
     models_loaded: bool = False
     last_saved: int = -1
     last_file: Path | None = None
@@ -72,12 +76,16 @@ class Attempt:
         """Read the orders and the ledger, and open the attempt with its `run_started` event.
 
         Raises:
-            ChildFailure: the state to resume has no ledger.
+            ChildFailure: the state to resume has no ledger, or one that can't be read.
         """
         orders, settings = child.told["kohya"], child.told["plan"]["settings"]
         resume = state_to_resume(child.run_dir, child.told)
         attempt = cls(child, orders, settings, total=settings["max_train_steps"], resume=resume)
-        ledger = read_ledger(resume) if resume else None
+        try:
+            ledger = ledger_of(resume) if resume else None
+        except ChildFailure:
+            begin_attempt(child, resumed_from=0)
+            raise
         attempt.offset = attempt.step = ledger.step if ledger else 0
         begin_attempt(child, resumed_from=attempt.offset)
         if resume and ledger is None:
@@ -107,8 +115,10 @@ class Attempt:
         return max(0, self.step - 1) // self.steps_per_epoch + 1
 
     def ledger(self) -> Ledger:
-        assert self.order is not None
-        return Ledger(self.step, self.order.epoch, self.order.batches, len(self.order), self.order.order)
+        """This moment, random states included: draw nothing between the state that it goes with and this."""
+        order, now = self.order, capture_random_states()
+        assert order is not None
+        return Ledger(self.step, order.epoch, order.batches, len(order), order.order, now)
 
     def stop_where_due(self) -> None:
         """Do what the attempt before was cut short in: the early stop that its last measurement called for.
@@ -210,13 +220,17 @@ class Attempt:
         every = self.settings["validate_every_n_steps"]
         return last or (_due(self.step, every) if every else save)
 
+    @property
+    def will_measure(self) -> bool:
+        """Whether upstream measures later in this step, as it was told at its boundary."""
+        return bool(self.args.validate_every_n_steps) and self.batches_to_measure > 0
+
     # --- later in the same step, after upstream saved ---------------------------------------------------------------
 
     def after_step(self, sample: Callable[[], None]) -> None:
         """Upstream has saved what it was told to: close requests, sample, and leave if a stop was asked for."""
-        if self.to_checkpoint:
-            self.to_checkpoint = False
-            self._close("checkpoint")
+        if not self.late_state.waits:
+            self._close_checkpoint()
         if self.to_sample and not self._stopping:
             self.to_sample = False
             sample()
@@ -229,6 +243,11 @@ class Attempt:
             self.report.phase("validating")
         elif self.args.save_every_n_steps:
             self.report.phase("training")
+
+    def _close_checkpoint(self) -> None:
+        if self.to_checkpoint:
+            self.to_checkpoint = False
+            self._close("checkpoint")
 
     def _close(self, action: str) -> None:
         if ranks.rank() == 0 and action in self.child.controls.wanted():
@@ -246,7 +265,13 @@ class Attempt:
         return float(fields["loss"])
 
     def after_measuring(self) -> None:
-        """Leave at once when training on is not worth it and this step is saved; else the next boundary saves first."""
+        """Save the state that waited for this. Leave at once when training on is not worth it and this step is saved; else the
+        next boundary saves first."""
+        if self.late_state.waits:
+            self.report.phase("saving")
+            self.late_state.land(self.accelerator.device)
+            self._close_checkpoint()
+            self.report.phase("training")
         if self.stop_reason and self.last_saved == self.step and ranks.world_size() == 1:
             self.end_early()
         if self._stopping:

@@ -20,6 +20,7 @@ from . import ranks
 from .attempt import Attempt
 from .ledger import write_ledger
 from .resuming import EpochOrder, Shifted, steps_to_plan
+from .state_loading import load_state
 from .trainer import hooked_trainer
 from .upstream import Upstream
 
@@ -67,20 +68,27 @@ def _wrap_prepare(accelerator: Any, attempt: Attempt) -> None:
         )
         _wrap_save_weights(attempt.network, attempt)
         attempt.order = out[2] = EpochOrder(out[2], begin_at=attempt.resumed)
+        attempt.batches_to_measure = len(out[3])
         return tuple(out)
 
     accelerator.prepare = prepare_and_note
 
 
 def _wrap_save_state(accelerator: Any, attempt: Attempt) -> None:
-    """States land complete under the name of their true step, with the ledger that a right resume needs."""
+    """States land complete under the name of their true step, with the ledger that a right resume needs, and measured."""
     save = accelerator.save_state
 
     def save_state(output_dir: str | None = None, **options: Any) -> None:
-        with attempt.report.state_folder(attempt.step) as folder:
-            save(str(folder), **options)
-            write_ledger(folder, attempt.ledger())
-        attempt.report.state(attempt.step)
+        def write() -> None:
+            with attempt.report.state_folder(attempt.step) as folder:
+                save(str(folder), **options)
+                write_ledger(folder, attempt.ledger())
+            attempt.report.state(attempt.step)
+
+        if attempt.will_measure:
+            attempt.late_state.hold(write)
+        else:
+            write()
 
     accelerator.save_state = save_state
 
@@ -120,11 +128,12 @@ def _wrap_save_weights(network: Any, attempt: Attempt) -> None:
 
 
 def _wrap_resume(train_util: Any, attempt: Attempt) -> None:
-    """After upstream loaded the state: let it believe that a shorter training begins."""
+    """Upstream loads the state, all of it or none; then it is let believe that a shorter training begins."""
     load = train_util.resume_from_local_or_hf_if_specified
 
     def resume(accelerator: Any, args: Any) -> None:
-        load(accelerator, args)
+        if attempt.resume and attempt.resumed:
+            load_state(attempt.resume, attempt.resumed, lambda: load(accelerator, args))
         args.initial_step, args.skip_until_initial_step = 0, False
         args.max_train_steps = steps_to_plan(
             attempt.total - attempt.offset, attempt.resumed, accumulation=args.gradient_accumulation_steps

@@ -24,7 +24,7 @@ from .ledger import Ledger, RandomStates, capture_random_states, restore_random_
 def state_to_resume(run_dir: Path, told: dict[str, Any]) -> Path | None:
     """The state that the orders name, or an older one where that is needed to train what a straight run trains.
 
-    sd-scripts measures after it saves and can't measure before its first step. A state whose measurement is missing would
+    A state of an earlier version may lack the measurement of its step, and sd-scripts can't measure before its first step. That would
     leave an early stop to other numbers, so where one may come the state before it is taken, or the beginning.
     """
     if not told.get("resume"):
