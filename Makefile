@@ -59,9 +59,9 @@ test-host:  ## Train every family through the models of another ComfyUI: COMFYUI
 	@scripts/install.sh pack optim host test
 	@COMFYUI_DIR=$(or $(COMFYUI_DIR),$(error Name it: make test-host COMFYUI_DIR=/path/to/ComfyUI)) $(PY) -m pytest tests/host_models -m "host or full"
 
-chaos:  ## Hurt runs on purpose: SIGKILLs at random moments (CHAOS="--seed 2 --count 50"); python -m scripts.chaos --help has more
+chaos:  ## Hurt runs, folders, data sets, readers and disks on purpose (CHAOS="kills --seed 2 --count 50"); python -m scripts.chaos --help
 	@scripts/install.sh pack test
-	@$(PY) -m scripts.chaos kills $(CHAOS)
+	@$(PY) -m scripts.chaos $(or $(CHAOS),all)
 
 bench:  ## Seconds per step, split up; beside sd-scripts where that is set up
 	@scripts/install.sh pack optim

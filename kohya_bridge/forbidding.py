@@ -116,7 +116,7 @@ def parse_yaml(text: str, *, what: str) -> Any:
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_LOADER)):
             raise InvalidInput(f"{what} uses YAML aliases (*name).", "Write the values out.")
-        return yaml.load(text, Loader=_LOADER)
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
@@ -128,6 +128,18 @@ def parse_yaml(text: str, *, what: str) -> Any:
         # A date that is none, a number of ten thousand digits: the loader's own constructors fail in their own ways.
         problem = f"{what} holds a value that YAML takes for something else: {str(error)[:200]}."
         raise InvalidInput(problem, "Write it in quotes.") from None
+
+
+class _Loader(_LOADER):  # type: ignore[misc]
+    """Refuses whole numbers that Python does not write out: every message about one would fail. Hexadecimal ones come that long."""
+
+    def construct_int(self, node: yaml.ScalarNode) -> int:
+        number: int = self.construct_yaml_int(node)
+        str(number)
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
 
 
 def _problem(model: type[BaseModel], error: Any) -> FieldProblem:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from kohya_bridge.desk import Desk
 from kohya_bridge.errors import BridgeError
 from kohya_bridge.package import packages_of
@@ -28,6 +30,9 @@ from kohya_bridge.runs.run_table import experiment_table
 from kohya_bridge.runs.run_view import RunViews
 from kohya_bridge.steering.slot import Slot
 from kohya_bridge.validation.asked_grid import choose_checkpoints
+from kohya_bridge.workspace import Workspace
+from tests.desk.conftest import BASE, make_dataset, request, write_base_model
+from tests.doubles.quick_engine import QuickEngine
 
 PATIENCE_S = 5.0
 KEPT = b"what lies outside stays as it is\n"
@@ -106,12 +111,49 @@ def fingerprint(place: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+def make_finished(place: Path) -> Path:
+    """A folder with a workspace of two finished runs, one of them packaged and rendered, and the models it needs."""
+    workspace = Workspace.at(place / "training")
+    make_dataset(workspace, "alice")
+    write_base_model(place / "models" / "checkpoints" / BASE)
+    desk = desk_at(place)
+    run = desk.submit(request())
+    assert desk.wait(run.run_id, poll_s=0.02).status == "completed"
+    other = desk.submit(request(settings={"seed": 7}))
+    assert desk.wait(other.run_id, poll_s=0.02).status == "completed"
+    package_lora(run, lora_dir=place / "models" / "loras", hub_folder=True)
+    sample = run.dir / "samples" / "step00000004-0.png"
+    sample.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (16, 16), "teal").save(sample)
+    run.append("sample", step=4, file="samples/step00000004-0.png", prompt="a", seed=0)
+    grid = workspace.validation_dir(run.slug, run.run_id) / "grid-step00000004-x.png"
+    grid.parent.mkdir(parents=True)
+    Image.new("RGB", (16, 16), "teal").save(grid)
+    return place
+
+
+def desk_at(place: Path) -> Desk:
+    return Desk(
+        Workspace.at(place / "training"),
+        checkpoint_dirs=[place / "models" / "checkpoints"],
+        lora_dirs=[place / "models" / "loras"],
+        tokenizer_dir=place / "models" / "tokenizer",
+        engines={"native": QuickEngine()},
+    )
+
+
+def the_two_runs(place: Path) -> tuple[RunFolder, RunFolder]:
+    runs = [RunFolder(each) for each in Workspace.at(place / "training").run_dirs()]
+    packaged = next(each for each in runs if each.is_published)
+    return packaged, next(each for each in runs if each != packaged)
+
+
 def put(plant: Plant, place: Path, outside: Path) -> None:
     """`plant` at a place, whatever is there now."""
-    if place.is_symlink() or place.is_file():
-        place.unlink()
-    elif place.is_dir():
+    if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
+    elif os.path.lexists(place):
+        place.unlink()
     place.parent.mkdir(parents=True, exist_ok=True)
     plant(place, outside)
 

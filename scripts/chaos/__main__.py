@@ -1,24 +1,47 @@
-"""`python -m scripts.chaos`: hurt runs on purpose, print the figures, and name how to see each failure again.
+"""`python -m scripts.chaos`: hurt runs, folders, data sets, readers and disks on purpose, print the figures, and name how to see each failure again.
 
-points   every durable operation of one attempt, once each: killed there, torn there, the disk full from there on
-pairs    two accidents in a row, the second while the run recovers from the first; drawn by --seed
+points    every durable operation of one attempt, once each: killed there, torn there, the disk full from there on
+pairs     two accidents in a row, the second while the run recovers from the first; drawn by --seed
+kills     SIGKILLs at random moments of trainers, keepers, both, and the shell that follows
+folders   files of a finished run damaged one at a time, and every verb and the start of the desk tried on it
+datasets  data sets with links, pipes, odd files and hostile journals in them, and everything tried that a person does
+parsers   every reader of what somebody else may have written, on generated headers, JSON, YAML, captions, logs, pictures
+disks     a disk that is full, read-only or broken, or a kill, at a durable operation of a verb
+all       folders, datasets, parsers, disks and a few kills, with one seed
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.kohya_bench import DOUBLE
 
 from .crash_points import Trouble, pairs, walk
+from .datasets import datasets
+from .disks import disks
+from .folders import folders
 from .kills import kills
+from .parsers import parsers
 from .subjects import SUBJECTS
+from .tried import Tried, tell
+
+Campaign = Callable[..., Iterator[Tried]]
+ODD: dict[str, tuple[Campaign, int, str]] = {
+    "folders": (folders, 170, "files of a finished run, damaged"),
+    "datasets": (datasets, 60, "hostile data sets"),
+    "parsers": (parsers, 2500, "readers of foreign files"),
+    "disks": (disks, 64, "disks that fail"),
+}
+"""Each with the number of its inputs and what it is, in `--help`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,21 +49,41 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.update(KOHYA_SD_SCRIPTS=str(DOUBLE), KOHYA_PYTHON=sys.executable)
     with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
         os.environ["WIZDROID_KEY_DIR"] = str(Path(scratch) / "key")
-        return _tell(options.run(options, Path(scratch)), minutes=options.minutes)
+        logging.disable(logging.CRITICAL)  # what is set aside is told by the thousand
+        warnings.simplefilter("ignore")
+        return int(options.run(options, Path(scratch)))
 
 
-def _points(options: argparse.Namespace, scratch: Path) -> Iterator[Trouble | None]:
+def _points(options: argparse.Namespace, scratch: Path) -> int:
     subject = SUBJECTS[options.subject](scratch)
     part, of = options.part
-    return walk(subject, hows=options.how.split(","), choose=lambda points: points[part - 1 :: of])
+    points = walk(subject, hows=options.how.split(","), choose=lambda points: points[part - 1 :: of])
+    return _tell(points, minutes=options.minutes)
 
 
-def _pairs(options: argparse.Namespace, scratch: Path) -> Iterator[Trouble | None]:
-    return pairs(SUBJECTS[options.subject](scratch), count=options.count, seed=options.seed)
+def _pairs(options: argparse.Namespace, scratch: Path) -> int:
+    hurt = pairs(SUBJECTS[options.subject](scratch), count=options.count, seed=options.seed)
+    return _tell(hurt, minutes=options.minutes)
 
 
-def _kills(options: argparse.Namespace, scratch: Path) -> Iterator[Trouble | None]:
-    return kills(scratch, count=options.count, seed=options.seed)
+def _kills(options: argparse.Namespace, scratch: Path) -> int:
+    return _tell(kills(scratch, count=options.count, seed=options.seed), minutes=options.minutes)
+
+
+def _odd(options: argparse.Namespace, scratch: Path) -> int:
+    campaign, usual, _ = ODD[options.campaign]
+    tries = campaign(scratch, count=options.count or usual, seed=options.seed)
+    return tell(tries, campaign=options.campaign, seed=options.seed, minutes=options.minutes)
+
+
+def _all(options: argparse.Namespace, scratch: Path) -> int:
+    worst = 0
+    for name, (campaign, usual, _) in ODD.items():
+        (scratch / name).mkdir()
+        tries = campaign(scratch / name, count=usual, seed=options.seed)
+        worst |= tell(tries, campaign=name, seed=options.seed, minutes=options.minutes)
+    (scratch / "kills").mkdir()
+    return worst | _tell(kills(scratch / "kills", count=9, seed=options.seed), minutes=options.minutes)
 
 
 def _tell(runs: Iterator[Trouble | None], *, minutes: float) -> int:
@@ -76,7 +119,18 @@ def _parser() -> argparse.ArgumentParser:
     random_kills.add_argument("--seed", type=int, default=1)
     random_kills.add_argument("--count", type=int, default=100)
     random_kills.set_defaults(run=_kills)
-    for each in (points, twice, random_kills):
+    odd = []
+    for name, (_, usual, what) in ODD.items():
+        one = campaigns.add_parser(name, help=what)
+        one.add_argument("--count", type=int, help=f"inputs (default: {usual})")
+        one.set_defaults(run=_odd, campaign=name)
+        odd.append(one)
+    everything = campaigns.add_parser("all", help="folders, datasets, parsers, disks, and nine kills")
+    everything.set_defaults(run=_all)
+    for each in (*odd, everything):
+        drawn = random.randrange(10**8)
+        each.add_argument("--seed", type=int, default=drawn, help="default: drawn, and told")
+    for each in (points, twice, random_kills, *odd, everything):
         each.add_argument(
             "--minutes", type=float, default=9.0, help="end after so long (default: %(default)s)"
         )

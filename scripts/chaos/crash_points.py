@@ -7,6 +7,7 @@ what an untouched one comes to. The points are counted in an untouched run (`dur
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from kohya_bridge.run_folder import RunFolder
 from .durable import Fault
 from .outcome import Outcome, outcome_of, untidiness
 
+_NUMBERS = re.compile(r"[0-9a-f]{8,}|\d+")
 ATTEMPTS = 4
 """How many attempts a run gets after its accidents. One is enough unless an accident befalls it too."""
 
@@ -76,6 +78,16 @@ class Yardstick:
         ]
 
 
+def one_of_each_kind(points: Sequence[Point], operations: Sequence[str]) -> list[Point]:
+    """For each kind of durable write and each way of failing one point, the last of its kind: what the fewest writes come after. Of the
+    many that only append an event every fifth is taken."""
+    chosen: dict[tuple[str, str, int], Point] = {}
+    for point in points:
+        kind = _NUMBERS.sub("", operations[point.at - 1])
+        chosen[point.how, kind, point.at // 5 if kind == "append events.jsonl" else 0] = point
+    return list(chosen.values())
+
+
 def measure(subject: Subject) -> Yardstick:
     """Train one run undisturbed. Raises AssertionError when even that is not in order."""
     run = subject.run("untouched")
@@ -125,9 +137,11 @@ def walk(
         yield hurt(subject, yardstick, [point], name=f"{point.how}-{point.at}")
 
 
-def pairs(subject: Subject, *, count: int, seed: int) -> Iterator[Trouble | None]:
+def pairs(
+    subject: Subject, *, count: int, seed: int, yardstick: Yardstick | None = None
+) -> Iterator[Trouble | None]:
     """Hurt `count` runs twice in a row, the second time while they recover, at points drawn by `seed`."""
-    dice, yardstick = random.Random(seed), measure(subject)
+    dice, yardstick = random.Random(seed), yardstick or measure(subject)
     points = yardstick.points()
     for number in range(count):
         yield hurt(subject, yardstick, dice.sample(points, 2), name=f"pair-{seed}-{number}")

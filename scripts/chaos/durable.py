@@ -5,8 +5,8 @@ its disk full, at the one that is asked for. It hangs on Python's audit hooks an
 needs to know of it, and no list of operations is kept by hand. Linux, standard library only: every interpreter loads it.
 
     operation 1 .. at - 1    done
-    operation at             not done ("kill", "kill_all"), half written ("tear"), refused for lack of space ("full")
-    operations after it      none, or refused likewise ("full": the disk stays full until the process has ended)
+    operation at             not done ("kill", "kill_all"), half written ("tear"), or refused (`REFUSALS`: for lack of space, ...)
+    operations after it      none, or refused likewise (the disk stays full until the process has ended)
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "CHAOS_FAULT"
-WAYS = ("kill", "tear", "full", "kill_all")
+REFUSALS = {
+    "full": errno.ENOSPC,
+    "read-only": errno.EROFS,
+    "denied": errno.EACCES,
+    "broken": errno.EIO,
+    "over quota": errno.EDQUOT,
+}
+WAYS = ("kill", "tear", "kill_all", *REFUSALS)
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _UNCOUNTED = (".lock",)  # lock files hold nothing
 _NEEDS_SPACE = ("open", "append", "os.mkdir", "os.symlink", "os.link", "os.rename")
@@ -120,9 +127,10 @@ class _Counter:
             self._busy = False
 
     def _fail(self, what: str, torn: Any) -> None:
-        if self.fault.how == "full":
-            if what in _NEEDS_SPACE:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        refusal = REFUSALS.get(self.fault.how)
+        if refusal is not None:
+            if what in _NEEDS_SPACE or refusal not in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(refusal, os.strerror(refusal))
             return
         if self.done > self.fault.at:
             return

@@ -1,4 +1,7 @@
-"""A run comes to the same end wherever its trainer was killed, cut off in mid-write, or out of disk space."""
+"""A run comes to the same end wherever its trainer was killed, cut off in mid-write, or out of disk space.
+
+One point of each kind of durable write stands here for all of them; `python -m scripts.chaos points` walks every point.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +10,66 @@ import sys
 
 import pytest
 
-from scripts.chaos.crash_points import Point, hurt, measure, pairs, walk
+from scripts.chaos.crash_points import Point, hurt, measure, one_of_each_kind, pairs
 from scripts.chaos.subjects import SUBJECTS
 
 pytestmark = pytest.mark.timeout(1500)  # seconds of work, which a busy machine makes minutes
 
 
-@pytest.fixture
-def subject(tmp_path, request, monkeypatch):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Makes a subject and what an untouched run of it comes to, once for each name."""
     from tests.kohya_bench import DOUBLE
 
-    monkeypatch.setenv("KOHYA_SD_SCRIPTS", str(DOUBLE))
-    monkeypatch.setenv("KOHYA_PYTHON", sys.executable)
-    return SUBJECTS[request.param](tmp_path)
+    made = {}
+
+    def of(name: str):
+        if name not in made:
+            subject = SUBJECTS[name](tmp_path_factory.mktemp("subject"))
+            made[name] = subject, measure(subject)
+        return made[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOHYA_SD_SCRIPTS", str(DOUBLE))
+        patch.setenv("KOHYA_PYTHON", sys.executable)
+        yield of
 
 
-def troubles(runs) -> list[str]:
-    return [str(trouble) for trouble in runs if trouble]
+def troubles(subject, yardstick, points: list[Point]) -> list[str]:
+    found = (hurt(subject, yardstick, [each], name=f"{each.how}-{each.at}") for each in points)
+    return [str(trouble) for trouble in found if trouble]
 
 
-@pytest.mark.parametrize("subject", ["quick"], indirect=True)
-def test_each_durable_operation_may_be_the_last_one(subject):
-    assert not troubles(walk(subject, hows=("kill",)))
+def test_the_points_that_stand_for_all_are_of_every_kind_of_durable_write(trained):
+    _, yardstick = trained("quick")
+    chosen = one_of_each_kind(yardstick.points(("kill",)), yardstick.operations)
+    told = {yardstick.operations[each.at - 1].split("/")[0].split(".")[0] for each in chosen}
+    assert told == {each.split("/")[0].split(".")[0] for each in yardstick.operations}
+    assert len(chosen) < len(yardstick.operations)
 
 
-@pytest.mark.parametrize("subject", ["quick"], indirect=True)
-def test_events_may_be_torn_and_the_disk_may_fill_up_at_any_operation(subject):
-    assert not troubles(walk(subject, hows=("tear", "full"), choose=lambda points: points[::4]))
+def test_each_durable_operation_may_be_the_last_one(trained):
+    subject, yardstick = trained("quick")
+    assert not troubles(
+        subject, yardstick, one_of_each_kind(yardstick.points(("kill",)), yardstick.operations)
+    )
 
 
-@pytest.mark.parametrize("subject", ["quick, early stop"], indirect=True)
-def test_an_early_stop_comes_at_the_same_step_after_a_kill(subject):
-    assert not troubles(walk(subject, hows=("kill",), choose=lambda points: points[-24::2]))
+@pytest.mark.parametrize("how", ["tear", "full"])
+def test_events_may_be_torn_and_the_disk_may_fill_up_at_any_operation(trained, how):
+    subject, yardstick = trained("quick")
+    points = one_of_each_kind(yardstick.points((how,)), yardstick.operations)
+    assert not troubles(subject, yardstick, random.Random(how).sample(points, 2))
 
 
-@pytest.mark.parametrize("subject", ["quick"], indirect=True)
-def test_a_second_kill_may_come_while_the_first_is_recovered_from(subject):
-    assert not troubles(pairs(subject, count=8, seed=7))
+def test_an_early_stop_comes_at_the_same_step_after_a_kill(trained):
+    subject, yardstick = trained("quick, early stop")
+    assert not troubles(subject, yardstick, yardstick.points(("kill",))[-20::7])
+
+
+def test_a_second_kill_may_come_while_the_first_is_recovered_from(trained):
+    subject, yardstick = trained("quick")
+    assert not [str(trouble) for trouble in pairs(subject, count=2, seed=7, yardstick=yardstick) if trouble]
 
 
 def after_the_last_checkpoint(points: list[Point], operations: list[str]) -> list[Point]:
@@ -51,14 +77,16 @@ def after_the_last_checkpoint(points: list[Point], operations: list[str]) -> lis
     return [point for point in points if point.at > begin]
 
 
-@pytest.mark.parametrize(
-    ("subject", "count"),
-    [("native", 4), ("native, early stop", 2), ("kohya", 3), ("kohya, early stop", 2)],
-    indirect=["subject"],
-)
-def test_a_trainer_that_dies_between_its_last_files_and_its_verdict_costs_no_run(subject, count):
-    """A few of the points at which runs used to be lost; `python -m scripts.chaos points` walks them all."""
-    yardstick = measure(subject)
+@pytest.mark.parametrize("name", ["native", "kohya, early stop"])
+def test_a_trainer_that_dies_between_its_last_files_and_its_verdict_costs_no_run(trained, name):
+    subject, yardstick = trained(name)
     points = after_the_last_checkpoint(yardstick.points(("kill",)), yardstick.operations)
-    chosen = random.Random(count).sample(points, count)
-    assert not troubles(hurt(subject, yardstick, [point], name=f"at-{point.at}") for point in chosen)
+    assert not troubles(subject, yardstick, random.Random(name).sample(points, 1))
+
+
+def test_a_kill_between_a_checkpoint_and_the_measurement_of_its_step_costs_sd_scripts_no_measurement(trained):
+    subject, yardstick = trained("kohya, early stop")
+    saved = next(
+        n for n, each in enumerate(yardstick.operations, 1) if each.startswith("os.rename states/step")
+    )
+    assert not troubles(subject, yardstick, [Point(saved - 1, "kill")])

@@ -9,23 +9,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from kohya_bridge.desk import Desk
-from kohya_bridge.package.package import package_lora
-from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.workspace import Workspace
-from tests.desk.conftest import BASE, make_dataset, request, write_base_model
-from tests.doubles.quick_engine import QuickEngine
 from tests.planting import (
     PLANTS,
     Tried,
+    desk_at,
     fingerprint,
     link_to_a_folder,
+    make_finished,
     make_outside,
     others_are_well,
     pipe,
     put,
+    the_two_runs,
     try_verb,
     verbs,
 )
@@ -40,41 +37,7 @@ NOT_YET_THERE = (
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A folder with a workspace of two finished runs, one of them packaged and rendered, and the models it needs."""
-    place = tmp_path_factory.mktemp("finished")
-    workspace = Workspace.at(place / "training")
-    make_dataset(workspace, "alice")
-    write_base_model(place / "models" / "checkpoints" / BASE)
-    desk = desk_at(place)
-    run = desk.submit(request())
-    assert desk.wait(run.run_id, poll_s=0.02).status == "completed"
-    other = desk.submit(request(settings={"seed": 7}))
-    assert desk.wait(other.run_id, poll_s=0.02).status == "completed"
-    package_lora(run, lora_dir=place / "models" / "loras", hub_folder=True)
-    sample = run.dir / "samples" / "step00000004-0.png"
-    sample.parent.mkdir(exist_ok=True)
-    Image.new("RGB", (16, 16), "teal").save(sample)
-    run.append("sample", step=4, file="samples/step00000004-0.png", prompt="a", seed=0)
-    grid = workspace.validation_dir(run.slug, run.run_id) / "grid-step00000004-x.png"
-    grid.parent.mkdir(parents=True)
-    Image.new("RGB", (16, 16), "teal").save(grid)
-    return place
-
-
-def desk_at(place: Path) -> Desk:
-    return Desk(
-        Workspace.at(place / "training"),
-        checkpoint_dirs=[place / "models" / "checkpoints"],
-        lora_dirs=[place / "models" / "loras"],
-        tokenizer_dir=place / "models" / "tokenizer",
-        engines={"native": QuickEngine()},
-    )
-
-
-def the_two_runs(place: Path) -> tuple[RunFolder, RunFolder]:
-    runs = [RunFolder(each) for each in Workspace.at(place / "training").run_dirs()]
-    packaged = next(each for each in runs if each.is_published)
-    return packaged, next(each for each in runs if each != packaged)
+    return make_finished(tmp_path_factory.mktemp("finished"))
 
 
 def names_in(place: Path) -> list[str]:

@@ -85,22 +85,40 @@ def import_config(
         raise NotFound(
             f"There is no file {file.name!r}.", "Name a .json or .toml preset, or a .safetensors LoRA."
         )
+    try:
+        options = _options_of(file)
+        return carry(
+            options, dataset=dataset, base_model=base_model, images=images, source=file.name, device=device
+        )
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        raise InvalidInput(
+            f"{file.name} holds something that no trainer writes: {type(error).__name__}: {str(error)[:200]}.",
+            "Take that value out of the file, or make a config by hand.",
+        ) from error
+
+
+def _options_of(file: Path) -> dict[str, Any]:
     suffix = file.suffix.lower()
-    if suffix == ".safetensors":
-        facts = read_lora_facts(file)
-        options = options_of_lora(facts.metadata, what=file.name)
-        options[
-            "network_train_unet_only"
-        ] = not facts.trains_text_encoder  # its keys say what its metadata doesn't
-    elif suffix in (".json", ".toml"):
-        options = _options_of_preset(_read(file, suffix))
-    else:
+    if suffix in (".json", ".toml"):
+        return _options_of_preset(_read(file, suffix))
+    if suffix != ".safetensors":
         raise InvalidInput(
             f"{file.name} is no preset that is known here.", "Name a .json, .toml or .safetensors file."
         )
-    return carry(
-        options, dataset=dataset, base_model=base_model, images=images, source=file.name, device=device
-    )
+    facts = read_lora_facts(file)
+    options = options_of_lora(facts.metadata, what=file.name)
+    options[
+        "network_train_unet_only"
+    ] = not facts.trains_text_encoder  # its keys say what its metadata doesn't
+    return options
 
 
 def _read(file: Path, suffix: str) -> dict[str, Any]:
@@ -111,7 +129,7 @@ def _read(file: Path, suffix: str) -> dict[str, Any]:
     try:
         text = read_named(file, most=MAX_BYTES).decode("utf-8-sig")
         data = json.loads(text) if suffix == ".json" else _parse_toml(text)
-    except (UnicodeDecodeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{file.name} can't be read as {suffix[1:].upper()}: {error}.", "Mend the file."
         ) from None
