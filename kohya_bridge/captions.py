@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_S = 20.0
 MAX_LINE_BYTES = 256 << 10
 MAX_LOG_BYTES = 1 << 30
+MOST_WEIGHT_LETTERS = 24
+_WEIGHT = re.compile(r"-?\d*\.?\d+")
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,43 @@ def plain_caption(text: str) -> str:
     text = re.sub(r"\bBREAK\b", ",", text)
     text = re.sub(r"\{([^{}|]*)(?:\|[^{}]*)?\}", r"\1", text)
     text = re.sub(r"__([A-Za-z0-9*/-][A-Za-z0-9_*/-]*?)__", r"\1", text)
-    text = text.replace(r"\(", "\ue000").replace(r"\)", "\ue001")
-    previous = None
-    while previous != text:
-        previous = text
-        text = re.sub(r"[(\[]([^()\[\]]*?)(?::-?\d*\.?\d+)?[)\]]", r"\1", text)
-    text = text.replace("\ue000", "(").replace("\ue001", ")")
+    text = without_emphasis(text)
     parts = [re.sub(r"\s+", " ", part).strip() for part in re.split(r"[\n\r,]+", text)]
     return ", ".join(part for part in parts if part)
+
+
+def without_emphasis(text: str) -> str:
+    """`text` without pairs of brackets and the weights in them, from one look at each letter: brackets may be nested as deep as
+    the text is long. Escaped brackets are letters; those without a partner stay."""
+    out: list[str] = []
+    opened: list[int] = []  # places in `out` of brackets that wait for their partner
+    escaped = False
+    for letter, following in zip(text, f"{text} "[1:], strict=True):
+        if escaped:
+            out.append(letter)
+            escaped = False
+        elif letter == "\\" and following in "()":
+            escaped = True
+        elif letter in "([":
+            opened.append(len(out))
+            out.append(letter)
+        elif letter in ")]" and opened:
+            start = opened.pop()
+            _drop_weight(out, start + 1)
+            out[start] = ""
+        else:
+            out.append(letter)
+    return "".join(out)
+
+
+def _drop_weight(out: list[str], start: int) -> None:
+    """Take a weight such as `:1.2` off the end of `out`, unless it would begin before `start`."""
+    tail = "".join(out[max(start, len(out) - MOST_WEIGHT_LETTERS) :])
+    begin = tail.rfind(":")
+    if begin >= 0 and _WEIGHT.fullmatch(tail, begin + 1):
+        for _ in tail[begin:]:
+            while not out.pop():
+                pass
 
 
 def without_trigger(prompt: str, trigger: str) -> str:
@@ -143,8 +174,8 @@ def without_trigger(prompt: str, trigger: str) -> str:
     if not trigger or not re.search(word, prompt, flags=re.IGNORECASE):
         return prompt
     bare = re.sub(word, "", prompt, flags=re.IGNORECASE)
-    bare = re.sub(r"\s*,(\s*,)*", ",", bare)
-    return re.sub(r"\s+", " ", bare).strip(" ,")
+    bare = re.sub(r"\s+", " ", bare)
+    return re.sub(r" ?,(?: ?,)*", ",", bare).strip(" ,")
 
 
 @contextmanager

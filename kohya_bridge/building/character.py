@@ -44,6 +44,7 @@ __all__ = [
 GENDERS = ("any", "female", "male", "neutral")
 NEWER = "newer"
 _WILDCARD = re.compile(r"__([a-z][a-z_]*?)__")
+MOST_NESTED = 32
 _ALTERNATIVES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -294,8 +295,10 @@ def _resolve_wildcards(text: str, options: Options, *, seed: int, rating: str) -
         return stream.choice(suitable).tag if suitable else match[1].replace("_", " ")
 
     text = _WILDCARD.sub(from_category, text)
-    while _ALTERNATIVES.search(text):
-        text = _ALTERNATIVES.sub(lambda match: stream.choice(match[1].split("|")), text)
+    for _ in range(MOST_NESTED):  # innermost first; braces that are nested deeper are dropped below
+        text, chosen = _ALTERNATIVES.subn(lambda match: stream.choice(match[1].split("|")), text)
+        if not chosen:
+            break
     return re.sub(r"\s+", " ", re.sub(r"[{}|]|__", " ", text)).strip(" ,")
 
 

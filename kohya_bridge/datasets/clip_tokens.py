@@ -11,6 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 
 from ..errors import NotFound, StorageError
@@ -65,21 +66,33 @@ class ClipTokens:
         return self._known[word]
 
     def _merged(self, parts: list[str]) -> list[str]:
-        while len(parts) > 1:
-            pairs = {(parts[i], parts[i + 1]) for i in range(len(parts) - 1)}
-            best = min(pairs, key=lambda pair: self._ranks.get(pair, 1 << 30))
-            if best not in self._ranks:
-                break
-            joined, i = [], 0
-            while i < len(parts):
-                if i + 1 < len(parts) and (parts[i], parts[i + 1]) == best:
-                    joined.append(parts[i] + parts[i + 1])
-                    i += 2
-                else:
-                    joined.append(parts[i])
-                    i += 1
-            parts = joined
-        return parts
+        """Join neighbours in the order of their ranks, those of one rank from the left, until no pair has a rank.
+
+        A heap of pairs instead of a look at all of them after each: a word may be as long as a caption.
+        """
+        parts, count = list(parts), len(parts)
+        after, before = list(range(1, count + 1)), list(range(-1, count - 1))
+        waiting = [
+            (rank, at)
+            for at in range(count - 1)
+            if (rank := self._ranks.get((parts[at], parts[at + 1]))) is not None
+        ]
+        heapify(waiting)
+        while waiting:
+            rank, at = heappop(waiting)
+            right = after[at]
+            if right == count or self._ranks.get((parts[at], parts[right])) != rank:
+                continue  # one of the two was joined to its other neighbour meanwhile
+            parts[at], parts[right] = parts[at] + parts[right], ""
+            after[at] = after[right]
+            if after[at] < count:
+                before[after[at]] = at
+            for left in (before[at], at):
+                if left >= 0 and after[left] < count:
+                    pair = (parts[left], parts[after[left]])
+                    if pair in self._ranks:
+                        heappush(waiting, (self._ranks[pair], left))
+        return [part for part in parts if part]
 
 
 def clip_tokens(folder: Path) -> ClipTokens:

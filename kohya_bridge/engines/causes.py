@@ -1,7 +1,8 @@
 """The causes that the failure doctor knows: how each looks in a log, what it means, what to do.
 
 In: nothing. Out: `CAUSES`, looked through in order. A new cause is one entry. Patterns are lines that sd-scripts, torch,
-accelerate, safetensors and operating systems print; most were provoked for real. Standard library only: children use it.
+accelerate, safetensors and operating systems print; most were provoked for real. A log is whatever a trainer printed, so none may
+take the square of its length: repetitions are bounded, or begin at a word. Standard library only: children use it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "picture_shape",
-        r"in select_bucket\b[\s\S]*zerodivisionerror",
+        r"in select_bucket\b[\s\S]{0,2000}?zerodivisionerror",
         "A picture is damaged, or so narrow that no bucket of this resolution takes it.",
         "Run `python -m kohya_bridge lint`; raise the resolution, or set bucket_no_upscale to false.",
     ),
@@ -91,7 +92,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "tokenizer_offline",
-        r"can't load tokenizer for '([^']+)'|couldn't connect to '?https?://huggingface|localentrynotfounderror|"
+        r"can't load tokenizer for '([^']{1,300})'|couldn't connect to '?https?://huggingface|localentrynotfounderror|"
         r"offlinemodeisenabled|cannot reach https?://huggingface",
         "A tokenizer or configuration is not on this machine{0:: } and the model hub is not asked.",
         "ComfyUI's own tokenizers are used: check that `python -m kohya_bridge doctor` finds them.",
@@ -141,7 +142,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "missing_package",
-        r"modulenotfounderror: no module named '([^']+)'|importerror: no (\w+)|no module named '?([\w.]+)'?",
+        r"modulenotfounderror: no module named '([^']{1,300})'|importerror: no (\w+)|no module named '?([\w.]+)'?",
         "The package {0} is missing.",
         "`python -m kohya_bridge doctor` names the command that installs it.",
     ),
@@ -154,13 +155,13 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "bad_option",
         r"error: (unrecognized arguments: .*|argument .*)|multipleinvalid: (.*)|voluptuous\.error\.\w+: (.*)|"
-        r"'?(\S+)'? is not a valid schedulertype|does not require `num_warmup_steps`|sd-scripts has no option (.*)",
+        r"(?<!\S)'?(\S+)'? is not a valid schedulertype|does not require `num_warmup_steps`|sd-scripts has no option (.*)",
         "sd-scripts does not take an option{0:: }.",
         "Take it out of the plan's kohya section or mend its value.",
     ),
     _cause(
         "loader_worker",
-        r"dataloader worker \(pid[^)]*\) (?:is killed|exited unexpectedly)|unable to open shared memory object",
+        r"dataloader worker \(pid[^)]{0,40}\) (?:is killed|exited unexpectedly)|unable to open shared memory object",
         "A data loader process died; shared memory may be too small.",
         "Set kohya.max_data_loader_n_workers to 0, or give the container more shared memory (--shm-size).",
     ),
@@ -179,7 +180,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "permission",
-        r"permissionerror: \[errno 13\][^\n]*?'([^']+)'|permission denied",
+        r"permissionerror: \[errno 13\][^\n]*?'([^'\n]{1,1000})'|permission denied",
         "A file may not be read or written{0:: }.",
         "Mend its permissions.",
     ),

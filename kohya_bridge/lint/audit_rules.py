@@ -14,6 +14,8 @@ import numpy as np
 from .finding import Examined, Hit
 
 ROWS_AT_ONCE = 512
+MOST_WORDS = 8
+"""Of a tag that is looked for at the end of others; longer ones are sentences."""
 SYNONYMS = (
     ("smile", "smiling"), ("laughing", "laugh"), ("glasses", "eyeglasses", "spectacles"),
     ("close-up", "closeup", "close up"), ("grey hair", "gray hair"), ("t-shirt", "tshirt", "tee"),
@@ -145,12 +147,19 @@ def two_styles(seen: Examined) -> Iterator[Hit]:
 def contained_tag(seen: Examined) -> Iterator[Hit]:
     """A tag that another tag of the same caption says already."""
     for item in seen.captioned():
-        tags = _tags(item.caption)
-        short = next(
-            ((a, b) for a in tags for b in tags if a != b and len(a) > 3 and b.endswith(f" {a}")), None
-        )
-        if short and not _is_prose(item.caption):
-            yield Hit(item.name, f"{short[0]!r} is said again by {short[1]!r}.")
+        found = _said_again(_tags(item.caption))
+        if found and not _is_prose(item.caption):
+            yield Hit(item.name, f"{found[0]!r} is said again by {found[1]!r}.")
+
+
+def _said_again(tags: Sequence[str]) -> tuple[str, str] | None:
+    """The first tag with which another one of the same caption ends, and that other one."""
+    ends: dict[str, str] = {}
+    for tag in tags:
+        words = tag.rsplit(" ", MOST_WORDS)
+        for count in range(1, len(words)):
+            ends.setdefault(" ".join(words[-count:]), tag)
+    return next(((tag, ends[tag]) for tag in tags if len(tag) > 3 and tag in ends), None)
 
 
 def _common(seen: Examined, least: float, below: float) -> Iterator[Hit]:

@@ -74,9 +74,9 @@ def absurd_caption(seen: Examined) -> Iterator[Hit]:
 def sampler_syntax(seen: Examined) -> Iterator[Hit]:
     """Words that steer a sampler's parser and that a trainer learns literally."""
     for item in seen.captioned():
-        marks = re.findall(r"<[^<>\n]{1,60}>|\bBREAK\b|\{[^{}\n]{0,60}\}|__[\w*/-]{1,40}?__(?![a-z0-9_])|\([^()\n]{1,60}:-?\d*\.?\d+\)|\(\(|\[\[", item.caption)  # fmt: skip
-        if marks:
-            yield Hit(item.name, f"The caption contains sampler syntax: {marks[0]}", f"Write: {plain_caption(item.caption)[:160]}")  # fmt: skip
+        mark = _SAMPLER_SYNTAX.search(item.caption)
+        if mark:
+            yield Hit(item.name, f"The caption contains sampler syntax: {mark[0]}", f"Write: {plain_caption(item.caption)[:160]}")  # fmt: skip
 
 
 def too_many_tokens(seen: Examined) -> Iterator[Hit]:
@@ -111,6 +111,10 @@ def automatic(seen: Examined) -> Iterator[Hit]:
             yield Hit(item.name, "The caption was written by a model and not by a person.")
 
 
+# Every repetition is bounded, so that each letter is looked at a bounded number of times.
+_SAMPLER_SYNTAX = re.compile(
+    r"<[^<>\n]{1,60}>|\bBREAK\b|\{[^{}\n]{0,60}\}|__[\w*/-]{1,40}?__(?![a-z0-9_])|\([^()\n]{1,60}:-?\d{0,9}\.?\d{1,9}\)|\(\(|\[\["
+)
 NEGATIVE_TAGS = {"worst quality", "low quality", "lowres", "bad anatomy", "bad hands", "extra digits", "missing fingers",
                  "extra fingers", "jpeg artifacts", "watermark", "signature", "blurry", "deformed", "disfigured",
                  "mutated hands", "bad proportions", "poorly drawn"}  # fmt: skip

@@ -84,7 +84,7 @@ def _scrub_value(value: str, names: tuple[str, ...]) -> str:
     if value[:1] in ("{", "["):
         try:
             data = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return scrub_text(value, names=names)
         return json.dumps(scrub_json(data, names=names))
     return str(scrub_json(value, names=names))

@@ -8,6 +8,7 @@ import pytest
 
 from kohya_bridge.datasets.clip_tokens import clip_tokens
 from kohya_bridge.errors import NotFound
+from tests.growing_text import worse_than_linear
 
 TEXTS = ["char_wren, it's a 3d render!!! don't, café 1234, ½ ²x", "a'sb can't WE'RE", "日本語 テスト, emoji 😀 ok", "",
          "a,b;c--d __x__ (y:1.2) <lora:x:1>", "  multiple   spaces\nline", "Ångström naïve ﬁ", "!!!'s 'll x'dy", "İstanbul ẞ",
@@ -31,7 +32,13 @@ def test_tokens_are_those_of_transformers(tokenizer_dir):
     rng = random.Random(1)
     letters = "abc XYZ'srtlvemd ,.;!()0123_-éüß日😀\n"
     texts = TEXTS + ["".join(rng.choice(letters) for _ in range(60)) for _ in range(200)]
+    texts += ["".join(rng.choices("abcdefghijklmnopqrstuvwxyzab", k=400)) for _ in range(20)]
     assert [ours.tokens(text) for text in texts] == [reference.tokenize(text) for text in texts]
+
+
+def test_no_word_takes_the_square_of_its_length(tokenizer_dir):
+    tokens = clip_tokens(tokenizer_dir)
+    assert worse_than_linear(lambda text: tokens.cut(text, length=75), length=60) == {}
 
 
 def test_a_caption_is_cut_between_words_at_the_limit(tokenizer_dir):
