@@ -65,7 +65,15 @@ def write_files(folder: str, family: str, fp8: bool = False, vae: str = "ae") ->
     }
 
 
-def stored(file: str) -> dict:
+def quantised(folder: str, kind: str) -> dict:
+    """The same for a format of the host's own, against its dequantised weights."""
+    from tests.host_models.quantised import write
+
+    files = write(Path(folder), "zimage", kind)
+    return files if "unknown" in files else stored(files["stored"], files["plain"])
+
+
+def stored(file: str, plain_file: str = "") -> dict:
     """A base in the format of its file against the same numbers in fp32: answers, gradients, what is kept for the backward."""
     import torch
 
@@ -74,7 +82,11 @@ def stored(file: str) -> dict:
 
     tensors, metadata = read_file(Path(file))
     family = metadata[small_files.MARK]
-    plain = {name: tensor.float() for name, tensor in tensors.items()}
+    plain = (
+        read_file(Path(plain_file))[0]
+        if plain_file
+        else {name: each.float() for name, each in tensors.items()}
+    )
     sides = {}
     for name, of in (("stored", tensors), ("plain", plain)):
         model = load_diffusion_model(dict(of), metadata, dtype=torch.float32, name=name)
@@ -84,7 +96,10 @@ def stored(file: str) -> dict:
         layer.forward
     )  # the host's own layers: autograd keeps a cast copy of each weight
     model = load_diffusion_model(dict(tensors), metadata, dtype=torch.float32, name="uncured")
-    usual = _answered(_model(family, model), family)[2]
+    try:
+        usual = _answered(_model(family, model), family)[2]
+    except (RuntimeError, ValueError):  # two of the formats have no backward of their own
+        usual = None
     return {
         "format": number_format(tensors, metadata),
         "weights": weights,
@@ -101,12 +116,12 @@ def _answered(model, family: str):
     from kohya_bridge.engines.native.host_side.gradients import _Bench
 
     bench = _Bench(model, reduced.latents(family), reduced.condition(family), recomputed=False)
-    own = {each.untyped_storage().data_ptr() for each in model.network.parameters()}
+    own = {_place(each) for each in model.network.parameters()}
     held: dict[int, int] = {}
 
     def keep(tensor):
-        if tensor.untyped_storage().data_ptr() not in own:
-            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        if _place(tensor) not in own:
+            held[_place(tensor)] = tensor.numel() * tensor.element_size()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -116,8 +131,15 @@ def _answered(model, family: str):
     gradient = torch.cat(
         [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters]
     )
-    weight = next(layer.weight for name, layer in model.network.named_modules() if "qkv" in name)
-    return said.detach(), gradient, sum(held.values()) / 2**20, str(weight.dtype)
+    weight = next(
+        layer.weight for name, layer in model.network.named_modules() if name == "layers.0.attention.qkv"
+    )
+    return said.detach(), gradient, sum(held.values()) / 2**20, str(getattr(weight, "_qdata", weight).dtype)
+
+
+def _place(tensor):
+    """Where a tensor's numbers lie; a quantised one's are in a tensor of its own."""
+    return getattr(tensor, "_qdata", tensor).untyped_storage().data_ptr()
 
 
 def drawn_with(file: str, lora: str) -> dict:
@@ -256,3 +278,10 @@ def same_as_diffusers(file: str, comfyui_dir: str) -> dict:
         "text": apart(theirs["cross_attn"], hidden),
         "prediction": apart(said, truth),
     }
+
+
+def real_encoders(folder: str, family: str, stored: str = "plain") -> dict:
+    """Text encoders in their real layouts, found, loaded and asked."""
+    from tests.host_models.real_encoders import asked
+
+    return asked(folder, family, stored)

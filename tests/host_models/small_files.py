@@ -28,7 +28,7 @@ def write_diffusion_model(file: Path, family: str, *, dtype=None, seed: int = 0)
     import torch
     from safetensors.torch import save_file
 
-    from tests.host_models import reduced
+    from . import reduced
 
     model = reduced.make(family, seed=seed)
     state = {
@@ -55,7 +55,7 @@ def write_vae(file: Path, channels: int = 16) -> Path:
     from comfy.taesd.taesd import TAESD
     from safetensors.torch import save_file
 
-    from tests.host_models import reduced
+    from . import reduced
 
     autoencoder = TAESD(latent_channels=channels)
     reduced.fill(autoencoder, seed=4)
@@ -66,42 +66,43 @@ def write_vae(file: Path, channels: int = 16) -> Path:
 
 
 def teach(reduced) -> None:
-    """Have this process' host build reduced families where a file names one."""
+    """Have this process' host build reduced families where a file names one: its detection is told the sizes, all else is its own."""
     import comfy.model_detection as detection
-    import comfy.sd
+    import comfy.sd as sd  # under way, where this is called at the end of its import
     import comfy.utils
 
-    read, detect, load_clip = (
-        comfy.utils.load_torch_file,
-        detection.model_config_from_unet,
-        comfy.sd.load_clip,
-    )
-    known: dict[int, str] = {}
+    read, load_clip = comfy.utils.load_torch_file, sd.load_clip
+    detect, configure = detection.detect_unet_config, detection.model_config_from_unet_config
+    known: dict[str, str] = {}
 
     def noted(file, *given, **named):
         answer = read(file, *given, **named)
         metadata = _metadata(Path(file))
         tensors = answer[0] if isinstance(answer, tuple) else answer
         if MARK in metadata:
-            known[frozenset_of(tensors)] = metadata[MARK]
+            known[_first(tensors)] = metadata[MARK]
         return answer
 
-    def frozenset_of(tensors) -> str:
-        return next(iter(sorted(tensors)), "")
-
     def detected(state, prefix, *given, **named):
-        family = known.get(frozenset_of({name.removeprefix(prefix): None for name in state}))
-        if family is None:
-            return detect(state, prefix, *given, **named)
-        return reduced.config_of(family)
+        family = known.get(_first(name.removeprefix(prefix) for name in state))
+        return {MARK: family} if family else detect(state, prefix, *given, **named)
 
-    def loaded(files, *given, **named):
-        metadata = _metadata(Path(files[0]))
-        return small_clip(metadata[MARK]) if MARK in metadata else load_clip(files, *given, **named)
+    def configured(unet_config, *given, **named):
+        if MARK in unet_config:
+            return reduced.config_of(unet_config[MARK])
+        return configure(unet_config, *given, **named)
+
+    def loaded(ckpt_paths, *given, **named):
+        metadata = _metadata(Path(ckpt_paths[0]))
+        return small_clip(metadata[MARK]) if MARK in metadata else load_clip(ckpt_paths, *given, **named)
 
     comfy.utils.load_torch_file = noted
-    detection.model_config_from_unet = detected
-    comfy.sd.load_clip = loaded
+    detection.detect_unet_config, detection.model_config_from_unet_config = detected, configured
+    sd.load_clip = loaded
+
+
+def _first(names) -> str:
+    return min(names, default="")
 
 
 def small_clip(family: str):

@@ -24,7 +24,7 @@ from ....errors import InvalidInput
 FLOAT8 = tuple(getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2") if hasattr(torch, name))
 QUANTISED = ("scaled_fp8", ".comfy_quant", ".weight_scale", ".scale_weight")
 COMPLAINT = re.compile(r"\b(unet|clip|te|vae|text encoder)?\s*(missing|unexpected)\b", re.IGNORECASE)
-HARMLESS = re.compile(r"text_projection|logit_scale|position_ids|logvar")
+HARMLESS = re.compile(r"text_projection|logit_scale|position_ids|logvar|scale_input$")
 """Weights that exporters leave out or add, and that nothing of a training depends on."""
 
 
@@ -115,7 +115,8 @@ def let_go() -> None:
 
 @contextmanager
 def complaints(name: str) -> Iterator[None]:
-    """Raise InvalidInput when the host's log tells of weights that are missing, or that it has no place for."""
+    """Raise InvalidInput when the host's log tells of weights that are missing, or that it has no place for, and where weights of
+    another size stop its loaders."""
     heard: list[str] = []
     ear = logging.Handler()
     ear.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
@@ -124,15 +125,23 @@ def complaints(name: str) -> Iterator[None]:
     root.setLevel(min(level, logging.INFO))
     try:
         yield
+    except RuntimeError as error:  # torch's own words for a tensor of another size
+        if "loading state_dict" not in str(error):
+            raise
+        raise _unfit(name, " ".join(str(error).split())) from error
     finally:
         root.removeHandler(ear)
         root.setLevel(level)
     wrong = [each for each in heard if COMPLAINT.search(each) and _matters(each)]
     if wrong:
-        raise InvalidInput(
-            f"The weights of {name} do not fit the model that this ComfyUI makes of them: {wrong[0][:240]}",
-            "Update ComfyUI, or choose a file in a format that this version knows.",
-        )
+        raise _unfit(name, wrong[0])
+
+
+def _unfit(name: str, said: str) -> InvalidInput:
+    return InvalidInput(
+        f"The weights of {name} do not fit the model that this ComfyUI makes of them: {said[:240]}",
+        "Update ComfyUI, or choose a file in a format that this version knows.",
+    )
 
 
 def _matters(sentence: str) -> bool:
