@@ -214,9 +214,10 @@ def make_plan(
     model_files: Mapping[str, ModelFileFacts] | None = None,
     host: str = "",
 ) -> TrainingPlan:
-    """The complete plan for `request`. `engine` is the name of the one that was chosen for it."""
+    """The complete plan for `request`. `engine` is the name of the one that was chosen for it. Raises InvalidInput."""
     settings = make_settings(request, base_model.family, images=dataset.images)
-    return TrainingPlan.model_validate(
+    return parse(
+        TrainingPlan,
         {
             "character": request.character or request.dataset,
             "dataset": dataset.model_dump(),
@@ -228,7 +229,8 @@ def make_plan(
             "settings": settings.model_dump(),
             "model_files": {option: file.model_dump() for option, file in (model_files or {}).items()},
             "kohya": request.kohya,
-        }
+        },
+        what="the plan",
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from kohya_bridge.errors import InvalidInput
-from kohya_bridge.forbidding import parse, read_yaml
+from kohya_bridge.forbidding import parse, parse_yaml, read_yaml
 from kohya_bridge.plan import (
     LATER_SETTINGS,
     BaseModelFacts,
@@ -55,8 +55,9 @@ def test_a_plan_of_the_time_before_auto_is_the_run_that_it_was(file):
 
 
 def test_a_plan_never_holds_auto():
-    with pytest.raises(ValueError, match="mixed_precision is auto"):
+    with pytest.raises(InvalidInput) as refused:
         plan_for(settings={"mixed_precision": "auto"})
+    assert "mixed_precision is auto" in str(refused.value.problems)
     assert TrainingSettings().mixed_precision == "auto"
 
 
@@ -137,3 +138,10 @@ def test_an_unquoted_no_in_yaml_means_no_mixed_precision(tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text("mixed_precision: no")
     assert parse(TrainingSettings, read_yaml(file), what="x").mixed_precision == "no"
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "0b" + "1" * 20_000, "9" * 5000])
+def test_a_whole_number_too_long_to_be_written_out_is_refused_in_words(number):
+    with pytest.raises(InvalidInput, match="takes for something else") as refused:
+        parse_yaml(f"seed: {number}\n", what="the config")
+    assert refused.value.fix

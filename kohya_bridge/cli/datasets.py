@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from ..console import shown_as_json
 from ..dataset import DatasetMetadata, find_dataset, list_datasets
 from ..datasets.auto_caption import Captioner, LocalModelCaptioner, OllamaCaptioner, caption_missing
 from ..datasets.dataset_lock import Version, difference, read_lock, snapshot, take_version
@@ -101,7 +102,7 @@ def lint_a_dataset(context: Context, arguments: argparse.Namespace) -> int:
     for each in found.repairs:
         context.out.emit({"repair": each.__dict__})
     if context.out.as_json:
-        print(report.to_json())
+        print(shown_as_json(report.to_json()))
     context.out.say(found.text())
     if views:
         context.out.say()

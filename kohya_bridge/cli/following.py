@@ -15,6 +15,7 @@ from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from ..console import shown
 from ..desk import Desk
 from ..run_folder import RunFolder
 from ..run_state import RunState
@@ -127,7 +128,7 @@ class Bar:
 
     def show(self, state: RunState) -> None:
         for line in _news(self._told, state):
-            self.progress.console.print(line, markup=False)
+            self.progress.console.print(shown(line), markup=False)
         is_training = state.phase in ("", "training") or state.phase_total is None
         done, total = (state.step, state.total) if is_training else (state.phase_done, state.phase_total)
         self.progress.update(

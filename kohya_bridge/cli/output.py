@@ -1,6 +1,7 @@
 """What a verb says: plain lines, coloured where a person looks on, or JSON for a program.
 
-In: sentences, rows and results. Out: text on stdout, errors on stderr. With `--json`, stdout carries JSON lines only.
+In: sentences, rows and results. Out: text on stdout, errors on stderr. With `--json`, stdout carries JSON lines only. All of it goes
+through here, where characters that steer a terminal are written out: captions, logs and run folders are other people's text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..console import shows_every_letter
+from ..console import shown, shown_as_json, shown_in_one_line, shows_every_letter
 from ..errors import BridgeError
 
 
@@ -28,17 +29,17 @@ class Output:
     def say(self, sentence: str = "") -> None:
         """A line for a person; nothing with `--json`."""
         if not self.as_json:
-            print(sentence, flush=True)
+            print(shown(sentence), flush=True)
 
     def emit(self, value: Any) -> None:
         """A line of JSON; nothing without `--json`."""
         if self.as_json:
             ascii_only = not shows_every_letter(sys.stdout)
-            print(json.dumps(value, ensure_ascii=ascii_only, default=str), flush=True)
+            print(shown_as_json(json.dumps(value, ensure_ascii=ascii_only, default=str)), flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Rows under their headings: a drawn table on a terminal, tab-separated lines in a pipe."""
-        cells = [["" if each is None else str(each) for each in row] for row in rows]
+        cells = [["" if each is None else shown_in_one_line(str(each)) for each in row] for row in rows]
         if self.as_json:
             return
         if not self.person:
@@ -56,6 +57,6 @@ class Output:
             kind = type(error).__name__
             self.emit({"error": {"kind": kind, "problem": error.problem, "fix": error.fix}})
         else:
-            print(error.problem, file=sys.stderr)
+            print(shown(error.problem), file=sys.stderr)
             if error.fix:
-                print(f"Fix: {error.fix}", file=sys.stderr)
+                print(shown(f"Fix: {error.fix}"), file=sys.stderr)

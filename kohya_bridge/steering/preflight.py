@@ -20,6 +20,7 @@ from ..device.precision import AUTO, Precision
 from ..engine_names import takes_kohya_options
 from ..engines.contract import Engine, MachinePaths, Problem
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused, Unavailable
+from ..forbidding import parse
 from ..lint import LintReport, lint_dataset
 from ..models.base_models import BaseModel, inspect_base_model
 from ..models.chosen_files import ChosenFiles, choose_files
@@ -125,16 +126,17 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     )
     plan = make_plan(
         wanted,
-        dataset=DatasetFacts(
-            slug=dataset.slug,
-            digest=dataset_digest(dataset, cache_dir=places.workspace.cache_dir),
-            images=len(dataset.items),
-            trigger=request.trigger or dataset.trigger,
+        dataset=parse(
+            DatasetFacts, _dataset_facts(dataset, request, places), what=f"the dataset {dataset.slug}"
         ),
-        base_model=BaseModelFacts(
-            name=request.base_model,
-            sha256=model_sha256(base_file, cache_dir=places.workspace.cache_dir),
-            family=family_name,
+        base_model=parse(
+            BaseModelFacts,
+            {
+                "name": request.base_model,
+                "sha256": model_sha256(base_file, cache_dir=places.workspace.cache_dir),
+                "family": family_name,
+            },
+            what="the base model",
         ),
         engine=choice.name,
         engine_version=choice.version,
@@ -157,6 +159,15 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     ]
     reason = precision.reason if precision else ""
     return Check(request, plan, paths, tuple(problems), choice.reason, reason, lint)
+
+
+def _dataset_facts(dataset: Dataset, request: TrainingRequest, places: Places) -> dict[str, object]:
+    return {
+        "slug": dataset.slug,
+        "digest": dataset_digest(dataset, cache_dir=places.workspace.cache_dir),
+        "images": len(dataset.items),
+        "trigger": request.trigger or dataset.trigger,
+    }
 
 
 class _Faults:

@@ -7,7 +7,8 @@ folders   files of a finished run damaged one at a time, and every verb and the 
 datasets  data sets with links, pipes, odd files and hostile journals in them, and everything tried that a person does
 parsers   every reader of what somebody else may have written, on generated headers, JSON, YAML, captions, logs, pictures
 disks     a disk that is full, read-only or broken, or a kill, at a durable operation of a verb
-all       folders, datasets, parsers, disks and a few kills, with one seed
+shell     every verb of the shell on a workspace in which everything that other people write tries to steer the terminal
+all       folders, datasets, parsers, disks, shell and a few kills, with one seed
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .disks import disks
 from .folders import folders
 from .kills import kills
 from .parsers import parsers
+from .shell import shell
 from .subjects import SUBJECTS
 from .tried import Tried, tell
 
@@ -40,6 +42,7 @@ ODD: dict[str, tuple[Campaign, int, str]] = {
     "datasets": (datasets, 60, "hostile data sets"),
     "parsers": (parsers, 2500, "readers of foreign files"),
     "disks": (disks, 64, "disks that fail"),
+    "shell": (shell, 12, "every verb of the shell, where all texts try to steer the terminal"),
 }
 """Each with the number of its inputs and what it is, in `--help`."""
 
@@ -125,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--count", type=int, help=f"inputs (default: {usual})")
         one.set_defaults(run=_odd, campaign=name)
         odd.append(one)
-    everything = campaigns.add_parser("all", help="folders, datasets, parsers, disks, and nine kills")
+    everything = campaigns.add_parser("all", help="folders, datasets, parsers, disks, shell, and nine kills")
     everything.set_defaults(run=_all)
     for each in (*odd, everything):
         drawn = random.randrange(10**8)

@@ -77,6 +77,7 @@ def after_the_last_checkpoint(points: list[Point], operations: list[str]) -> lis
     return [point for point in points if point.at > begin]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["native", "kohya, early stop"])
 def test_a_trainer_that_dies_between_its_last_files_and_its_verdict_costs_no_run(trained, name):
     subject, yardstick = trained(name)
@@ -84,6 +85,7 @@ def test_a_trainer_that_dies_between_its_last_files_and_its_verdict_costs_no_run
     assert not troubles(subject, yardstick, random.Random(name).sample(points, 1))
 
 
+@pytest.mark.torch
 def test_a_kill_between_a_checkpoint_and_the_measurement_of_its_step_costs_sd_scripts_no_measurement(trained):
     subject, yardstick = trained("kohya, early stop")
     saved = next(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as some
 
 from kohya_bridge.device.description import Device
 from kohya_bridge.device.precision import usual
@@ -158,6 +160,42 @@ def test_a_value_that_no_setting_takes_is_left_and_the_rest_is_carried(tmp_path)
     found = import_config(write(tmp_path, "a.json", json.dumps(preset)), dataset="alice", images=30)
     assert {each.name for each in found.left} >= {"network_dim", "mixed_precision"}
     assert found.request.settings["network_alpha"] == 16
+
+
+ODD = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=20),
+    lambda deeper: (
+        some.lists(deeper, max_size=3) | some.dictionaries(some.text(max_size=5), deeper, max_size=2)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=some.sampled_from(sorted(GUI_PRESET)), value=ODD)
+@example(name="learning_rate", value=["a"])
+@example(name="optimizer_args", value='weight_decay="0.1')
+@example(name="lr_warmup", value="many")
+@example(name="max_resolution", value={"a": 1})
+@example(name="additional_parameters", value="--a 'b")
+@example(name="train_batch_size", value=[2])
+def test_whatever_a_preset_says_it_is_carried_left_or_refused_in_words(tmp_path, name, value):
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps({**GUI_PRESET, name: value}))
+    try:
+        imported = import_config(file, dataset="alice", images=9)
+    except InvalidInput as error:
+        assert error.problem and error.fix
+    else:
+        assert make_settings(imported.request, "sd15", images=9)
+
+
+def test_a_rate_that_is_no_number_is_left_and_the_rest_is_carried(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps({**GUI_PRESET, "learning_rate": "/etc/passwd", "train_batch_size": [2]}))
+    imported = import_config(file, dataset="alice", images=9)
+    assert {"learning_rate", "train_batch_size"} <= {each.name for each in imported.left}
+    assert imported.request.settings["network_dim"] == 32
 
 
 @pytest.mark.torch

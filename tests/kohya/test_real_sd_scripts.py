@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -261,9 +262,10 @@ def test_a_scheduler_that_does_not_exist(bench):
 def test_a_state_of_another_network(bench):
     ended = bench.train(bench.plan(save_every_n_steps=2, max_train_steps=3, validation_split=0.0))
     state = ended.run.latest_state()[1]
-    other = bench.train(
-        bench.plan(network_train_unet_only=False, validation_split=0.0), name="other", resume=state
-    )
+    plan = bench.plan(network_train_unet_only=False, validation_split=0.0)
+    copied = bench.run_folder(plan, "other").states_dir / state.name
+    shutil.copytree(state, copied)
+    other = bench.train(plan, name="other", resume=copied)
     assert code_of(other) == "state_does_not_fit"
 
 
