@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from .cli import adopting, datasets, exit_codes, health, prompts, provenance, results, steering, training
 from .cli.context import Context
 from .cli.parsing import Verbs
-from .console import let_streams_show_anything
+from .console import let_streams_show_anything, let_warnings_be_shown
 from .engines.contract import Engine
 from .errors import BridgeError
 from .files import Tree
@@ -39,6 +39,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Verbs]:
 def main(arguments: Sequence[str] | None = None, *, engines: Mapping[str, Engine] | None = None) -> int:
     """Run one command line and return its exit code. `engines` replaces the registry's."""
     let_streams_show_anything()
+    let_warnings_be_shown()
     parsed = make_parser()[0].parse_args(arguments)
     context = Context(parsed, engines=engines)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import sys
 import unicodedata
 from typing import Any
@@ -48,6 +49,22 @@ def shown_in_one_line(text: str) -> str:
 def shown_as_json(text: str) -> str:
     """JSON with such characters as its own escapes: it reads the same, and steers no terminal."""
     return "".join(_json_escape(each) if _steers(each) else each for each in text)
+
+
+def without_steering(text: str) -> str:
+    """`text` with no such character: what a model said and is to be kept."""
+    return "".join(letter for letter in text if not _steers(letter))
+
+
+class _Shown(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
+def let_warnings_be_shown() -> None:
+    """What modules log without a handler of anybody's goes to stderr; it too tells of other people's files."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Shown())
 
 
 def _steers(letter: str) -> bool:

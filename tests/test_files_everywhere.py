@@ -29,6 +29,7 @@ REVIEWED: dict[str, dict[str, str]] = {
     "kohya_bridge/forbidding.py": {".read_text": "the pack's own source"},
     "kohya_bridge/lint/repair.py": {"shutil.copy2": "between two places that the module has proven, with the file's times"},
     "kohya_bridge/lint/documentation.py": {".read_text": "the pack's own page"},
+    "kohya_bridge/engines/train_log.py": {"os.open": "the null device"},
     "kohya_bridge/engines/captioner.py": {"open": "a model's folder"},
     "kohya_bridge/engines/kohya/checkout.py": {".read_text": "the pack", ".read_bytes": "sd-scripts' checkout"},
     "kohya_bridge/engines/kohya/doctor.py": {".read_text": "sd-scripts' checkout"},
@@ -58,7 +59,6 @@ REVIEWED: dict[str, dict[str, str]] = {
     },
     "kohya_bridge/validation/renderer.py": {
         ".write_text": "a temporary folder of our own",
-        "Image.open": "a temporary folder of our own",
     },
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..captions import plain_caption
+from ..console import without_steering
 from ..datasets.ollama import Ollama
 from ..errors import Unavailable
 from .character import Character
@@ -27,7 +28,7 @@ def polish(character: Character, model: Ollama) -> tuple[Character, str]:
         answer = model.ask(INSTRUCTION.format(prompt=facts))
     except Unavailable as error:
         return character, f"The prompt was not polished: {error.problem} {error.fix}"
-    text = plain_caption(answer.strip("\"' "))
+    text = plain_caption(without_steering(answer).strip("\"' "))
     if not text or len(text) > MOST_LETTERS:
         return character, f"The prompt was not polished: the answer of {model.model} is not one paragraph."
     if character.trigger:

@@ -120,8 +120,15 @@ class Bar:
     """One bar that moves, with the news above it."""
 
     def __init__(self, out: Output):
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, TextColumn("{task.fields[more]}"), console=out.console)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self.progress = Progress(
+            *columns, TextColumn("{task.fields[more]}", markup=False), console=out.console
+        )
         self.task: TaskID = self.progress.add_task("queued", total=None, more="")
         self.progress.start()
         self._told = RunState()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..captions import CaptionRow, locked, plain_caption, write_captions
+from ..console import without_steering
 from ..dataset import Dataset, existing_rows, read_dataset
 from ..engines.contract import python_module_command
 from ..errors import InvalidInput, NotFound
@@ -66,7 +67,7 @@ def caption_missing(
     try:
         with closing(captioner.describe(missing)) as described:  # type: ignore[type-var]
             for item, caption in described:
-                text = plain_caption(caption)
+                text = plain_caption(without_steering(caption))
                 made[item.name] = ", ".join(part for part in (dataset.trigger, text) if part) if text else ""
                 if on_progress:
                     on_progress(len(made), len(missing))

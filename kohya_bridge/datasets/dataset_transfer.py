@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-
 from ..captions import CaptionRow, locked, write_captions
 from ..dataset import existing_rows, read_dataset, store_picture
 from ..errors import Conflict, InvalidInput, NotFound, StorageError
@@ -25,7 +23,7 @@ from ..workspace import Workspace
 from .dataset_folder import CAPTIONS_NAME, IMAGES_NAME, Dataset
 from .dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
 from .foreign_captions import ForeignPicture, read_foreign
-from .pictures import FORMATS, MAX_BYTES, SUFFIX_OF, file_pixel_digest, inspect_picture
+from .pictures import MAX_BYTES, SUFFIX_OF, file_pixel_digest, inspect_picture, opened
 
 EXPORT_FORMATS = ("kohya", "flat", "huggingface", "in_json")
 COPIED_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -140,9 +138,9 @@ def _bring(
         notes.append(
             f"{shown}: converted from {facts.format} to PNG{', first frame' if facts.animated else ''}."
         )
-        with open_named(picture.file) as stream, Image.open(stream, formats=FORMATS) as opened:
-            opened.load()
-            still = opened.convert("RGBA" if facts.transparent else "RGB")
+        with open_named(picture.file) as stream, opened(stream) as foreign:
+            foreign.load()
+            still = foreign.convert("RGBA" if facts.transparent else "RGB")
         name, is_new = store_picture(
             Tree(dir), IMAGES_NAME, digest=digest, suffix=".png", write=lambda stream: still.save(stream, format="PNG")
         )  # fmt: skip

@@ -10,10 +10,11 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import IO, Any, overload
 
 from PIL import Image, ImageCms, ImageOps
 
@@ -106,6 +107,21 @@ def inspect_picture(file: Path) -> PictureFacts:
         return replace(facts, reason=reason, detail_of_reason=str(error)[:200])
 
 
+@contextmanager
+def opened(stream: IO[bytes]) -> Iterator[Image.Image]:
+    """A picture that anybody may have made, not decoded yet: of one of `FORMATS`, whatever its name says, and of at most `MAX_PIXELS`.
+
+    Pillow itself would ask every decoder that it has, and start Ghostscript for what begins as PostScript.
+
+    Raises:
+        OSError and its kin in `DECODER_FAILURES`, also within the block.
+    """
+    with Image.open(stream, formats=FORMATS) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise OSError("the picture has too many pixels")
+        yield picture
+
+
 def pixel_digest(picture: Image.Image) -> str:
     """SHA-256 in hex of what a picture shows: its size and RGBA values, however the file is encoded."""
     flat = picture.convert("RGBA")
@@ -114,9 +130,7 @@ def pixel_digest(picture: Image.Image) -> str:
 
 def file_pixel_digest(file: Path) -> str:
     """`pixel_digest` of a file's first frame. Raises OSError and its kin in `DECODER_FAILURES` for a damaged one."""
-    with open_named(file) as stream, Image.open(stream, formats=FORMATS) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise OSError("the picture has too many pixels")
+    with open_named(file) as stream, opened(stream) as picture:
         return pixel_digest(picture)
 
 
@@ -126,9 +140,7 @@ def as_trained(file: Path, *, background: tuple[int, int, int] = (255, 255, 255)
     Raises:
         OSError and its kin in `DECODER_FAILURES` for a file that `inspect_picture` calls unreadable.
     """
-    with open_named(file) as stream, Image.open(stream, formats=FORMATS) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise OSError("the picture has too many pixels")
+    with open_named(file) as stream, opened(stream) as picture:
         return flattened(upright(picture), background=background)
 
 
@@ -151,10 +163,7 @@ class PictureFiles(Sequence[Image.Image]):
     def __getitem__(self, at: int | slice) -> Image.Image | PictureFiles:
         if isinstance(at, slice):
             return PictureFiles(self._files[at])
-        with open_named(self._files[at]) as stream:
-            picture: Image.Image = Image.open(stream, formats=FORMATS)
-            if picture.width * picture.height > MAX_PIXELS:
-                raise OSError("the picture has too many pixels")
+        with open_named(self._files[at]) as stream, opened(stream) as picture:
             picture.load()
             return picture
 

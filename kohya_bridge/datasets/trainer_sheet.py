@@ -14,7 +14,7 @@ from ..drawing import CARD, ERROR, INK, PAPER, SOFT, WARNING, fitted, font, wrap
 from ..engine_names import FIRST_ENGINE
 from ..errors import InvalidInput
 from ..files import open_named
-from .pictures import DECODER_FAILURES, FORMATS, flattened, upright
+from .pictures import DECODER_FAILURES, flattened, opened, upright
 from .trainer_view import TrainerView, trained_pixels
 
 GAP, HEADER, LINE = 14, 58, 17
@@ -57,8 +57,8 @@ def _pictures(
 ) -> None:  # fmt: skip
     try:
         trained = trained_pixels(item, view, engine=engine)
-        with open_named(item.file) as stream, Image.open(stream, formats=FORMATS) as opened:
-            original = flattened(upright(opened), background=(255, 255, 255))
+        with open_named(item.file) as stream, opened(stream) as stored:
+            original = flattened(upright(stored), background=(255, 255, 255))
     except (InvalidInput, *DECODER_FAILURES):
         draw.text((left + 10, top + cell // 2), fitted(draw, view.problem or "not readable", 2 * cell - 20, 15), ERROR, font=font(15))  # fmt: skip
         return

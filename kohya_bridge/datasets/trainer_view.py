@@ -21,7 +21,7 @@ from .buckets import Placement, place
 from .caption_variation import vary_caption
 from .clip_tokens import ClipTokens
 from .dataset_folder import MAX_CAPTION_BYTES
-from .pictures import FORMATS, PictureFacts, flattened, upright
+from .pictures import PictureFacts, flattened, opened, upright
 
 COLUMNS = ("picture", "size", "bucket", "scale", "cropped", "turned", "transparency", "tokens", "caption as read", "cut off")  # fmt: skip
 _SIDEWAYS = (5, 6, 7, 8)
@@ -88,11 +88,11 @@ def trained_pixels(item: DatasetItem, view: TrainerView, *, engine: str = FIRST_
     """
     if view.placement is None:
         raise InvalidInput(f"{item.name} is not trained: {view.problem}", "See the lint report.")
-    with open_named(item.file) as stream, Image.open(stream, formats=FORMATS) as opened:
+    with open_named(item.file) as stream, opened(stream) as stored:
         if engine == PLAIN:  # load_image, library/train_util.py:2948: no EXIF, alpha thrown away
-            picture = opened.convert("RGB")
+            picture = stored.convert("RGB")
         else:
-            picture = flattened(upright(opened), background=(255, 255, 255))
+            picture = flattened(upright(stored), background=(255, 255, 255))
     where = view.placement
     if picture.size != where.resized:
         shrinks = picture.width >= where.resized[0] and picture.height >= where.resized[1]

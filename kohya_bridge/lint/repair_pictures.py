@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms
 
-from ..datasets.pictures import FORMATS, PictureFacts, flattened, upright
+from ..datasets.pictures import PictureFacts, flattened, opened, upright
 from ..files import open_named
 
 Colour = tuple[int, int, int]
@@ -55,7 +55,7 @@ def encoded(picture: Image.Image, suffix: str) -> bytes:
 
 
 def _mended(file: Path, background: Colour) -> Image.Image:
-    with open_named(file) as stream, Image.open(stream, formats=FORMATS) as picture:
+    with open_named(file) as stream, opened(stream) as picture:
         picture.load()
         profile = picture.info.get("icc_profile")
         picture = _eight_bits(upright(picture))

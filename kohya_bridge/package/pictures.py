@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..datasets.pictures import FORMATS
+from ..datasets.pictures import opened
 from ..files import open_named
 from ..validation.pictures import png_bytes
 from .scrub import machine_names, scrub_json, scrub_text
@@ -44,7 +44,7 @@ def preview_png(picture: Image.Image) -> bytes:
 
 def preview_bytes(file: Path) -> bytes:
     """`preview_png` of a picture file."""
-    with open_named(file) as stream, Image.open(stream, formats=FORMATS) as picture:
+    with open_named(file) as stream, opened(stream) as picture:
         return preview_png(picture)
 
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
+from ..datasets.pictures import DECODER_FAILURES, opened
 from ..errors import NotFound, StorageError
 from ..files import Tree, open_named
 from ..run_folder import RunFolder
@@ -94,12 +93,12 @@ def thumbnail(workspace: Workspace, file: Path, *, size: int) -> bytes:
     with suppress(OSError):
         return cache.read_bytes(kept)
     try:
-        with open_named(file) as stream, Image.open(stream) as picture:
+        with open_named(file) as stream, opened(stream) as picture:
             small = picture.convert("RGBA" if "A" in picture.getbands() else "RGB")
             small.thumbnail((size, size))
             drawn = io.BytesIO()
             small.save(drawn, "WEBP", quality=82)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except DECODER_FAILURES as error:
         raise StorageError(
             f"{file.name} can't be read as a picture.", "Delete it or make it again."
         ) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..datasets.pictures import DECODER_FAILURES, FORMATS, MAX_PIXELS
+from ..datasets.pictures import DECODER_FAILURES, opened
 from ..files import Tree
 
 
@@ -29,11 +29,8 @@ def png_bytes(picture: Image.Image, texts: Mapping[str, str] | None = None) -> b
 def open_picture(files: Tree, name: Path | str) -> Image.Image:
     """A picture of that folder as RGB. Raises OSError: it is not there, is no plain file, or can't be decoded."""
     try:
-        with files.open(name) as stream, Image.open(stream, formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise OSError("the picture has too many pixels")
-            opened: Image.Image = picture.convert("RGB")
-            return opened
+        with files.open(name) as stream, opened(stream) as picture:
+            return picture.convert("RGB")
     except OSError:
         raise
     except DECODER_FAILURES as error:

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from ..dataset import dataset_digest, read_dataset
 from ..datasets.held_out_split import held_out_names
-from ..datasets.pictures import FORMATS
+from ..datasets.pictures import opened
 from ..errors import NotFound
 from ..files import open_named
 from ..plan import TrainingPlan
@@ -70,9 +70,9 @@ def _small(files: list[Path]) -> tuple[Image.Image, ...]:
     pictures = []
     for file in files:
         try:
-            with open_named(file) as stream, Image.open(stream, formats=FORMATS) as opened:
-                opened.draft("RGB", (2 * EDGE_PX, 2 * EDGE_PX))
-                picture = ImageOps.exif_transpose(opened).convert("RGBA")
+            with open_named(file) as stream, opened(stream) as stored:
+                stored.draft("RGB", (2 * EDGE_PX, 2 * EDGE_PX))
+                picture = ImageOps.exif_transpose(stored).convert("RGBA")
         except OSError:
             continue  # training would have stopped at it; it was damaged since
         backed = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")

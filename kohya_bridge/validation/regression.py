@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..datasets.pictures import FORMATS
+from ..datasets.pictures import opened
 from ..errors import NotFound
 from ..files import open_named
 from .grid import compose_grid
@@ -135,8 +135,7 @@ def _same_pixels(one: Path, other: Path | None) -> bool:
 
 def _open(file: Path) -> Image.Image | None:
     try:
-        with open_named(file) as stream, Image.open(stream, formats=FORMATS) as picture:
-            opened: Image.Image = picture.convert("RGB")
-            return opened
+        with open_named(file) as stream, opened(stream) as picture:
+            return picture.convert("RGB")
     except OSError:
         return None

@@ -16,9 +16,10 @@ from typing import Any
 
 from PIL import Image
 
+from ..datasets.pictures import opened
 from ..engines.contract import python_module_command
 from ..errors import BridgeError, FieldProblem, InvalidInput
-from ..files import Tree
+from ..files import Tree, open_named
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from .cells import GridPlan, Render
@@ -58,7 +59,7 @@ def render_grid(
             job = _job(run, run.plan(), missing, sampling, base_model_file, tokenizer_dir, Path(out_dir))
             _run_child(job, Path(out_dir), folder / LOG_NAME, on_progress)
             for each in missing:
-                with Image.open(Path(out_dir) / f"{each.key}.png") as picture:
+                with open_named(Path(out_dir) / f"{each.key}.png") as stream, opened(stream) as picture:
                     pictures[each.key] = picture.convert("RGB")
     return pictures
 

@@ -120,10 +120,10 @@ def _clear(files: Tree, folder: Path, wanted: dict[str, Picture]) -> None:
 def _place(files: Tree, source: Path, folder: Path, stem: str) -> None:
     from PIL import Image, UnidentifiedImageError
 
-    from ...datasets.pictures import FORMATS
+    from ...datasets.pictures import opened
 
     try:
-        with open_named(source) as stream, Image.open(stream, formats=FORMATS) as picture:
+        with open_named(source) as stream, opened(stream) as picture:
             plain = source.suffix.lower() in KNOWN_SUFFIXES and not _needs_rewriting(picture)
             target = folder / f"{stem}{source.suffix.lower() if plain else '.png'}"
             if not plain:

@@ -19,7 +19,7 @@ from ...dataset import read_dataset
 from ...datasets.buckets import Placement, Size, place
 from ...datasets.caption_variation import vary_caption
 from ...datasets.held_out_split import held_out_names, probe_names
-from ...datasets.pictures import DECODER_FAILURES, EXIF_ORIENTATION, FORMATS, MAX_BYTES, as_trained
+from ...datasets.pictures import DECODER_FAILURES, EXIF_ORIENTATION, MAX_BYTES, as_trained, opened
 from ...errors import InvalidInput
 from ...files import read_named
 from ...settings import TrainingSettings
@@ -181,7 +181,7 @@ def _bytes(file: Path) -> bytes:
 def _size(data: bytes, file: Path) -> Size:
     """Width and height as a viewer shows them: EXIF orientations 5 to 8 lie on their side."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with opened(io.BytesIO(data)) as picture:
             lying = _may_be_turned(data) and picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             return (picture.height, picture.width) if lying else picture.size
     except DECODER_FAILURES as error:
