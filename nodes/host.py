@@ -115,7 +115,7 @@ def user_setting(name: str, default: Any) -> Any:
     file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
     try:
         return json.loads(read_named(file)).get(name, default)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return default
 
 

@@ -51,7 +51,7 @@ async def body_of(request: web.Request) -> dict[str, Any]:
             raise InvalidInput("The request is too long.", f"At most {MOST_BODY_BYTES} bytes are read.")
     try:
         body = json.loads(text or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput("The request's JSON is damaged.", "Send one object.") from error
     if not isinstance(body, dict):
         raise InvalidInput("The request is not a JSON object.", "Send an object such as {}.")

@@ -232,7 +232,7 @@ def read_json(file: Path) -> Any:
         return json.loads(read_named(file, most=MAX_OPTIONS_BYTES).decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise InvalidInput(f"{file.name} is not UTF-8 text.", "Save it as UTF-8.") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         where = f" in line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidInput(f"{file.name} is not valid JSON{where}.", "Mend that line.") from None
 

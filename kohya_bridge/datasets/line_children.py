@@ -44,7 +44,7 @@ def _ask(child: subprocess.Popen[str], question: Any) -> dict[str, Any] | None:
         child.stdin.write(json.dumps(question) + "\n")
         child.stdin.flush()
         answer = json.loads(child.stdout.readline())
-    except (ValueError, OSError):  # a dead child's pipe is broken, and its last line empty
+    except (ValueError, RecursionError, OSError):  # a dead child's pipe is broken, and its last line empty
         return None
     return answer if isinstance(answer, dict) else None
 

@@ -74,7 +74,7 @@ class Ollama:
                 f"No Ollama answers at {address}: {getattr(error, 'reason', error)}.",
                 "Start it with `ollama serve`, or set OLLAMA_HOST.",
             ) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unavailable(f"What answers at {address} is not Ollama.", "Check the host.") from None
         if not isinstance(answer, dict):
             raise Unavailable(f"What answers at {address} is not Ollama.", "Check the host.")

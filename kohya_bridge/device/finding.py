@@ -140,5 +140,5 @@ def _ask(interpreter: Path | None, *, measured: bool) -> Device | None:
             check=False,
         )
         return Device.from_json(json.loads(done.stdout.strip().splitlines()[-1]))
-    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError, KeyError, TypeError):
+    except (OSError, subprocess.TimeoutExpired, ValueError, RecursionError, LookupError, TypeError):
         return None

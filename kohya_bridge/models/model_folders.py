@@ -64,7 +64,7 @@ def _read_config(file: Path) -> dict[str, Any]:
         raise NotFound(
             f"The model folder has no {file.parent.name}/{file.name}.", "Download the folder again."
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise InvalidInput(
             f"{file.parent.name}/{file.name} is not valid JSON.", "Download the folder again."
         ) from None

@@ -76,7 +76,7 @@ def read_header(file: Path) -> SafetensorsHeader:
         ) from None
     try:
         entries = json.loads(raw.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise _not_safetensors(file) from None
     return _checked(file, entries, data_begin=8 + length, size=size)
 

@@ -52,6 +52,6 @@ def _scrubbed(text: str, names: frozenset[str]) -> str:
     if text[:1] in ("{", "["):
         try:
             return json.dumps(scrub_json(json.loads(text), names=names))
-        except ValueError:
+        except (ValueError, RecursionError):
             pass  # no JSON after all: it is scrubbed as text below
     return scrub_text(text, names=names)

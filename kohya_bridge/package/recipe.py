@@ -175,7 +175,7 @@ def _plan(text: str, file: Path) -> TrainingPlan:
     try:
         data = json.loads(text) if text.startswith("{") else parse_yaml(text, what=file.name)
         return parse(TrainingPlan, data, what="the plan")
-    except (ValueError, BridgeError) as error:
+    except (ValueError, RecursionError, BridgeError) as error:
         reason = error.problem if isinstance(error, BridgeError) else "it can't be read"
         raise _tampered(file, f"its training plan is damaged ({reason})") from None
 

@@ -53,7 +53,7 @@ def read_experiments(workspace: Workspace) -> tuple[list[dict[str, Any]], int]:
     for line in filter(str.strip, text.splitlines()):
         try:
             data = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if isinstance(data, dict) and RUN_ID.fullmatch(str(data.get("run_id", ""))):
             experiments.append(data)

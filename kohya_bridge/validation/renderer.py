@@ -157,6 +157,6 @@ def _run_child(
 def _message(line: str) -> dict[str, Any] | None:
     try:
         data = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None  # a library that prints to stdout
     return data if isinstance(data, dict) else None

@@ -6,9 +6,10 @@ kills     SIGKILLs at random moments of trainers, keepers, both, and the shell t
 folders   files of a finished run damaged one at a time, and every verb and the start of the desk tried on it
 datasets  data sets with links, pipes, odd files and hostile journals in them, and everything tried that a person does
 parsers   every reader of what somebody else may have written, on generated headers, JSON, YAML, captions, logs, pictures
+starts    the desk of a ComfyUI that starts on a workspace damaged outside of its runs, or held by another program
 disks     a disk that is full, read-only or broken, or a kill, at a durable operation of a verb
 shell     every verb of the shell on a workspace in which everything that other people write tries to steer the terminal
-all       folders, datasets, parsers, disks, shell and a few kills, with one seed
+all       folders, datasets, parsers, starts, disks, shell and a few kills, with one seed
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .folders import folders
 from .kills import kills
 from .parsers import parsers
 from .shell import shell
+from .starts import starts
 from .subjects import SUBJECTS
 from .tried import Tried, tell
 
@@ -41,6 +43,7 @@ ODD: dict[str, tuple[Campaign, int, str]] = {
     "folders": (folders, 170, "files of a finished run, damaged"),
     "datasets": (datasets, 60, "hostile data sets"),
     "parsers": (parsers, 2500, "readers of foreign files"),
+    "starts": (starts, 40, "workspaces that are damaged outside of their runs"),
     "disks": (disks, 64, "disks that fail"),
     "shell": (shell, 12, "every verb of the shell, where all texts try to steer the terminal"),
 }
@@ -128,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--count", type=int, help=f"inputs (default: {usual})")
         one.set_defaults(run=_odd, campaign=name)
         odd.append(one)
-    everything = campaigns.add_parser("all", help="folders, datasets, parsers, disks, shell, and nine kills")
+    everything = campaigns.add_parser(
+        "all", help="folders, datasets, parsers, starts, disks, shell, and nine kills"
+    )
     everything.set_defaults(run=_all)
     for each in (*odd, everything):
         drawn = random.randrange(10**8)

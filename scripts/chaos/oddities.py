@@ -15,7 +15,7 @@ VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 2**31, 2**53, 2**63, -(2**63), 10**30, 10**400, 1e308, float("nan"), float("inf"), 0.5, -0.0,
     "", " ", "x", "\0", "a\nb", "\r\n", "\u202egnp.exe", "\x1b[31mred\x1b[0m", "\x9b2J", "\ud800", "\U0001f600", "../../x", "/etc/passwd",
     "C:\\x", "\\\\host\\share", "file:///etc/passwd", "<script>alert(1)</script>", "$(touch x)", "%s%n", "1e999", "2001-99-99",
-    "NaN", "9" * 5000, "a" * 70_000, "(" * 3000, [], {}, [[]], [None], {"": 0}, {"__proto__": 1}, [0] * 2000, {"a": {"b": {"c": []}}},
+    "NaN", "9" * 5000, "a number of thousands of digits", "a" * 70_000, "(" * 3000, [], {}, [[]], [None], {"": 0}, {"__proto__": 1}, [0] * 2000, {"a": {"b": {"c": []}}},
 )  # fmt: skip
 PIECES = (
     "char_x", "a woman", ", ", "(", ")", "[", "]", "{", "}", "<lora:x:1>", "\\", ":", "1.2", "9", "-", "_", ".", "'", '"', "`", "#", "&a", "*a", "!!python/object:x",
@@ -72,7 +72,9 @@ def damaged(dice: random.Random, data: bytes) -> bytes:
     raw = bytearray(data)
     for _ in range(dice.randint(1, 4)):
         at = dice.randrange(len(raw) + 1)
-        way = dice.choice(("flip", "flip", "cut", "zeros", "double", "insert", "lose", "random", "deep"))
+        way = dice.choice(
+            ("flip", "flip", "cut", "zeros", "double", "insert", "lose", "random", "deep", "digits")
+        )
         if way == "flip" and raw:
             raw[min(at, len(raw) - 1)] ^= 1 << dice.randrange(8)
         elif way == "cut":
@@ -87,6 +89,8 @@ def damaged(dice: random.Random, data: bytes) -> bytes:
             del raw[at : at + dice.randrange(1, 200)]
         elif way == "random":
             raw[at : at + 8] = dice.randbytes(8)
+        elif way == "digits":
+            raw[at:at] = b"9" * 5000
         elif way == "deep":
             raw[at:at] = dice.choice((b"[", b'{"a":', b"(")) * dice.choice((50, 5000, 100_000))
     return bytes(raw)
@@ -123,8 +127,16 @@ def _parsed(line: bytes) -> Any:
         return {}
 
 
+_LONG = "a number of thousands of digits"
+"""Stands for what Python reads nowhere and writes nowhere."""
+
+
 def _dumped(told: Any) -> bytes:
-    return json.dumps(told, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return (
+        json.dumps(told, ensure_ascii=False)
+        .replace(f'"{_LONG}"', "9" * 5000)
+        .encode("utf-8", "surrogatepass")
+    )
 
 
 Damage = Callable[[random.Random, bytes], bytes]

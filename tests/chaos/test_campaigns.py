@@ -13,13 +13,15 @@ from scripts.chaos.disks import disks
 from scripts.chaos.folders import folders
 from scripts.chaos.parsers import READERS, parsers
 from scripts.chaos.shell import shell
+from scripts.chaos.starts import starts
 from scripts.chaos.tried import CRASHED, HUNG, Tried, attempt, failures, tell
 
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize(
-    ("campaign", "count"), [(parsers, 3 * len(READERS)), (folders, 4), (datasets, 8), (disks, 8), (shell, 1)]
+    ("campaign", "count"),
+    [(parsers, 3 * len(READERS)), (folders, 4), (datasets, 8), (starts, 4), (disks, 8), (shell, 1)],
 )
 def test_nothing_gets_in_crashes_hangs_or_is_lost(tmp_path, campaign, count):
     assert not list(failures(campaign(tmp_path, count=count, seed=1)))

@@ -140,7 +140,7 @@ def run_probe(checkout: Checkout, interpreter: Path) -> dict[str, Any] | None:
             timeout=300,
         )
         return dict(json.loads(answer.stdout.strip().splitlines()[-1]))
-    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
+    except (OSError, subprocess.TimeoutExpired, ValueError, RecursionError, IndexError):
         return None
 
 

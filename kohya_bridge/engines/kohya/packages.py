@@ -53,7 +53,7 @@ def package_problems(plan: TrainingPlan, interpreter: Path) -> list[Problem]:
             [str(interpreter), "-c", LOOK_UP, *needed], capture_output=True, text=True, timeout=60, check=True
         )
         missing = json.loads(answer.stdout.strip().splitlines()[-1])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+    except (OSError, subprocess.SubprocessError, ValueError, RecursionError, IndexError):
         return []  # an interpreter that can't even answer this is told of by the option list
     return [
         Problem(
