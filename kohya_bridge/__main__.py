@@ -19,6 +19,7 @@ from .console import let_streams_show_anything, let_warnings_be_shown
 from .engines.contract import Engine
 from .errors import BridgeError
 from .files import Tree
+from .redaction import without_secrets
 
 MODULES = (prompts, datasets, adopting, training, steering, results, provenance, health)
 
@@ -40,13 +41,14 @@ def main(arguments: Sequence[str] | None = None, *, engines: Mapping[str, Engine
     """Run one command line and return its exit code. `engines` replaces the registry's."""
     let_streams_show_anything()
     let_warnings_be_shown()
+    typed = sys.argv[1:] if arguments is None else arguments
     parsed = make_parser()[0].parse_args(arguments)
     context = Context(parsed, engines=engines)
     try:
         code: int = parsed.action(context, parsed)
         return code
     except BridgeError as error:
-        _keep_traceback(context)
+        _keep_traceback(context, typed)
         context.out.error(error)
         return exit_codes.of_error(error)
     except KeyboardInterrupt:
@@ -55,17 +57,18 @@ def main(arguments: Sequence[str] | None = None, *, engines: Mapping[str, Engine
         sys.stderr.close()
         return exit_codes.DONE
     except Exception as error:  # the outermost edge: whatever it is, the person gets a sentence
-        log = _keep_traceback(context)
+        log = _keep_traceback(context, typed)
         context.out.error(
             BridgeError(f"Something went wrong: {type(error).__name__}: {error}", f"See {log}.")
         )
         return exit_codes.UNEXPECTED
 
 
-def _keep_traceback(context: Context) -> str:
+def _keep_traceback(context: Context, typed: Sequence[str]) -> str:
     log_file = context.workspace.logs_dir / "shell.log"
     try:
-        told = f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv[1:])}\n{traceback.format_exc()}"
+        told = f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(typed)}\n{traceback.format_exc()}"
+        told = without_secrets(told, typed=typed)
         with Tree(log_file.parent).append(log_file) as log:
             log.write(told.encode("utf-8", "backslashreplace"))
     except OSError:

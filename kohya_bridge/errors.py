@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .redaction import LEFT_OUT, is_secret, without_secrets
+
 
 class BridgeError(Exception):
     """A failure that the reader can mend. `problem` says what is wrong, `fix` what to do about it."""
@@ -37,7 +39,8 @@ class FieldProblem:
     fix: str
 
     def __str__(self) -> str:
-        shown = "" if self.value is None else f" = {self.value!r}"
+        told = LEFT_OUT if is_secret(self.field) else without_secrets(repr(self.value))
+        shown = "" if self.value is None else f" = {told}"
         return f"{self.field}{shown}: {self.problem} {self.fix}".strip()
 
 

@@ -30,6 +30,7 @@ VOCABULARY = {
     "settings",
     "presets",
     "plan",
+    "redaction",
     "event_shape",
     "names",
     "selection",

@@ -17,8 +17,9 @@ from ...device.precision import BF16, FP16, settled, usual
 from ...errors import InvalidInput
 from ...forbidding import parse
 from ...plan import TrainingRequest
+from ...redaction import LEFT_OUT, is_secret
 from ...settings import TrainingSettings
-from .checking import REFUSED
+from .checking import A_SECRET, REFUSED
 
 SETTINGS = TrainingSettings.model_fields
 OPTIMISERS = {
@@ -45,7 +46,6 @@ UPSTREAM_DEFAULTS = {
     "token_warmup_min": 1,
     "caption_separator": ",",
 }
-SECRETS = ("wandb_api_key", "huggingface_token")
 
 
 @dataclass(frozen=True)
@@ -317,9 +317,9 @@ class _Carrier:
         value = self.options[name]
         if value in (None, "", []):
             self.options.pop(name)
-        elif name in SECRETS:
-            self.options[name] = "(not shown)"
-            self._leave(name, f"it {REFUSED[name]}")
+        elif is_secret(name):
+            self.options[name] = LEFT_OUT
+            self._leave(name, f"it {A_SECRET}")
         elif name in REFUSED:
             self._leave(name, f"it {REFUSED[name]}")
         elif name in OF_ONE_RUN:

@@ -45,6 +45,7 @@ DECIDED_BY = {
 # Settings whose list of choices is shorter than upstream's: the kohya section may name what the setting cannot.
 WIDER_THAN_SETTING = ("optimizer_type", "lr_scheduler")
 _A_PATH = "names a file or folder; a plan holds none, since anyone who can queue a prompt could name any."
+A_SECRET = "is a secret; plans are copied and read. Set it in the environment."
 _OURS = "is set by the run itself."
 REFUSED = {
     **dict.fromkeys(
@@ -72,7 +73,7 @@ REFUSED = {
          "save_state_to_huggingface", "async_upload"),
         "uploads; a training run publishes nothing.",
     ),
-    **dict.fromkeys(("wandb_api_key", "huggingface_token"), "is a secret; plans are copied and read. Set it in the environment."),
+    **dict.fromkeys(("wandb_api_key", "huggingface_token"), A_SECRET),
     **dict.fromkeys(
         ("deepspeed", "zero_stage", "zero3_init_flag", "zero3_save_16bit_model", "fp16_master_weights_and_gradients",
          "offload_optimizer_device", "offload_param_device"),
