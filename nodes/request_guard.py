@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..kohya_bridge.errors import InvalidInput, Refused
 from ..kohya_bridge.run_folder import RunFolder
@@ -44,11 +45,7 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     """
     if request.content_type != "application/json":
         raise InvalidInput("The request is not JSON.", "Send an object as application/json.")
-    text = b""
-    async for piece in request.content.iter_chunked(8192):
-        text += piece
-        if len(text) > MOST_BODY_BYTES:
-            raise InvalidInput("The request is too long.", f"At most {MOST_BODY_BYTES} bytes are read.")
+    text = await _read(request)
     try:
         body = json.loads(text or b"{}")
     except (ValueError, RecursionError) as error:
@@ -56,6 +53,20 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidInput("The request is not a JSON object.", "Send an object such as {}.")
     return body
+
+
+async def _read(request: web.Request) -> bytes:
+    """What a request carries, unpacked, as far as it is short enough."""
+    text = b""
+    try:
+        async for piece in request.content.iter_chunked(8192):
+            text += piece
+            if len(text) > MOST_BODY_BYTES:
+                raise InvalidInput("The request is too long.", f"At most {MOST_BODY_BYTES} bytes are read.")
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
+        # A client that leaves in the middle is no fault of ours, and nobody is there to be told.
+        raise InvalidInput("The request broke off, or can't be unpacked.", "Send it again, whole.") from error
+    return text
 
 
 def run_of(workspace: Workspace, run_id: str | None) -> RunFolder | None:

@@ -1,5 +1,6 @@
 """The panel's routes over real HTTP: what they answer, and what they refuse."""
 
+import gzip
 import http.client
 import json
 import os
@@ -237,6 +238,12 @@ REQUESTS = {
     "an unknown address": ("GET", "files/plan.yaml", None, {}),
     "a body that is no object": ("POST", "runs/{run}/stop", [], {}),
     "a body that is no JSON": ("POST", "runs/{run}/stop", b"{", {}),
+    "a body nested 20,000 deep": ("POST", "runs/{run}/stop", b"[" * 20_000, {}),
+    "a body of objects nested 10,000 deep": ("POST", "runs/{run}/stop", b'{"a":' * 10_000, {}),
+    "a number of 50,000 digits": ("POST", "runs/{run}/stop", b'{"at_once": ' + b"9" * 50_000 + b"}", {}),
+    "a body that is no gzip": ("POST", "runs/{run}/stop", b"{}", {"Content-Encoding": "gzip"}),
+    "a body that is half of a gzip": ("POST", "runs/{run}/stop", gzip.compress(bytes(range(250)) * 9)[:300], {"Content-Encoding": "gzip"}),
+    "a megabyte in a kilobyte of gzip": ("POST", "runs/{run}/stop", gzip.compress(b" " * 1_000_000), {"Content-Encoding": "gzip"}),
     "a body of a megabyte": ("POST", "runs/{run}/stop", b" " * 1_000_000, {}),
     "a switch that is no switch": ("POST", "runs/{run}/stop", {"at_once": "yes"}, {}),
     "a place in the queue that is none": ("POST", "queue", {"run_id": "{run}", "position": -1}, {}),
@@ -311,6 +318,19 @@ def _removed_afterwards(*links):
     finally:
         for link in links:
             link.unlink()
+
+
+def test_a_client_that_leaves_in_the_middle_leaves_no_traceback(told, caplog):
+    for said in (b"", b'{"at_once"'):
+        connection = http.client.HTTPConnection("127.0.0.1", told.port, timeout=20)
+        connection.putrequest("POST", f"{BASE}/runs/{told.training}/stop")
+        for name, value in {"Content-Type": "application/json", "Content-Length": "9000"}.items():
+            connection.putheader(name, value)
+        connection.endheaders(said)
+        connection.sock.shutdown(2)
+        connection.close()
+    assert get(told, "runs")[0] == 200
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 def test_a_body_that_comes_in_pieces_is_read_whole(told):
