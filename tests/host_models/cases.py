@@ -215,7 +215,7 @@ def doctors_check(files: dict, cache: str, comfyui_dir: str) -> dict:
 
 
 def refused(file: str) -> dict:
-    """What is said of a file with a weight too many, and of one with a weight too few."""
+    """What is said of files with a weight too many or too few, and of those with and without a layer that is never called."""
     import torch
 
     from kohya_bridge.engines.native.host_side.loading import load_diffusion_model, read_file
@@ -225,7 +225,15 @@ def refused(file: str) -> dict:
     few = dict(tensors)
     few.pop(next(name for name in few if name.startswith("layers.1.") and name.endswith(".weight")))
     found = {}
-    for kind, state in (("unknown", {**tensors, "layers.0.strange": torch.ones(3)}), ("missing", few)):
+    unused = {name: each for name, each in tensors.items() if name != "norm_final.weight"}
+    width = tensors["cap_pad_token"].shape[-1]
+    cases = {
+        "unknown": {**tensors, "layers.0.strange": torch.ones(3)},
+        "missing": few,
+        "as Z-Image's files are": unused,
+        "as Lumina's files are": {**unused, "norm_final.weight": torch.ones(width)},
+    }
+    for kind, state in cases.items():
         try:
             load_diffusion_model(dict(state), metadata, dtype=torch.float32, name=kind)
             found[kind] = "loaded"

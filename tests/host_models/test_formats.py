@@ -52,6 +52,7 @@ def test_the_doctor_says_of_it_that_its_gradients_are_right_and_remembers(hosted
 def test_weights_that_the_host_has_no_place_for_are_an_error(hosted, fp8):
     found = hosted.case("refused", file=fp8["base"])
     assert "do not fit the model" in found["unknown"] and "do not fit the model" in found["missing"]
+    assert found["as Z-Image's files are"] == found["as Lumina's files are"] == "loaded"
 
 
 def test_sd15_through_comfyui_is_what_it_is_through_diffusers(hosted, demo_base):

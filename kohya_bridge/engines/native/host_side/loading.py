@@ -24,8 +24,9 @@ from ....errors import InvalidInput
 FLOAT8 = tuple(getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2") if hasattr(torch, name))
 QUANTISED = ("scaled_fp8", ".comfy_quant", ".weight_scale", ".scale_weight")
 COMPLAINT = re.compile(r"\b(unet|clip|te|vae|text encoder)?\s*(missing|unexpected)\b", re.IGNORECASE)
-HARMLESS = re.compile(r"text_projection|logit_scale|position_ids|logvar|scale_input$")
-"""Weights that exporters leave out or add, and that nothing of a training depends on."""
+HARMLESS = re.compile(r"text_projection|logit_scale|position_ids|logvar|scale_input$|^norm_final\.weight$")
+"""Weights that exporters leave out or add, and that nothing of a training depends on. `norm_final` is a layer of Lumina's class that no
+version ever calls: Z-Image's files lack it and older versions look for it, Lumina's have it and newer versions dropped it."""
 
 
 def read_file(file: Path) -> tuple[dict[str, Any], Mapping[str, str] | None]:
