@@ -8,6 +8,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..kohya_bridge.architectures import ARCHITECTURES, architecture
 from ..kohya_bridge.dataset import find_dataset, list_datasets
 from ..kohya_bridge.engine_names import FIRST_ENGINE, VIEWS
 from ..kohya_bridge.errors import InvalidInput
@@ -19,6 +20,7 @@ from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName
 WIRED = "(the wired dataset)"
 REPAIRS = {"off": "off", "list": "list", "mend": "mend", "undo the last": "undo"}
 NO_VIEW = "off"
+ANY_FAMILY = "(not decided)"
 SHOWN_PICTURES = 120
 _left = LeftAs()
 
@@ -88,6 +90,14 @@ class DatasetLintNode(io.ComfyNode):
                     tooltip="Also asks models on this machine about nudity, written words and likeness. It takes about a "
                     "second for each new picture; the report says which model is not installed.",
                 ),
+                io.Combo.Input(
+                    "family",
+                    options=[ANY_FAMILY, *ARCHITECTURES],
+                    default=ANY_FAMILY,
+                    optional=True,
+                    tooltip="The model family that will be trained: captions are counted by its own tokenizer, up to what it was "
+                    "made for. Not decided: by CLIP's, as for Stable Diffusion.",
+                ),
                 SETTINGS.Input(
                     "settings",
                     optional=True,
@@ -134,6 +144,7 @@ class DatasetLintNode(io.ComfyNode):
         background: str = "#ffffff",
         view: str = NO_VIEW,
         resolution: int = 0,
+        family: str = ANY_FAMILY,
         models: bool = False,
         settings: ChosenSettings | None = None,
     ) -> io.NodeOutput:
@@ -156,6 +167,7 @@ class DatasetLintNode(io.ComfyNode):
                 settings=LintSettings(min_side=min_side),
                 training=training_at(resolution, settings.settings if settings else None),
                 tokenizer_dir=host.tokenizer_dir(),
+                of_family=None if family == ANY_FAMILY else architecture(family),
                 cache_dir=workspace.cache_dir,
                 models=find_models(workspace) if models else None,
                 on_progress=progress.of(0),

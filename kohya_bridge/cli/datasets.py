@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from ..architectures import ARCHITECTURES, architecture
 from ..console import shown_as_json
 from ..dataset import DatasetMetadata, find_dataset, list_datasets
 from ..datasets.auto_caption import Captioner, LocalModelCaptioner, OllamaCaptioner, caption_missing
@@ -42,6 +43,7 @@ def add(verbs: Verbs) -> None:
     lint.add_argument("dataset", help="name of the dataset")
     lint.add_argument("--trigger", default="", help="the trigger, instead of the one in metadata.yaml")
     lint.add_argument("--resolution", type=int, default=0, metavar="PX", help="check the buckets of a training at this resolution")  # fmt: skip
+    lint.add_argument("--family", choices=ARCHITECTURES, metavar="FAMILY", help="count captions as this model family reads them (default: as CLIP does)")  # fmt: skip
     lint.add_argument("--view", choices=VIEWS, help="show what this trainer will see of each picture")
     lint.add_argument("--models", action="store_true", help="also let models of this machine look for nudity, written words and likeness")  # fmt: skip
     lint.add_argument("--html", metavar="FILE", help="write the report as one self-contained page")
@@ -204,6 +206,7 @@ def _inspected(
             trigger=arguments.trigger,
             training=training,
             tokenizer_dir=context.tokenizer_dir,
+            of_family=architecture(arguments.family) if arguments.family else None,
             cache_dir=context.workspace.cache_dir,
             models=find_models(context.workspace) if arguments.models else None,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),

@@ -18,8 +18,9 @@ from ..errors import InvalidInput
 from ..files import open_named
 from ..settings import TrainingSettings
 from .buckets import Placement, place
+from .caption_tokens import Reading
 from .caption_variation import vary_caption
-from .clip_tokens import ClipTokens
+from .clip_tokens import MAX_TEXT
 from .dataset_folder import MAX_CAPTION_BYTES
 from .pictures import PictureFacts, flattened, opened, upright
 
@@ -62,7 +63,7 @@ def view_dataset(
     training: TrainingSettings,
     *,
     engine: str = FIRST_ENGINE,
-    tokens: ClipTokens | None = None,
+    reading: Reading | None = None,
     use: int = 0,
 ) -> tuple[TrainerView, ...]:
     """Every picture as that engine would take it. `facts` are lint's (`lint.examine`); `use` numbers the pick whose
@@ -73,7 +74,7 @@ def view_dataset(
             facts[item.name],
             training,
             engine,
-            tokens,
+            reading or Reading(),
             np.random.default_rng([training.seed, use, number]),
         )
         for number, item in enumerate(dataset.items)
@@ -133,11 +134,12 @@ def bucket_summary(views: tuple[TrainerView, ...], training: TrainingSettings) -
 
 
 def _view(
-    item: DatasetItem, facts: PictureFacts, training: TrainingSettings, engine: str, tokens: ClipTokens | None,
+    item: DatasetItem, facts: PictureFacts, training: TrainingSettings, engine: str, reading: Reading,
     rng: np.random.Generator,
 ) -> TrainerView:  # fmt: skip
     caption = vary_caption(_caption_for(item, engine), training, rng)
-    cut = tokens.cut(caption, length=training.max_token_length) if tokens else None
+    length = (reading.limit or training.max_token_length) if reading.is_cut else MAX_TEXT
+    cut = reading.tokens.cut(caption, length=length) if reading.tokens else None
     read, lost, count = (cut.kept, cut.lost, cut.tokens) if cut else (caption, "", None)
     if not facts.readable:
         return TrainerView(item.name, (0, 0), None, "not readable", read=read, lost=lost, tokens=count)

@@ -10,8 +10,9 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+from ..architectures.base import Architecture
 from ..dataset import Dataset
-from ..datasets.clip_tokens import ClipTokens, clip_tokens
+from ..datasets.caption_tokens import reading
 from ..datasets.dataset_lock import Lock, read_lock
 from ..datasets.dataset_metadata import METADATA_NAME, read_metadata
 from ..errors import BridgeError
@@ -46,6 +47,8 @@ def lint_dataset(
     trigger: str = "",
     training: TrainingSettings | None = None,
     tokenizer_dir: Path | None = None,
+    of_family: Architecture | None = None,
+    engine: str | None = None,
     cache_dir: Path | None = None,
     models: PictureModels | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -54,7 +57,8 @@ def lint_dataset(
     """Apply every rule of the catalogue.
 
     `trigger` replaces the one that metadata.yaml names. With `training`, rules about buckets and cut-off captions speak of
-    its numbers. `tokenizer_dir` (CLIP's `merges.txt`) lets tokens be counted. With `cache_dir`, pictures that have not
+    its numbers. `tokenizer_dir` (ComfyUI's `sd1_tokenizer`) lets tokens be counted, as `of_family` does it for that `engine` (None:
+    as CLIP). With `cache_dir`, pictures that have not
     changed are not decoded again. With `models` (`picture_models.find_models`) these look at the pictures too; notes say
     which are missing. `on_progress(done, total)` counts pictures, once for decoding and once for each model.
 
@@ -63,7 +67,7 @@ def lint_dataset(
     """
     seen, notes = examine(
         dataset, settings=settings, trigger=trigger, training=training, tokenizer_dir=tokenizer_dir,
-        cache_dir=cache_dir, models=models, on_progress=on_progress, should_stop=should_stop,
+        of_family=of_family, engine=engine, cache_dir=cache_dir, models=models, on_progress=on_progress, should_stop=should_stop,
     )  # fmt: skip
     return judge(seen, notes)
 
@@ -86,6 +90,8 @@ def examine(
     trigger: str = "",
     training: TrainingSettings | None = None,
     tokenizer_dir: Path | None = None,
+    of_family: Architecture | None = None,
+    engine: str | None = None,
     cache_dir: Path | None = None,
     models: PictureModels | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -100,7 +106,8 @@ def examine(
         on_progress=(lambda done, _: on_progress(done, total)) if on_progress else None,
         should_stop=should_stop,
     )
-    tokens, notes = _tokens(tokenizer_dir)
+    read = reading(of_family, tokenizer_dir, engine=engine)
+    notes: tuple[str, ...] = (read.note,) if read.note else ()
     looks: dict[str, Looks] = {}
     if models:
         counted = itertools.count(pictures + 1)
@@ -116,20 +123,11 @@ def examine(
     lock, lock_problem = _lock(dataset)
     seen = Examined(
         dataset, settings or LintSettings(), facts, trigger or dataset.trigger,
-        training=training or TrainingSettings(), training_known=training is not None, tokens=tokens,
+        training=training or TrainingSettings(), training_known=training is not None, reading=read,
         siblings=_siblings(dataset), lock=lock, lock_problem=lock_problem,
         hashes=_hashes(dataset, cache_dir) if lock.versions else {}, looks=looks,
     )  # fmt: skip
     return seen, notes
-
-
-def _tokens(folder: Path | None) -> tuple[ClipTokens | None, tuple[str, ...]]:
-    if folder is None:
-        return None, ()
-    try:
-        return clip_tokens(folder), ()
-    except BridgeError as error:
-        return None, (f"Tokens were not counted: {error.problem}",)
 
 
 def _lock(dataset: Dataset) -> tuple[Lock, str]:

@@ -81,14 +81,18 @@ def sampler_syntax(seen: Examined) -> Iterator[Hit]:
 
 def too_many_tokens(seen: Examined) -> Iterator[Hit]:
     """More tokens than the trainer reads."""
-    limit = seen.training.max_token_length
+    limit = seen.reading.limit or seen.training.max_token_length
     for item in seen.captioned():
         cut = seen.tokens.cut(item.caption, length=limit) if seen.tokens else None
-        if cut and cut.lost:
-            yield Hit(
-                item.name,
-                f"The caption has {cut.tokens} tokens; of {limit} this is cut off: {cut.lost[:120]}",
-            )
+        if not cut or not cut.lost:
+            continue
+        has = f"The caption has {cut.tokens} tokens"
+        if seen.reading.family:
+            what = "is cut off" if seen.reading.is_cut else "is more than that"
+            problem = f"{has}; {seen.reading.family} was made with captions of up to {limit}, and this {what}: {cut.lost[:120]}"
+            yield Hit(item.name, problem, "Shorten it, or move what matters forward.")
+        else:
+            yield Hit(item.name, f"{has}; of {limit} this is cut off: {cut.lost[:120]}")
 
 
 def negative_words(seen: Examined) -> Iterator[Hit]:

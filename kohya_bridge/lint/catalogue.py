@@ -40,7 +40,7 @@ RULES: tuple[Rule, ...] = (
          "Shorten it to a sentence or a list of tags.", caption_rules.absurd_caption),
     Rule("W109", "sampler syntax in caption", "Trainers take captions literally (sd-scripts without weighted_captions, l.821): brackets, weights and <lora:...> are learnt as words.",
          "Write plain words.", caption_rules.sampler_syntax),
-    Rule("W110", "caption cut off", "Both engines read max_token_length tokens (75 by default) and drop the rest without a word.",
+    Rule("W110", "caption cut off", "Both engines read max_token_length of CLIP's tokens (75 by default) and drop the rest without a word. Other families are counted by their own tokenizer, up to what they were made for.",
          "Shorten it, move what matters forward, or set max_token_length to 150 or 225.", caption_rules.too_many_tokens),
     Rule("E111", "negative prompt in caption", "The trainer learns these words as a description of the picture.",
          "Delete them from the caption.", caption_rules.negative_words),

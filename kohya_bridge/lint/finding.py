@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..dataset import Dataset, DatasetItem
-from ..datasets.clip_tokens import ClipTokens
+from ..datasets.caption_tokens import CaptionTokens, Reading
 from ..datasets.dataset_lock import Lock
 from ..datasets.pictures import PictureFacts
 from ..forbidding import Forbidding
@@ -94,7 +94,8 @@ class Examined:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     training_known: bool = False
     """Whether `training` is what a person chose, so that rules about buckets may speak."""
-    tokens: ClipTokens | None = None
+    reading: Reading = field(default_factory=Reading)
+    """How the family that is trained reads captions."""
     siblings: Mapping[str, str] = field(default_factory=dict)
     """Trigger of each other dataset beside this one, by slug."""
     lock: Lock = field(default_factory=Lock)
@@ -103,6 +104,11 @@ class Examined:
     """SHA-256 of each picture file by name; only where there is a version to compare with."""
     looks: Mapping[str, Looks] = field(default_factory=dict)
     """What models say of each picture by name; empty where none was asked."""
+
+    @property
+    def tokens(self) -> CaptionTokens | None:
+        """What counts tokens; None where nothing can."""
+        return self.reading.tokens
 
     @property
     def items(self) -> tuple[DatasetItem, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..architectures.base import Architecture
 from ..dataset import Dataset
 from ..datasets.trainer_view import COLUMNS, TrainerView, view_dataset, view_rows
 from ..errors import InvalidInput
@@ -78,6 +79,7 @@ def inspect_dataset(
     settings: LintSettings | None = None,
     training: TrainingSettings | None = None,
     tokenizer_dir: Path | None = None,
+    of_family: Architecture | None = None,
     cache_dir: Path | None = None,
     models: PictureModels | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -85,7 +87,7 @@ def inspect_dataset(
 ) -> Inspection:
     """Mend, lint and view a dataset. Without `training`, bucket rules are silent and the view takes the default numbers.
 
-    `stamp` names the repair to undo; empty means the newest that this machine did.
+    `of_family` is the family that will be trained, None where nobody knows: then captions are read as by CLIP. `stamp` names the repair to undo; empty means the newest that this machine did.
 
     Raises:
         Interrupted: `should_stop` said so; repairs are either all done or not begun.
@@ -101,9 +103,9 @@ def inspect_dataset(
         dataset = undo_repairs(dataset, stamp=stamp)
     seen, notes = examine(
         dataset, settings=settings, trigger=trigger, training=training, tokenizer_dir=tokenizer_dir,
-        cache_dir=cache_dir, models=models, on_progress=on_progress, should_stop=should_stop,
+        of_family=of_family, engine=engine, cache_dir=cache_dir, models=models, on_progress=on_progress, should_stop=should_stop,
     )  # fmt: skip
-    views = view_dataset(dataset, seen.facts, seen.training, engine=engine, tokens=seen.tokens) if engine else ()  # fmt: skip
+    views = view_dataset(dataset, seen.facts, seen.training, engine=engine, reading=seen.reading) if engine else ()  # fmt: skip
     return Inspection(dataset, judge(seen, notes), views, repairing, repairs, stamp)
 
 

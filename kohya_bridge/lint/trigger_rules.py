@@ -65,7 +65,11 @@ def nearly_the_trigger(seen: Examined) -> Iterator[Hit]:
 def known_word(seen: Examined) -> Iterator[Hit]:
     """A trigger that the base model knows already."""
     if seen.tokens and TRIGGER.fullmatch(seen.trigger) and seen.tokens.count(seen.trigger) == 1:
-        yield Hit("metadata.yaml", f"The trigger {seen.trigger!r} is one token of CLIP's vocabulary: the base model has its own idea of it.", f"Name it char_{seen.trigger}, for instance.")  # fmt: skip
+        yield Hit("metadata.yaml", f"The trigger {seen.trigger!r} is one token of {_whose(seen)} vocabulary: the base model has its own idea of it.", f"Name it char_{seen.trigger}, for instance.")  # fmt: skip
+
+
+def _whose(seen: Examined) -> str:
+    return f"{seen.reading.family}'s" if seen.reading.family else "CLIP's"
 
 
 def long_trigger(seen: Examined) -> Iterator[Hit]:

@@ -120,8 +120,9 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
         dataset,
         trigger=request.trigger,
         training=settings_made,
-        # CLIP's count and limit would be false for a family that reads captions with another tokenizer.
-        tokenizer_dir=places.tokenizer_dir if architecture(family_name).captions.reads_clip else None,
+        tokenizer_dir=places.tokenizer_dir,
+        of_family=architecture(family_name),
+        engine=choice.name,
         cache_dir=places.workspace.cache_dir,
     )
     plan = make_plan(

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from kohya_bridge.dataset import read_dataset
+from kohya_bridge.datasets.caption_tokens import Reading
 from kohya_bridge.datasets.clip_tokens import clip_tokens
 from kohya_bridge.datasets.trainer_sheet import trainer_sheet
 from kohya_bridge.datasets.trainer_view import bucket_summary, trained_pixels, view_dataset, view_rows
@@ -18,9 +19,9 @@ from .lint_world import BAD, recaption, see_through, varied_picture
 TRAINING = TrainingSettings(resolution=256, min_bucket_reso=128, max_bucket_reso=512)
 
 
-def viewed(dir, engine="native", training=TRAINING, tokens=None):
+def viewed(dir, engine="native", training=TRAINING, reading=None):
     dataset = read_dataset(dir)
-    return dataset, view_dataset(dataset, examine(dataset)[0].facts, training, engine=engine, tokens=tokens)
+    return dataset, view_dataset(dataset, examine(dataset)[0].facts, training, engine=engine, reading=reading)
 
 
 def test_the_native_view_is_pixel_for_pixel_what_the_native_engine_trains(dataset_dir):
@@ -56,7 +57,7 @@ def test_the_kohya_engine_is_given_upright_pictures_on_white(dataset_dir):
 
 def test_the_part_of_a_caption_that_is_cut_off_is_shown(dataset_dir, tokenizer_dir):
     recaption(dataset_dir, "char_x, " + "cat " * 80 + "end")
-    _, views = viewed(dataset_dir, tokens=clip_tokens(tokenizer_dir))
+    _, views = viewed(dataset_dir, reading=Reading(clip_tokens(tokenizer_dir)))
     assert views[0].lost.endswith("end") and views[0].read.startswith("char_x, cat")
     assert views[0].tokens > 75 and views[1].lost == ""
 
@@ -80,7 +81,7 @@ def test_an_unreadable_picture_and_one_without_a_bucket_say_so(dataset_dir):
 def test_the_sheet_shows_cut_words_in_red_and_survives_damaged_pictures(dataset_dir, tokenizer_dir):
     recaption(dataset_dir, "char_x, " + "cat " * 80)
     (dataset_dir / "images" / "0002.png").write_bytes(b"x")
-    dataset, views = viewed(dataset_dir, tokens=clip_tokens(tokenizer_dir))
+    dataset, views = viewed(dataset_dir, reading=Reading(clip_tokens(tokenizer_dir)))
     sheet = trainer_sheet(dataset, views)
     assert ERROR in [colour for _, colour in sheet.getcolors(maxcolors=1 << 24)]
 
