@@ -59,6 +59,7 @@ class Desk:
         engines: Mapping[str, Engine] | None = None,
         least_free_bytes: int = LEAST_FREE_BYTES,
         model_dirs: Mapping[str, Sequence[Path]] | None = None,
+        import_dirs: Sequence[Path] = (),
     ):
         self.workspace = workspace
         self.engines = load_engines() if engines is None else engines
@@ -69,6 +70,7 @@ class Desk:
             tokenizer_dir or default_tokenizer_dir(),
             least_free_bytes,
             model_dirs or {},
+            import_dirs,
         )
         self.slot = Slot(workspace, engines=engines, places=self.places)
         self.answers = Answers(self.slot, queue=self.resume)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .architectures import architecture
 from .desk import Desk
 from .errors import Conflict, NotFound, Refused
 from .files import Tree
@@ -40,10 +41,9 @@ def prepare(desk: Desk, recipe: Recipe, *, base_model: str = "", again: bool = F
         InvalidInput: dataset or base model are missing or others. Refused: this installation would train another run;
             the differences are named. Conflict: something trains, and `again` wants the machine for itself.
     """
-    places = desk.places
-    found = find_ingredients(
-        recipe, desk.workspace, checkpoint_dirs=places.checkpoint_dirs, base_model=base_model
-    )
+    places, folder = desk.places, architecture(recipe.plan.base_model.family).base_folder
+    base_dirs = [*places.base_model_dirs(folder), *places.checkpoint_dirs]
+    found = find_ingredients(recipe, desk.workspace, base_dirs=base_dirs, base_model=base_model)
     if again:
         desk = _desk_apart(desk, recipe, found)
     check = desk.check(recipe.request(base_model=found.base_model_name))
@@ -96,6 +96,8 @@ def _desk_apart(desk: Desk, recipe: Recipe, found: Ingredients) -> Desk:
         tokenizer_dir=places.tokenizer_dir,
         engines=desk.engines,
         least_free_bytes=places.least_free_bytes,
+        model_dirs=places.model_dirs,
+        import_dirs=places.import_dirs,
     )
 
 

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import ssl
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -55,6 +56,13 @@ def model_file(kind: str, name: str) -> Path | None:
 
 def input_dir() -> Path:
     return Path(folder_paths.get_input_directory())
+
+
+def import_dirs() -> list[Path]:
+    """Where this ComfyUI finds its packages, without what packs have put there."""
+    packs = [Path(each) for each in folder_paths.get_folder_paths("custom_nodes")]
+    named = [Path(each).absolute() for each in sys.path if each]
+    return [each for each in named if each.is_dir() and not any(pack in each.parents for pack in packs)]
 
 
 def tokenizer_dir() -> Path | None:

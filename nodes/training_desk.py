@@ -34,6 +34,7 @@ def desk() -> Desk:
                 lora_dirs=host.model_dirs("loras"),
                 tokenizer_dir=host.tokenizer_dir(),
                 model_dirs={kind: host.model_dirs(kind) for kind in host.MODEL_KINDS},
+                import_dirs=host.import_dirs(),
             )
         return _desk
 

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.host.comfy_host import ComfyHost
 from tests import tiers
-from tests.host.canvas import BASE_MODEL, small_dataset
+from tests.host.canvas import BASE_MODEL, REDUCED_MODELS, small_dataset
 from tests.panel.browsing import browser, new_page  # noqa: F401  fixtures
 
 # The same examples every time, and no folder of them beside the tests; campaigns with other seeds are commands.
@@ -117,6 +117,10 @@ def own_comfy(tmp_path, demo_base):
 def stock(host, base_model):
     """Put into a ComfyUI's folders what the tests train on."""
     host.prepare()
+    host.environment["PYTHONPATH"] = os.pathsep.join(
+        [str(REDUCED_MODELS), *filter(None, [os.environ.get("PYTHONPATH", "")])]
+    )
+    (host.base_dir / "custom_nodes" / "reduced_models").symlink_to(REDUCED_MODELS)
     try:
         (host.checkpoints_dir / BASE_MODEL).hardlink_to(base_model)
     except OSError:

@@ -18,6 +18,8 @@ LEAST_FREE_BYTES = 500_000_000
 """What a disk must keep free for the system and everybody else."""
 FOLDER_KEY = "folder."
 """Before a folder's name in `MachinePaths.extra`."""
+IMPORTS_KEY = "imports"
+"""In `MachinePaths.extra`: the folders that the running ComfyUI imports packages from, as a path list."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Places:
     least_free_bytes: int = LEAST_FREE_BYTES
     model_dirs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     """Further model folders by ComfyUI's name for them ("diffusion_models", "text_encoders", "vae")."""
+    import_dirs: Sequence[Path] = ()
+    """Where the running ComfyUI finds its packages; a launcher may have named folders that no other Python looks into."""
 
     @property
     def folders(self) -> dict[str, Any]:
@@ -40,6 +44,7 @@ class Places:
             "loras": [str(each) for each in self.lora_dirs],
             "tokenizer": str(self.tokenizer_dir),
             "models": {kind: [str(each) for each in dirs] for kind, dirs in self.model_dirs.items()},
+            "imports": [str(each) for each in self.import_dirs],
         }
 
     def with_folders(self, folders: Mapping[str, Any]) -> Places:
@@ -52,14 +57,15 @@ class Places:
             lora_dirs=[Path(each) for each in folders["loras"]],
             tokenizer_dir=Path(folders["tokenizer"]),
             model_dirs={kind: [Path(each) for each in dirs] for kind, dirs in folders["models"].items()},
+            import_dirs=[Path(each) for each in folders.get("imports", ())],
         )
 
     def folder_hints(self) -> dict[str, str]:
-        """`model_dirs` as `MachinePaths.extra` carries them: path lists, separated as in PATH."""
-        return {
-            f"{FOLDER_KEY}{kind}": os.pathsep.join(str(each) for each in folders)
-            for kind, folders in self.model_dirs.items()
-        }
+        """`model_dirs` and `import_dirs` as `MachinePaths.extra` carries them: path lists, separated as in PATH."""
+        named = {f"{FOLDER_KEY}{kind}": folders for kind, folders in self.model_dirs.items()}
+        if self.import_dirs:
+            named[IMPORTS_KEY] = self.import_dirs
+        return {name: os.pathsep.join(str(each) for each in folders) for name, folders in named.items()}
 
     def base_model_dirs(self, folder: str) -> list[Path]:
         """Where base models lie whose ComfyUI folder is `folder`: as the host says, beside the checkpoints, among them."""

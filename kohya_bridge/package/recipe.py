@@ -77,7 +77,7 @@ class Ingredients:
     dataset_dir: Path
     base_model_file: Path
     base_model_name: str
-    """As ComfyUI's checkpoint list shows it here."""
+    """As ComfyUI's list shows it here."""
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -95,16 +95,17 @@ def read_recipe(file: Path) -> Recipe:
 
 
 def find_ingredients(
-    recipe: Recipe, workspace: Workspace, *, checkpoint_dirs: Sequence[Path], base_model: str = ""
+    recipe: Recipe, workspace: Workspace, *, base_dirs: Sequence[Path], base_model: str = ""
 ) -> Ingredients:
-    """The dataset and base model of a recipe on this machine. `base_model` is its name here if that is another one.
+    """The dataset and base model of a recipe on this machine, the latter in one of `base_dirs`. `base_model` is its name here if that
+    is another one.
 
     Raises:
         InvalidInput: either is missing or is not the one that the LoRA was trained from; both are said at once.
     """
     name = base_model or recipe.plan.base_model.name
     dataset_dir = workspace.dataset_dir(recipe.plan.dataset.slug)
-    file, base_problem = _base_file(recipe, workspace, checkpoint_dirs, name)
+    file, base_problem = _base_file(recipe, workspace, base_dirs, name)
     problems = [each for each in (_dataset_problem(recipe, workspace, dataset_dir), base_problem) if each]
     if problems or file is None:
         raise InvalidInput(

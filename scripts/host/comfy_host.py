@@ -25,7 +25,7 @@ from .comfy_needs import refuse_what_lacks
 PACK_NAME = "wizdroid-lora-training"
 MARK = "WIZDROID_STARTED_BY"
 """In the environment of a ComfyUI, and so of all that it starts: on whose behalf it runs."""
-MODEL_FOLDERS = ("checkpoints", "loras", "vae", "embeddings")
+MODEL_FOLDERS = ("checkpoints", "loras", "vae", "embeddings", "diffusion_models", "text_encoders")
 NOT_COPIED = (".git", ".venv*", ".cache", ".comfy", "third_party", "runs", "*cache*")
 
 
@@ -49,6 +49,8 @@ class ComfyHost:
         self.mark = mark
         self.extra_arguments: tuple[str, ...] = ()
         """Further arguments of main.py, such as `--front-end-root`."""
+        self.environment: dict[str, str] = {}
+        """Further variables of its environment."""
         self.process: subprocess.Popen[bytes] | None = None
         self._log_begins = 0
 
@@ -108,7 +110,13 @@ class ComfyHost:
         torchvision = str(self.install.torchvision_dir or "")
         launch = Path(__file__).with_name("launch.py")
         command = [self.install.python, str(launch), str(self.install.dir), torchvision, *self.arguments()]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", MARK: self.mark}
+        environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "HF_HUB_OFFLINE": "1",
+            MARK: self.mark,
+            **self.environment,
+        }
         with open(self.log_file, "ab") as log:
             self._log_begins = log.tell()
             # A session of its own: Ctrl-C in the terminal reaches the script, which then stops the server in order.

@@ -2,18 +2,18 @@
 
 usage: launch.py COMFYUI_DIR TORCHVISION_DIR [main.py's arguments]
 
-The registry's torchvision is a CUDA build. Beside a CPU torch its compiled part can't load, and its Python part only
-needs two operators to be declared. The folder goes on this process's path and not into the environment, so that the
-trainers that ComfyUI starts never see it. Ctrl-C works, also where a shell has started everything in the background (`&`) and so
-with SIGINT ignored, which children inherit.
+The folder goes on this process's path and not into the environment: of the trainers that ComfyUI starts only those of ComfyUI's own
+models take over its path, and the others never see it (diffusers can't do with a CUDA torchvision beside a CPU torch). Ctrl-C works,
+also where a shell has started everything in the background (`&`) and so with SIGINT ignored, which children inherit.
 """
 
 import os
 import runpy
 import signal
 import sys
+from pathlib import Path
 
-declared = []  # the operators live as long as these objects
+CPU_TORCHVISION = Path(__file__).resolve().with_name("cpu_torchvision")
 
 
 def main() -> None:
@@ -27,17 +27,9 @@ def main() -> None:
 
 
 def provide_torchvision(folder: str) -> None:
-    """Make the torchvision of `folder` importable here; nothing happens for an empty name."""
-    if not folder:
-        return
-    sys.path.append(folder)
-    import torch
-
-    if torch.version.cuda is None:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        declared.append(library)
+    """Make the torchvision of `folder` importable here, also beside a torch for CPUs; nothing happens for an empty name."""
+    if folder:
+        sys.path += [str(CPU_TORCHVISION), folder]
 
 
 if __name__ == "__main__":

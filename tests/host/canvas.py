@@ -14,6 +14,8 @@ from scripts.host.comfy_install import ROOT
 API_DIR = ROOT / "example_workflows" / "api"
 BASE_MODEL = "wizdroid_demo_base.safetensors"
 JOB_STEPS = 100  # enough for the demo base to learn something that both witnesses see
+REDUCED_MODELS = ROOT / "tests" / "host_models" / "pack"
+"""A node pack, and what every Python of a test's ComfyUI knows: how to build families that are too large for a test."""
 SHIPPED = ROOT / "training" / "kohya" / "datasets" / "char_wren"
 
 

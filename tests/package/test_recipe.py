@@ -123,13 +123,10 @@ def complete(finished, tmp_path):
 def test_what_is_needed_is_found_by_content_also_under_another_name(finished, complete):
     recipe, folder = complete
     assert (
-        find_ingredients(recipe, finished.workspace, checkpoint_dirs=[folder]).base_model_name
-        == "base.safetensors"
+        find_ingredients(recipe, finished.workspace, base_dirs=[folder]).base_model_name == "base.safetensors"
     )
     (folder / "base.safetensors").rename(folder / "renamed.safetensors")
-    found = find_ingredients(
-        recipe, finished.workspace, checkpoint_dirs=[folder], base_model="renamed.safetensors"
-    )
+    found = find_ingredients(recipe, finished.workspace, base_dirs=[folder], base_model="renamed.safetensors")
     assert recipe.request(base_model=found.base_model_name).base_model == "renamed.safetensors"
 
 
@@ -138,7 +135,7 @@ def test_another_version_of_the_dataset_and_a_wrong_base_are_said_at_once(finish
     (folder / "base.safetensors").write_bytes(b"another model")
     (finished.workspace.dataset_dir("alice") / "captions.jsonl").write_text("")
     with pytest.raises(InvalidInput) as caught:
-        find_ingredients(recipe, finished.workspace, checkpoint_dirs=[folder])
+        find_ingredients(recipe, finished.workspace, base_dirs=[folder])
     assert "is another version: its digest is" in caught.value.problem
     assert "is another file" in caught.value.problem
 
@@ -146,7 +143,7 @@ def test_another_version_of_the_dataset_and_a_wrong_base_are_said_at_once(finish
 def test_a_dataset_and_base_that_are_not_here_are_named_with_what_to_get(complete, tmp_path):
     recipe, _ = complete
     with pytest.raises(InvalidInput) as caught:
-        find_ingredients(recipe, Workspace.at(tmp_path / "elsewhere"), checkpoint_dirs=[tmp_path / "none"])
+        find_ingredients(recipe, Workspace.at(tmp_path / "elsewhere"), base_dirs=[tmp_path / "none"])
     assert (
         "is not on this machine" in caught.value.problem
         and recipe.plan.dataset.digest in caught.value.problem
@@ -158,7 +155,7 @@ def test_a_dataset_and_base_that_are_not_here_are_named_with_what_to_get(complet
 def test_a_base_model_name_that_leads_out_of_the_folders_is_not_followed(finished, complete, name):
     recipe, folder = complete
     with pytest.raises(InvalidInput, match="is not in ComfyUI's checkpoint folders"):
-        find_ingredients(recipe, finished.workspace, checkpoint_dirs=[folder / "x"], base_model=name)
+        find_ingredients(recipe, finished.workspace, base_dirs=[folder / "x"], base_model=name)
 
 
 def test_whether_a_new_training_gave_the_same_tensors_is_said_plainly(finished, made):

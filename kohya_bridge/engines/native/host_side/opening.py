@@ -1,6 +1,6 @@
 """The ComfyUI that hosts this pack, opened in a child process without its server.
 
-In: its folder and a device. Out: a `Host` with its version, and `comfy` ready to be imported. Neither server nor nodes nor
+In: its folder, where the running one finds its packages, and a device. Out: a `Host` with its version, and `comfy` ready to be imported. Neither server nor nodes nor
 folder_paths are imported, nothing enters inference mode, and nothing is downloaded.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,9 @@ class Host:
         return f"{self.version} {self.commit}".strip()
 
 
-def open_host(folder: Path, device: torch.device) -> Host:
-    """Make `comfy` importable and set it up for training.
+def open_host(folder: Path, device: torch.device, import_dirs: Sequence[str] = ()) -> Host:
+    """Make `comfy` importable and set it up for training. What this Python lacks is looked for in `import_dirs` as well: whoever
+    started ComfyUI may have put its packages on the path of that process alone.
 
     Raises:
         ChildFailure: there is no ComfyUI in `folder`, or it lacks a package.
@@ -47,6 +49,7 @@ def open_host(folder: Path, device: torch.device) -> Host:
         )
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+    sys.path += [each for each in import_dirs if each not in sys.path]
     try:
         _prepare(device)
     except ImportError as error:

@@ -7,6 +7,7 @@ pictures are encoded, and both are gone before the diffusion model is loaded.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from ....architectures import architecture
+from ....models.places import IMPORTS_KEY
 from ....plan import BaseModelFacts
 from ....workspace import file_sha256
 from ...training.cache import part_digest
@@ -50,7 +52,10 @@ class HostSide:
     def host(self) -> Host:
         """The ComfyUI, opened when it is first asked for."""
         if self._host is None:
-            self._host = open_host(self.paths["comfyui_dir"], self.device)
+            imports = str(self.paths.get(IMPORTS_KEY, ""))
+            self._host = open_host(
+                self.paths["comfyui_dir"], self.device, [each for each in imports.split(os.pathsep) if each]
+            )
         return self._host
 
     @property

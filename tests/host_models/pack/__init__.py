@@ -1,0 +1,35 @@
+"""A node pack for a test's ComfyUI: writes the files of a reduced family into ComfyUI's folders."""
+
+from pathlib import Path
+
+import folder_paths
+from sitecustomize import reduced_models
+
+
+class ReducedModelFiles:
+    """Diffusion model, text encoder and VAE, each under that name; shows the three files' names."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, RETURN_TYPES = "tests", "write", True, ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "family": ("STRING", {"default": "zimage"}),
+                "name": ("STRING", {"default": "small"}),
+            }
+        }
+
+    def write(self, family, name):
+        small_files, reduced = reduced_models("small_files"), reduced_models("reduced")
+        diffusion, text, vae = (
+            Path(folder_paths.get_folder_paths(kind)[0]) / f"{name}.safetensors"
+            for kind in ("diffusion_models", "text_encoders", "vae")
+        )
+        small_files.write_diffusion_model(diffusion, family)
+        small_files.write_text_encoder(text, family)
+        small_files.write_vae(vae, reduced.FAMILIES[family][2][0])
+        return {"ui": {"text": [diffusion.name, text.name, vae.name]}}
+
+
+NODE_CLASS_MAPPINGS = {"ReducedModelFiles": ReducedModelFiles}
