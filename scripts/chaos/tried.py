@@ -6,6 +6,7 @@ answer, whatever it says; anything else that is raised is a crash.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -45,6 +46,12 @@ def answer(act: Callable[[], Any], *, also: tuple[type[BaseException], ...] = ()
     return ""
 
 
+def crowding() -> float:
+    """How many times longer than alone work may take now, by the machine's load."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1.0, 1.5 * load / (os.cpu_count() or 1))
+
+
 def attempt(
     tried: Tried,
     name: str,
@@ -53,16 +60,15 @@ def attempt(
     also: tuple[type[BaseException], ...] = (),
     patience_s: float = PATIENCE_S,
 ) -> None:
-    """Run `act` in a thread of its own and note in `tried` that it crashed, or took longer than it may."""
+    """Run `act` in a thread of its own and note in `tried` that it crashed, or took longer than it may beside what else works here."""
     said: list[str] = []
     thread = threading.Thread(target=lambda: said.append(answer(act, also=also)), daemon=True)
-    began = time.thread_time(), time.monotonic()
+    patience_s, began = patience_s * crowding(), time.monotonic()
     thread.start()
     thread.join(patience_s)
-    took_s = time.monotonic() - began[1]
-    if (
-        not said or took_s > 2 * patience_s
-    ):  # a regular expression holds the interpreter: nobody could look in between
+    took_s = time.monotonic() - began
+    # It may be over by now and have taken long: a regular expression holds the interpreter, and nobody could look in between.
+    if not said or took_s > patience_s + 1.0:
         tried.note(HUNG, f"{name}: {took_s:.0f} s")
     if said and said[0]:
         tried.note(CRASHED, f"{name}: {said[0]}")
