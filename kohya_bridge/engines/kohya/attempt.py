@@ -269,7 +269,7 @@ class Attempt:
         next boundary saves first."""
         if self.late_state.waits:
             self.report.phase("saving")
-            self.late_state.land(self.accelerator.device)
+            self.late_state.land()
             self._close_checkpoint()
             self.report.phase("training")
         if self.stop_reason and self.last_saved == self.step and ranks.world_size() == 1:

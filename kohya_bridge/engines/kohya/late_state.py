@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from .ledger import RandomStates, capture_random_states, restore_random_states
 
@@ -31,16 +30,15 @@ class LateState:
     def waits(self) -> bool:
         return self._write is not None
 
-    def land(self, device: Any) -> None:
+    def land(self) -> None:
         """Write what waits. Call it while upstream still draws from its measurement's seed; it draws on from there."""
         write, then = self._write, self._then
         self._write = self._then = None
         if write is None or then is None:
             return
         during = capture_random_states()
-        # Upstream puts these back when it has measured, and goes on from where numpy's stands; on a Mac from the device's too.
-        devices = during.devices if device.type == "mps" else then.devices
-        restore_random_states(replace(then, numpy=during.numpy, devices=devices))
+        # Upstream puts these back when it has measured, and goes on from where numpy's stands.
+        restore_random_states(replace(then, numpy=during.numpy))
         try:
             write()
         finally:
