@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import disk
 from .errors import InvalidInput, NotFound
 from .files import Tree, open_named
 from .files import write_atomically as write_atomically
@@ -157,14 +158,13 @@ class Workspace:
             NotFound: there is no such run, or its folder is a link that leads out of `runs/`.
         """
         check_run_id(run_id)
-        found = [plan.parent for plan in sorted(self.runs_dir.glob(f"*/{run_id}/plan.yaml"))]
-        fence = self.runs_dir.resolve()  # the folder itself may be a link to a larger disk
-        inside = [each for each in found if each.resolve().is_relative_to(fence)]
-        if not inside:
-            raise NotFound(
-                f"There is no run {run_id} in this workspace.", "The list of runs shows what is there."
-            )
-        return inside[0]
+        for slug in _folders(self.runs_dir):
+            run_dir = Path(slug.path) / run_id
+            if os.path.lexists(run_dir / "plan.yaml") and not disk.is_link(os.lstat(run_dir)):
+                return run_dir
+        raise NotFound(
+            f"There is no run {run_id} in this workspace.", "The list of runs shows what is there."
+        )
 
 
 def _folders(folder: str | Path) -> list[os.DirEntry[str]]:

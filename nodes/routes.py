@@ -159,9 +159,8 @@ def _served(panel: Panel, route: Route) -> Callable[[web.Request], Awaitable[web
         try:
             refuse_foreign(request)
             body = await body_of(request) if route.method == "POST" else {}
-            run = run_of(panel.workspace, request.match_info.get("run"))
-            ask = answers.Ask(run, dict(request.match_info), dict(request.query), body)
-            return await off_loop(_answered, panel, route, ask)
+            asked = (dict(request.match_info), dict(request.query), body)
+            return await off_loop(_answered, panel, route, *asked)
         except BridgeError as error:
             return _told(error)
         except web.HTTPException:
@@ -174,8 +173,12 @@ def _served(panel: Panel, route: Route) -> Callable[[web.Request], Awaitable[web
     return handle
 
 
-def _answered(panel: Panel, route: Route, ask: answers.Ask) -> web.StreamResponse:
-    answer = route.answer(panel, ask)
+def _answered(
+    panel: Panel, route: Route, path: dict[str, str], query: dict[str, str], body: dict[str, Any]
+) -> web.StreamResponse:
+    """In a worker thread: looking for the run is the first of its questions to the disk."""
+    run = run_of(panel.workspace, path.get("run"))
+    answer = route.answer(panel, answers.Ask(run, path, query, body))
     if isinstance(answer, answers.File):
         return web.FileResponse(answer.file, headers=_headers(answer.content_type))
     if isinstance(answer, answers.Data):

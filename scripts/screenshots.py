@@ -1,16 +1,17 @@
 """Take the pictures of the help pages: the panel in each state, light and dark, in the real ComfyUI frontend.
 
 In: the installed frontend and a rehearsed workspace (losses by formula, samples from the demo data set; nothing is
-trained). Out: `docs/images/panel-<state>-<theme>.png`. `make screenshots`
-runs it.
+trained). Out: `docs/images/panel-<state>-<theme>.png`. `make screenshots` runs it; names of scenes after the module's take those alone.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +42,13 @@ class Scene:
     height: int = 900
 
 
-def main() -> None:
+def main(names: Sequence[str] = ()) -> None:
+    """Every scene, or those that are named."""
     IMAGES_DIR.mkdir(parents=True, exist_ok=True)
     with launched_chromium() as browser:
         for scene in SCENES:
+            if names and scene.name not in names:
+                continue
             with _staged(scene) as (stage, stories):
                 for theme in ("dark", "light"):
                     page = browser.new_page(viewport={**PAGE, "height": scene.height})
@@ -154,6 +158,30 @@ def _all(workspace: Workspace) -> list[Rehearsal]:
     return [_failed(workspace), _done(workspace), _training(workspace), _queued(workspace)]
 
 
+def _received(workspace: Workspace) -> list[Rehearsal]:
+    """Runs that somebody passed on, with what would act by itself, and one that a full disk has cut."""
+    done, training = _done(workspace, minutes_ago=60 * 30), _training(workspace)
+    for story, nodes in (
+        (done, ("KSampler", "VAEDecode", "SaveImage", "SaveImage")),
+        (training, ("SaveImage",)),
+    ):
+        prompt = {str(number): {"class_type": name, "inputs": {}} for number, name in enumerate(nodes)}
+        story.run.held_prompts_dir.mkdir()
+        told = json.dumps({"prompt": prompt, "client_id": None, "extra_pnginfo": None})
+        (story.run.held_prompts_dir / "0123456789abcdef.json").write_text(told, "utf-8")
+    cut = _story(workspace, rehearsed_plan(dataset="dancer"), minutes_ago=60 * 50).start().train(1, 300)
+    cut.finish("stopped")
+    cut.run.plan_file.write_text(cut.run.plan_file.read_text("utf-8")[:90], "utf-8")
+    return [cut, done, training]
+
+
+def _damaged(workspace: Workspace) -> list[Rehearsal]:
+    story = _done(workspace)
+    for name in ("run.json", "best.json"):
+        (story.run.dir / name).write_text('{"pid": 4', "utf-8")
+    return [story]
+
+
 def _open(at: int) -> Callable[[Page, list[Rehearsal]], None]:
     def reach(page: Page, stories: list[Rehearsal]) -> None:
         story = stories[at]
@@ -182,9 +210,11 @@ SCENES = (
     Scene("training", lambda workspace: [_done(workspace), _training(workspace)][1:], _open(0), height=1330),
     Scene("failed", lambda workspace: [_failed(workspace)], _other_ways, height=1180),
     Scene("done", lambda workspace: [_done(workspace)], _open(0), height=1180),
+    Scene("received", _received, lambda page, stories: None, height=860),
+    Scene("damaged", _damaged, _open(0), height=1180),
     Scene("compare", lambda workspace: [_done(workspace), _training(workspace)], _compare, height=720),
 )
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -63,6 +63,29 @@ def test_a_run_with_a_broken_plan_is_listed_with_its_problem(workspace):
     assert line["run_id"] == story.run.run_id and line["problem"]
 
 
+def test_what_was_wrong_is_forgotten_when_it_is_mended_without_a_new_event(workspace):
+    story = rehearse(workspace).start().train(1, 3).close()
+    whole = story.run.plan_file.read_text()
+    runs, views = RunList(workspace), RunViews(workspace, RunList(workspace))
+    told = story.run.events_file.read_bytes()
+    for spoil, mend in (
+        (lambda: story.run.plan_file.write_text("{"), lambda: story.run.plan_file.write_text(whole)),
+        (
+            lambda: (story.run.events_file.unlink(), os.mkfifo(story.run.events_file)),
+            lambda: (story.run.events_file.unlink(), story.run.events_file.write_bytes(told)),
+        ),
+    ):
+        spoil()
+        (line,) = RunList(workspace).lines()
+        assert line.plan["problem"]
+        runs = RunList(workspace)
+        assert json.loads(runs.encoded())[0]["problem"]
+        assert views.snapshot(story.run)["run_id"] == story.run.run_id
+        mend()
+        (line,) = json.loads(runs.encoded())
+        assert "problem" not in line and line["state"]["step"] == 3 and line["base_model"]
+
+
 def test_a_deleted_run_leaves_the_list(workspace):
     story = rehearse(workspace, rehearsed_plan()).start().close()
     listed = RunList(workspace)

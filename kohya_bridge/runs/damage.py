@@ -53,11 +53,17 @@ def mend(run: RunFolder) -> list[str]:
 
 
 def _plan(run: RunFolder) -> Iterator[Damage]:
+    fix = "Submit the same training again, which writes it anew; or bring a copy back; or delete the run."
     try:
-        run.plan()
+        plan = run.plan()
     except (BridgeError, OSError) as error:
         problem = error.problem if isinstance(error, BridgeError) else f"{PLAN} can't be read: {error}."
-        fix = "Submit the same training again, which writes it anew; or bring a copy back; or delete the run."
+        yield Damage(PLAN, problem, fix, can_be_mended=False)
+        return
+    if (plan.character, plan.run_id) != (run.slug, run.run_id):  # also one that was cut where it still reads
+        problem = (
+            f"{PLAN} is not the one that this run was made from: it gives {plan.character}/{plan.run_id}."
+        )
         yield Damage(PLAN, problem, fix, can_be_mended=False)
 
 

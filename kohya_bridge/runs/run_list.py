@@ -67,6 +67,10 @@ class _Reading:
     line: RunLine
     encoded: str
 
+    @property
+    def problem(self) -> str:
+        return str(self.line.plan.get("problem", ""))
+
 
 class RunList:
     """All runs of one workspace. Safe to use from several threads; one reads, the others wait."""
@@ -97,9 +101,11 @@ class RunList:
         for key, folder in self._workspace.run_names():
             before = known.get(key)
             size, mtime_ns = _stamp(f"{folder}/events.jsonl")
-            if before is None or (before.size, before.mtime_ns) != (size, mtime_ns):
+            told_more = before is None or (before.size, before.mtime_ns) != (size, mtime_ns)
+            # What is wrong may be mended without a new event: such a run is looked at each time.
+            if before is None or told_more or before.problem:
                 before = _read_or_tell(RunFolder(Path(folder)), before, size, mtime_ns)
-                fresh += 1
+                fresh += told_more
             found[key] = before
         self._readings = found
         if fresh >= WORTH_KEEPING:
@@ -155,15 +161,16 @@ def _read_or_tell(run: RunFolder, before: _Reading | None, size: int, mtime_ns: 
     try:
         return _read(run, before, size, mtime_ns)
     except Exception as error:  # an edge between runs: one strange folder must not cost the list
-        log.warning("Run %s can't be read.", run.run_id, exc_info=not isinstance(error, BridgeError))
         problem = error.problem if isinstance(error, BridgeError) else f"It can't be read: {error}"[:300]
+        if before is None or before.problem != problem:
+            log.warning("Run %s can't be read.", run.run_id, exc_info=not isinstance(error, BridgeError))
         line = RunLine(run.run_id, run.slug, 0.0, _unread(run, problem), RunState())
         return _Reading(size, mtime_ns, 0, line, json.dumps(line.to_json()))
 
 
 def _read(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> _Reading:
     """Fold what was appended since `before`; a file that shrank is read from its beginning."""
-    goes_on = before is not None and before.offset <= size
+    goes_on = before is not None and before.offset <= size and not before.problem
     offset = before.offset if before and goes_on else 0
     state = before.line.state if before and goes_on else RunState()
     events, unreadable = [], {}
@@ -177,7 +184,7 @@ def _read(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> 
     if before and goes_on:
         line = replace(before.line, state=state, plan={**before.line.plan, **unreadable})
     else:
-        told = {**_plan_line_of(run), **unreadable}
+        told = {**unreadable, **_plan_line_of(run)}
         line = RunLine(run.run_id, run.slug, run.planned, told, state)
     return _Reading(size, mtime_ns, offset, line, json.dumps(line.to_json(), ensure_ascii=False))
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import BridgeError, InvalidInput
+from ..errors import BridgeError, InvalidInput, UnusableFile
 from ..events import read_events_from
 from ..plan import TrainingPlan, plan_differences
 from ..run_folder import RunFolder
@@ -46,16 +47,17 @@ class RunViews:
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     def state(self, run: RunFolder) -> RunState:
-        """The run's whole state, loss series included."""
+        """The run's whole state, loss series included. Events that can't be read have told nothing."""
         key = f"{run.slug}/{run.run_id}"
         with self._lock:
             known = self._known.pop(key, None)
             if known is None or known.offset > run.told_bytes:
                 known = _Known(0, RunState())
             events = []
-            for event, offset in read_events_from(run.events_file, known.offset):
-                events.append(event)
-                known.offset = offset
+            with suppress(UnusableFile):  # `damage.damages_of` says what is wrong with it
+                for event, offset in read_events_from(run.events_file, known.offset):
+                    events.append(event)
+                    known.offset = offset
             if events:
                 known.state = fold(events, known.state)
             self._known[key] = known

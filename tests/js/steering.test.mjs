@@ -26,6 +26,11 @@ test("what can be done fits the state of the run", () => {
   assert.deepEqual(can("completed"), ["again", "delete", "folder", "package", "try"]);
 });
 
+test("a run whose folder is too damaged can only be found and deleted", () => {
+  for (const status of ["queued", "training", "completed"])
+    assert.deepEqual([...possible({ ...EMPTY_STATE, status }, { hasCheckpoint: true, isAside: true })].sort(), ["delete", "folder"]);
+});
+
 test("a run that trains can not be deleted and an ended one not be stopped", () => {
   for (const status of ["loading", "caching", "training", "validating", "saving", "paused", "lent"])
     assert.ok(!can(status).includes("delete"));

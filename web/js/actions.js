@@ -13,6 +13,13 @@ import { Failure } from "./failure.js";
  * @typedef {import("./steering.js").ActionId} ActionId
  */
 
+/** What comes of an answer, by the kind of what was asked. */
+const AGREED = {
+  prompt: "Allowed. It is queued once the run has completed.",
+  grids: "Allowed. The grids are queued one after another.",
+  order: "The run is in line.",
+};
+
 /**
  * @param {RunStore} store @param {Host} host @param {() => HTMLElement} mount where dialogs are put
  * @returns {import("./panel.js").Calls & {report: (error: unknown) => void}}
@@ -87,8 +94,16 @@ export function createActions(store, host, mount) {
         (told) => told.text,
         (error) => (report(error), null),
       ),
-    answer: (ask, word) => void store.answer(ask, word).catch(report),
-    mend: (runId) => void store.mend(runId).catch(report),
+    answer: (ask, word) =>
+      void store.answer(ask, word).then(
+        () => host.tell(word === "agree" ? AGREED[ask.kind] : "Discarded. It stays in the run's folder, where nothing sends it."),
+        report,
+      ),
+    mend: (runId) =>
+      void store.mend(runId).then(
+        (moved) => host.tell(moved.length ? `Moved below damaged/ of the run's folder: ${moved.join(", ")}.` : "Nothing to mend."),
+        report,
+      ),
     again: () => void store.lookAgain().catch(report),
     addTrainNode: () => void host.addTrainNode().then(host.tell, report),
     setting: host.setting,

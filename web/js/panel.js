@@ -8,7 +8,7 @@
 
 import { el, setText, show } from "./dom.js";
 import { status } from "./format.js";
-import { isBusy } from "./run_store.js";
+import { isAside, isBusy } from "./run_store.js";
 import { followTheme } from "./theme.js";
 import { createAsks } from "./widgets/asks.js";
 import { createCheckpointTable } from "./widgets/checkpoint_table.js";
@@ -30,7 +30,10 @@ import { createRunsList } from "./widgets/runs_list.js";
 /**
  * @typedef {import("./run_store.js").RunStore} RunStore
  * @typedef {import("./steering.js").ActionId} ActionId
- * @typedef {{run: import("./run_store.js").RunView, asked: import("./pending.js").Pending, now: number}} WidgetView
+ * @typedef {{
+ *   run: import("./run_store.js").RunView, asked: import("./pending.js").Pending, asks: import("./run_store.js").Ask[],
+ *   answering: Set<string>, mending: boolean, now: number,
+ * }} WidgetView
  * @typedef {{
  *   open: (runId: string) => void, close: () => void, compare: (runIds: string[]) => void,
  *   act: (id: ActionId, runId: string, detail: Record<string, any>) => void,
@@ -50,7 +53,7 @@ import { createRunsList } from "./widgets/runs_list.js";
 
 /** Widgets of one run: those of the card at its top, then the cards below. */
 const CARD = [createOutcome, createProgress];
-const BELOW = [createDamages, createCheckpointTable, createPictureStrip, createNotices, createPlanTable, createLogTail];
+const BELOW = [createCheckpointTable, createPictureStrip, createNotices, createPlanTable, createLogTail];
 
 const AGES_MS = 30_000;
 
@@ -104,7 +107,14 @@ export function createPanel(document, store, calls) {
       });
     if (compared) compare.render(compared);
     if (open) {
-      run.render({ run: open, asked: store.asked, now });
+      run.render({
+        run: open,
+        asked: store.asked,
+        asks: store.asks.filter((each) => each.run_id === open.run_id),
+        answering: store.answering,
+        mending: store.mending.has(open.run_id),
+        now,
+      });
       announce(open.state);
     }
     if (wanted !== current) {
@@ -195,7 +205,7 @@ function createListView(document, calls) {
       setText(summary, parts.filter(Boolean).join(" · "));
       show(empty.element, view.loaded && view.runs.length === 0);
       show(runs.element, view.runs.length > 0);
-      asks.render(view);
+      asks.render({ ...view, named: (runId) => named(view.runs, runId) });
       queue.render(view);
       runs.render(view);
     },
@@ -208,6 +218,12 @@ function createListView(document, calls) {
   };
 }
 
+/** @param {import("./run_store.js").RunLine[]} runs @param {string} runId @returns {import("./widgets/asks.js").Named} */
+function named(runs, runId) {
+  const line = runs.find((each) => each.run_id === runId);
+  return { name: line?.character ?? runId, completed: line?.state.status === "completed" };
+}
+
 /** One run: its head, the card that says how it stands, and everything else below. @param {Document} document @param {Calls} calls */
 function createRunView(document, calls) {
   const header = createRunHeader(document, calls);
@@ -216,8 +232,10 @@ function createRunView(document, calls) {
   const card = [...CARD.map((create) => create(document, calls)), controls];
   const chart = createLossChart(document, calls);
   const below = [chart, ...BELOW.map((create) => create(document, calls))];
+  const damages = createDamages(document, calls);
+  const asks = createAsks(document, calls);
   /** @type {Widget[]} */
-  const widgets = [header, ...card, ...below];
+  const widgets = [header, damages, ...card, ...below];
   const hero = el(
     document,
     "section",
@@ -229,6 +247,8 @@ function createRunView(document, calls) {
     "div",
     { class: "wz-stack" },
     header.element,
+    damages.element,
+    asks.element,
     hero,
     el(document, "div", { class: "wz-cards" }, ...below.map((each) => each.element)),
   );
@@ -237,11 +257,17 @@ function createRunView(document, calls) {
     recolour: () => chart.recolour(),
     /** @param {WidgetView} view */
     render(view) {
-      hero.dataset.status = view.run.state.status;
+      const { run } = view;
+      hero.dataset.status = run.state.status;
       for (const each of widgets) each.render(view);
+      const known = { name: run.line?.character ?? run.slug, completed: run.state.status === "completed" };
+      asks.render({ ...view, named: () => known, linked: false });
+      const aside = isAside(run);
+      show(hero, !aside);
+      if (aside) show(chart.element, false);
     },
     destroy() {
-      for (const each of widgets) each.destroy();
+      for (const each of [...widgets, asks]) each.destroy();
     },
   };
 }

@@ -59,6 +59,8 @@ export class RunStore extends EventTarget {
     this.asks = [];
     /** Asks that were answered and are still there. @type {Set<string>} */
     this.answering = new Set();
+    /** Runs whose folder is being mended. @type {Set<string>} */
+    this.mending = new Set();
     /** Runs that could not be dealt with, by their ids. @type {Record<string, Trouble>} */
     this.aside = {};
     this.loaded = false;
@@ -230,17 +232,25 @@ export class RunStore extends EventTarget {
     this.changed();
     try {
       await this.host.post(`runs/${ask.run_id}/${word}`, { what: ask.what });
-      await this.refreshList();
     } finally {
+      await this.refreshList(); // also after a refusal: somebody else may have answered
       this.answering.delete(key);
       this.changed();
     }
   }
 
-  /** Put aside what is damaged in a run's folder. @param {string} runId */
+  /** Put aside what is damaged in a run's folder. @param {string} runId @returns {Promise<string[]>} names of what was moved */
   async mend(runId) {
-    await this.host.post(`runs/${runId}/mend`);
-    await Promise.all([this.refreshList(), this.openRun(runId)]);
+    this.mending.add(runId);
+    this.changed();
+    try {
+      const { moved } = await this.host.post(`runs/${runId}/mend`);
+      await Promise.all([this.refreshList(), this.openId === runId ? this.openRun(runId) : null]);
+      return moved;
+    } finally {
+      this.mending.delete(runId);
+      this.changed();
+    }
   }
 
   /** @param {string} runId @param {number} position counted from 1 */
@@ -344,6 +354,11 @@ const NO_SERIES = { losses: [], validations: [], checkpoints: [], states: [], sa
 function counted(counts, kind) {
   const name = `${kind}s`;
   return name in counts ? { ...counts, [name]: counts[name] + 1 } : counts;
+}
+
+/** Is so much of its folder unreadable that it can only be looked at, mended and deleted? @param {RunView} run */
+export function isAside(run) {
+  return !run.plan || (run.damages ?? []).some((each) => each.file === "events.jsonl");
 }
 
 /** Is a child at work on it? @param {RunState} state */

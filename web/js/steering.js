@@ -65,8 +65,13 @@ export function verb(id) {
   return found;
 }
 
-/** @param {RunState} state @param {{hasCheckpoint: boolean}} has @returns {Set<ActionId>} */
-export function possible(state, { hasCheckpoint }) {
+/**
+ * @param {RunState} state
+ * @param {{hasCheckpoint: boolean, isAside?: boolean}} has `isAside`: its folder is too damaged for anything else
+ * @returns {Set<ActionId>}
+ */
+export function possible(state, { hasCheckpoint, isAside = false }) {
+  if (isAside) return new Set(/** @type {ActionId[]} */ (["folder", "delete"]));
   /** @type {Set<ActionId>} */
   const found = new Set(["folder", "again"]);
   const busy = isBusy(state);

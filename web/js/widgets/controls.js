@@ -2,6 +2,7 @@
 /** The buttons that steer a run: what is possible now, and whether it was asked for already. */
 
 import { el, show } from "../dom.js";
+import { isAside } from "../run_store.js";
 import { possible, verb, VERBS } from "../steering.js";
 import { button, holdButton } from "./button.js";
 
@@ -104,7 +105,7 @@ export function createControls(document, calls) {
     /** @param {WidgetView} view */
     render({ run, asked }) {
       runId = run.run_id;
-      const can = possible(run.state, { hasCheckpoint: run.state.checkpoints.length > 0 });
+      const can = possible(run.state, { hasCheckpoint: run.state.checkpoints.length > 0, isAside: isAside(run) });
       const training = can.has("stop");
       const main = mainVerb(run);
       for (const { id, label } of VERBS) {

@@ -1,58 +1,79 @@
 // @ts-check
-/** What in a run's folder can't be read, and the button that puts it out of the way. */
+/** What in a run's folder can't be read, and the two ways on: put it out of the way, or delete the run. */
 
-import { el, keyed, show } from "../dom.js";
+import { el, keyed, setText, show } from "../dom.js";
+import { icon } from "../icons.js";
 import { button } from "./button.js";
 
 /** @typedef {import("../panel.js").WidgetView} WidgetView @typedef {import("../panel.js").Calls} Calls */
+
+const ASIDE = "The run is set aside: nothing of it starts, and the other runs go on.";
+const NO_PLAN = "Without its plan it can only be looked at and deleted.";
 
 /** @param {Document} document @param {Calls} calls */
 export function createDamages(document, calls) {
   let runId = "";
   const list = el(document, "ul", { class: "wz-notices" });
+  const words = el(document, "p", { class: "wz-muted wz-facts" });
   const mend = button(document, {
     label: "Mend",
     icon: "retry",
-    kind: "wz-small",
-    hint: "Put aside what can't be read; the rest of the run stays.",
+    kind: "wz-small wz-primary",
+    hint: "Move what can't be read below damaged/ of the run's folder; the rest of the run stays.",
     act: () => calls.mend(runId),
+  });
+  const remove = button(document, {
+    label: "Delete run",
+    icon: "trash",
+    kind: "wz-small",
+    hint: "Move the run's folder to the workspace's trash.",
+    act: () => calls.act("delete", runId, {}),
   });
   const element = el(
     document,
     "section",
     { class: "wz-card", "aria-label": "Damaged files" },
     el(document, "h3", null, "Damaged files"),
+    words,
     list,
-    el(document, "div", { class: "wz-row" }, mend),
+    el(document, "div", { class: "wz-row" }, mend, remove),
   );
   return {
     element,
-    /** @param {WidgetView} view */
-    render({ run }) {
+    /** @param {WidgetView & {mending: boolean}} view */
+    render({ run, mending }) {
       runId = run.run_id;
-      const told = [...(run.damages ?? []), ...(run.aside ? [{ file: "", can_be_mended: false, ...run.aside }] : [])];
+      const damages = run.damages ?? [];
+      // What the desk stumbled over is mostly one of the files, in other words.
+      const trouble = run.aside && !damages.some((each) => each.problem === run.aside?.problem) ? [run.aside] : [];
+      const told = [...damages, ...trouble.map((each) => ({ file: "", can_be_mended: false, ...each }))];
       show(element, told.length > 0);
       show(
         mend,
         told.some((each) => each.can_be_mended),
       );
+      mend.disabled = mending;
+      mend.setAttribute("aria-busy", String(mending));
+      setText(words, [run.aside && ASIDE, !run.plan && NO_PLAN].filter(Boolean).join(" "));
+      show(words, words.textContent !== "");
       keyed(list, told, (each) => `${each.file}|${each.problem}`, make);
     },
     destroy() {},
   };
 
-  /** @param {{problem: string, fix: string}} damage */
+  /** @param {{file: string, problem: string, fix: string}} damage */
   function make({ problem, fix }) {
     return el(
       document,
       "li",
       { class: "wz-notice", "data-level": "error" },
+      icon(document, "failed"),
       el(
         document,
         "div",
         { class: "wz-stack wz-grow" },
         el(document, "p", null, problem),
-        el(document, "p", { class: "wz-muted" }, fix),
+        fix && el(document, "p", { class: "wz-muted" }, fix),
       ),
     );
   }

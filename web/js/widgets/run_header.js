@@ -3,6 +3,7 @@
 
 import { el, setText, show } from "../dom.js";
 import { ago, status } from "../format.js";
+import { isAside } from "../run_store.js";
 import { button } from "./button.js";
 
 /** @typedef {import("../panel.js").WidgetView} WidgetView @typedef {import("../panel.js").Calls} Calls */
@@ -38,8 +39,9 @@ export function createRunHeader(document, calls) {
     /** @param {WidgetView} view */
     render({ run, now }) {
       setText(title, run.line?.character ?? run.slug);
-      setText(pill, pillText(run.state));
-      pill.dataset.status = run.state.status;
+      const aside = isAside(run);
+      setText(pill, aside ? "Set aside" : pillText(run.state));
+      pill.dataset.status = aside ? "aside" : run.state.status;
       const made = run.line
         ? [
             run.line.dataset !== run.slug && `dataset ${run.line.dataset}`,

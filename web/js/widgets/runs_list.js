@@ -19,6 +19,7 @@ const STATE_FILTERS = /** @type {const} */ ([
   ["completed", "Done"],
   ["stopped", "Stopped"],
   ["failed", "Failed"],
+  ["aside", "Set aside"],
 ]);
 
 /** @param {Document} document @param {Calls} calls */
@@ -93,6 +94,11 @@ export function createRunsList(document, calls) {
     more,
   );
 
+  /** Why a run is set aside; empty for a sound one. @param {RunLine} line */
+  function trouble(line) {
+    return line.problem || view.aside[line.run_id]?.problem || "";
+  }
+
   /** @param {boolean} on */
   function choose(on) {
     choosing = on;
@@ -119,8 +125,8 @@ export function createRunsList(document, calls) {
       );
       datasetFilter.value = dataset = options.includes(dataset) ? dataset : "";
     }
-    const fitting = view.runs.filter((line) => (!dataset || line.dataset === dataset) && fits(line, state));
-    show(filters, view.runs.length > 1);
+    const fitting = view.runs.filter((line) => (!dataset || line.dataset === dataset) && fits(line, state, trouble(line)));
+    show(filters, view.runs.length > 1 || dataset !== "" || state !== ""); // one that is set can be taken back
     show(bar, choosing);
     setText(
       /** @type {HTMLElement} */ (bar.firstElementChild),
@@ -190,13 +196,16 @@ export function createRunsList(document, calls) {
     const part = (/** @type {string} */ selector) =>
       /** @type {HTMLElement} */ (item.querySelector(selector));
     const open = part(".wz-run");
-    const trouble = line.problem || view.aside[line.run_id]?.problem;
-    open.dataset.status = trouble ? "failed" : line.state.status;
+    const wrong = trouble(line);
+    open.dataset.status = wrong ? "aside" : line.state.status;
     if (choosing) open.setAttribute("aria-pressed", String(chosen.includes(line.run_id)));
     else open.removeAttribute("aria-pressed");
     setText(part(".wz-run-name"), line.character);
     setText(part(".wz-run-age"), ago(line.updated, view.now));
-    setText(/** @type {HTMLElement} */ (part(".wz-run-status").lastElementChild), trouble ? `Set aside: ${trouble}` : status(line.state));
+    setText(
+      /** @type {HTMLElement} */ (part(".wz-run-status").lastElementChild),
+      wrong ? `Set aside: ${wrong}` : status(line.state),
+    );
     setText(
       part(".wz-run-made"),
       [
@@ -207,7 +216,7 @@ export function createRunsList(document, calls) {
         .filter(Boolean)
         .join(" · "),
     );
-    show(part(".wz-bar"), isBusy(line.state));
+    show(part(".wz-bar"), isBusy(line.state) && !wrong);
     part(".wz-bar-fill").style.inlineSize = `${share(line.state) * 100}%`;
     const image = /** @type {HTMLImageElement} */ (part("img"));
     const url = calls.thumbnailUrl(line.run_id, `${line.counts.samples}-${line.state.finished ?? ""}`);
@@ -230,7 +239,9 @@ export function createRunsList(document, calls) {
   };
 }
 
-/** @param {RunLine} line @param {string} state */
-function fits(line, state) {
-  return !state || (state === "busy" ? isBusy(line.state) : line.state.status === state);
+/** @param {RunLine} line @param {string} state @param {string} trouble */
+function fits(line, state, trouble) {
+  if (!state) return true;
+  if (state === "aside" || trouble) return (state === "aside") === (trouble !== "");
+  return state === "busy" ? isBusy(line.state) : line.state.status === state;
 }
