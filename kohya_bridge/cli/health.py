@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from pathlib import Path
 
 from ..architectures import architecture
+from ..architectures.base import Architecture
 from ..doctor import examine_machine
 from ..engines.native.gradient_check import Checked, check_gradients
 from ..errors import NotFound
-from ..models.base_models import inspect_base_model
+from ..models.base_models import inspect_base_model, is_whole_checkpoint
 from ..models.chosen_files import choose_files
 from ..models.comfy_folders import host_folder
+from ..models.family_files import what_is_missing
 from ..models.model_files import find_model, model_sha256
+from ..models.places import Places
 from . import exit_codes
 from .context import Context
 from .parsing import Verbs
@@ -60,12 +65,29 @@ def _checked(context: Context, name: str) -> Checked:
     host = host_folder(places.tokenizer_dir)
     if host is None:
         raise NotFound("No ComfyUI was found.", "Set COMFYUI_DIR to its folder.")
+    files = choose_files({}, of_family, file, places).paths
+    _refuse_missing(of_family, file, files, places)
     cache_dir = places.workspace.cache_dir
     return check_gradients(
         file,
         sha256=model_sha256(file, cache_dir=cache_dir),
         family=of_family.name,
-        files=choose_files({}, of_family, file, places).paths,
+        files=files,
         comfyui_dir=host,
         cache_dir=cache_dir,
     )
+
+
+def _refuse_missing(
+    of_family: Architecture, base_file: Path, files: Mapping[str, str], places: Places
+) -> None:
+    """Raise NotFound with every file that the family needs beside a bare diffusion model and that can't be told by its content."""
+    if is_whole_checkpoint(base_file):
+        return
+    hints = places.folder_hints()
+    missing = [each for each in of_family.model_files if each.required and each.option not in files]
+    told = [" ".join(what_is_missing(each, "", base_file, hints)) for each in missing]
+    if told:
+        raise NotFound(
+            " ".join(told), "Put the file into that folder; where several fit, leave one there for the check."
+        )
