@@ -39,6 +39,45 @@ def gradients(family: str) -> dict:
     return {**found.to_json(), "problem": found.problem(rounded=False)}
 
 
+def batched(family: str) -> dict:
+    """Two pictures with two captions of one length, at two times: answered together, and each alone."""
+    import torch
+
+    if not knows(family):
+        return {"unknown": True}
+    model = _model(family)
+    one, other = reduced.condition(family, seed=1), reduced.condition(family, seed=9)
+    condition = {name: torch.stack([one[name], other[name]]) for name in one}
+    noisy = torch.stack([reduced.latents(family, seed=2), reduced.latents(family, seed=6)])
+    times = model.objective(_settings(), torch.device("cpu"))
+    times_B = torch.tensor([times.time_at(300), times.time_at(700)])
+    edges = [float(edge * 8) for edge in noisy.shape[-2:]]
+    sizes = torch.tensor([[*edges, 0.0, 0.0, *edges]] * 2)
+    with torch.no_grad():
+        together = model.predict(noisy, times_B, condition, sizes)
+        alone = [
+            model.predict(
+                noisy[at : at + 1],
+                times_B[at : at + 1],
+                {k: v[at : at + 1] for k, v in condition.items()},
+                sizes[at : at + 1],
+            )
+            for at in range(2)
+        ]
+    truth = torch.cat(alone)
+    swapped = torch.cat(alone[::-1])
+    return {
+        "off": float((together - truth).abs().max() / truth.abs().max()),
+        "swapped_off": float((together - swapped).abs().max() / truth.abs().max()),
+    }
+
+
+def _settings():
+    from kohya_bridge.settings import TrainingSettings
+
+    return TrainingSettings()
+
+
 def uncured_gradients(family: str) -> dict:
     """The same with ComfyUI's blocks as they are: writing into what a norm has saved."""
     from kohya_bridge.engines.native.host_side import model as side
