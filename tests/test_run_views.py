@@ -9,6 +9,7 @@ from PIL import Image
 from kohya_bridge.errors import InvalidInput, NotFound, StorageError
 from kohya_bridge.run_state import fold
 from kohya_bridge.runs.run_list import RunList
+from kohya_bridge.runs.run_log import copy_log
 from kohya_bridge.runs.run_pictures import find_picture, list_pictures, thumbnail
 from kohya_bridge.runs.run_view import RunViews
 from kohya_bridge.workspace import Workspace
@@ -84,6 +85,13 @@ def test_what_was_wrong_is_forgotten_when_it_is_mended_without_a_new_event(works
         mend()
         (line,) = json.loads(runs.encoded())
         assert "problem" not in line and line["state"]["step"] == 3 and line["base_model"]
+
+
+def test_a_folder_of_logs_that_takes_none_costs_a_run_nothing(workspace, caplog):
+    story = rehearse(workspace).start().train(1, 3).finish("stopped")
+    workspace.logs_dir.symlink_to("nowhere")
+    copy_log(workspace, story.run)
+    assert "has no second name" in caplog.text
 
 
 def test_a_deleted_run_leaves_the_list(workspace):

@@ -6,14 +6,18 @@ a copy once the attempt is over. The log itself always lies in the run folder.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from pathlib import Path
 
+from ..errors import StorageError
 from ..files import Tree
 from ..run_folder import RunFolder
 from ..second_names import give_second_name
 from ..workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 def link_log(workspace: Workspace, run: RunFolder, *, when: float | None = None) -> Path | None:
@@ -26,7 +30,15 @@ def link_log(workspace: Workspace, run: RunFolder, *, when: float | None = None)
 
 
 def copy_log(workspace: Workspace, run: RunFolder) -> None:
-    """Where no link could be made, put a copy of the finished log beside the others."""
+    """Where no link could be made, put a copy of the finished log beside the others. A folder of logs that takes none is told in
+    the log and costs the run nothing: its own log is whole."""
+    try:
+        _copy(workspace, run)
+    except StorageError as error:
+        log.warning("The log of run %s has no second name: %s", run.run_id, error.problem)
+
+
+def _copy(workspace: Workspace, run: RunFolder) -> None:
     logs = Tree(workspace.logs_dir)
     there = any(each.name.endswith(f"-{run.run_id}.log") for each in logs.entries(run.slug))
     if there or not run.files.is_file(run.log_file):

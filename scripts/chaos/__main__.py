@@ -7,6 +7,7 @@ folders   files of a finished run damaged one at a time, and every verb and the 
 datasets  data sets with links, pipes, odd files and hostile journals in them, and everything tried that a person does
 parsers   every reader of what somebody else may have written, on generated headers, JSON, YAML, captions, logs, pictures
 starts    the desk of a ComfyUI that starts on a workspace damaged outside of its runs, or held by another program
+comfyui   the real ComfyUI, started on some forty damaged or hostile workspaces, each beside its usual time
 disks     a disk that is full, read-only or broken, or a kill, at a durable operation of a verb
 shell     every verb of the shell on a workspace in which everything that other people write tries to steer the terminal
 all       folders, datasets, parsers, starts, disks, shell and a few kills, with one seed
@@ -27,6 +28,7 @@ from pathlib import Path
 
 from tests.kohya_bench import DOUBLE
 
+from .comfyui_starts import Hindered, comfyui_starts
 from .crash_points import Trouble, pairs, walk
 from .datasets import datasets
 from .disks import disks
@@ -92,7 +94,11 @@ def _all(options: argparse.Namespace, scratch: Path) -> int:
     return worst | _tell(kills(scratch / "kills", count=9, seed=options.seed), minutes=options.minutes)
 
 
-def _tell(runs: Iterator[Trouble | None], *, minutes: float) -> int:
+def _comfyui(options: argparse.Namespace, scratch: Path) -> int:
+    return _tell(comfyui_starts(scratch, only=options.only), minutes=options.minutes)
+
+
+def _tell(runs: Iterator[Trouble | Hindered | None], *, minutes: float) -> int:
     """Print each failure as it comes and the sum at the end; stop when the time is over. 1 when anything failed."""
     began, tried, failed = time.monotonic(), 0, 0
     for trouble in runs:
@@ -125,6 +131,9 @@ def _parser() -> argparse.ArgumentParser:
     random_kills.add_argument("--seed", type=int, default=1)
     random_kills.add_argument("--count", type=int, default=100)
     random_kills.set_defaults(run=_kills)
+    comfyui = campaigns.add_parser("comfyui", help="the real ComfyUI on damaged and hostile workspaces")
+    comfyui.add_argument("--only", default="", help="workspaces whose name has this in it")
+    comfyui.set_defaults(run=_comfyui)
     odd = []
     for name, (_, usual, what) in ODD.items():
         one = campaigns.add_parser(name, help=what)
@@ -138,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     for each in (*odd, everything):
         drawn = random.randrange(10**8)
         each.add_argument("--seed", type=int, default=drawn, help="default: drawn, and told")
-    for each in (points, twice, random_kills, *odd, everything):
+    for each in (points, twice, random_kills, comfyui, *odd, everything):
         each.add_argument(
             "--minutes", type=float, default=9.0, help="end after so long (default: %(default)s)"
         )

@@ -147,7 +147,7 @@ class ComfyHost:
             time.sleep(0.2)
 
     def _start_failure(self) -> Unavailable:
-        said = self.log_file.read_bytes()[self._log_begins :].decode("utf-8", "replace")
+        said = self.new_log()
         lacking = re.findall(r"^ModuleNotFoundError: No module named '([\w.]+)'", said, re.MULTILINE)
         if lacking:
             return Unavailable(
@@ -177,6 +177,10 @@ class ComfyHost:
 
     def log(self) -> str:
         return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
+
+    def new_log(self) -> str:
+        """What was said since the last start."""
+        return self.log_file.read_bytes()[self._log_begins :].decode("utf-8", "replace")
 
     def log_tail(self, lines: int = 30) -> str:
         return "\n".join(self.log().splitlines()[-lines:])
