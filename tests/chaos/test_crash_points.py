@@ -78,7 +78,7 @@ def after_the_last_checkpoint(points: list[Point], operations: list[str]) -> lis
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["native", "kohya, early stop"])
+@pytest.mark.parametrize("name", [pytest.param("native", marks=pytest.mark.full), "kohya, early stop"])
 def test_a_trainer_that_dies_between_its_last_files_and_its_verdict_costs_no_run(trained, name):
     subject, yardstick = trained(name)
     points = after_the_last_checkpoint(yardstick.points(("kill",)), yardstick.operations)
