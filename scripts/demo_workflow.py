@@ -18,7 +18,7 @@ BASE_MODEL = "wizdroid_demo_base.safetensors"
 SETTINGS_NODE, SETTINGS_ID = "WizdroidTrainingSettings", "15"
 SIDE = 128  # pixels: what the base model has learnt to draw
 TRAINED = {
-    "steps": 300,
+    "steps": 200,
     "resolution": SIDE,
     "rank": 16,
     "alpha": 16.0,
@@ -30,13 +30,15 @@ SETTINGS: dict[str, Any] = {
     "conv_alpha": 8.0,
     "lr_scheduler": "cosine",
     "bucket_reso_steps": 16,  # the usual 64 leaves nothing of a tall picture at this size
-    "diff_output_preservation_multiplier": 1.0,
+    # Every second step, twice as strong: as much preservation, at 1.35 instead of 1.7 times the cost of a plain step.
+    "diff_output_preservation_multiplier": 2.0,
+    "diff_output_preservation_every_n_steps": 2,
     # As often as the grid shows it: the preset's 50 would measure and save twice for nothing.
     "save_every_n_steps": 100,
     "validate_every_n_steps": 100,
 }
-SHOWN = "100, 200, 300"
-SAMPLED = {"steps": 20, "cfg": 2.5}
+SHOWN = "100, 200"
+SAMPLED = {"steps": 12, "cfg": 2.5}
 PROMPTS = (
     "char_wren, 1woman, solo, headshot, light smile, blue background, simple background",
     "char_wren, 1woman, solo, close-up, surprised, open mouth, mint background, simple background",
