@@ -1,14 +1,18 @@
-"""ComfyUI's own code as the judge of our files, run as a process of its own: its packages must not mix with ours.
+"""ComfyUI's own code as the judge of our files, in a process of its own: its packages must not mix with ours.
 
-usage: comfy_reader.py COMFYUI_DIR TORCHVISION_DIR WORK_DIR TASK
+usage: comfy_reader.py COMFYUI_DIR TORCHVISION_DIR     (orders as JSON lines on stdin: `[task, work_dir]`; an exit code for each on stdout)
 
-In: `WORK_DIR/inputs.safetensors` and the files that the task names. Out: `WORK_DIR/outputs.safetensors`, and on the last line of
-stdout one JSON object with what ComfyUI said. Tasks: unet, checkpoint, picture, sdxl_names.
+Importing ComfyUI takes many times as long as any task, so it is done once and each task runs in a fork of it.
+
+In: `WORK_DIR/inputs.safetensors` and the files that the task names. Out: `WORK_DIR/outputs.safetensors`, and `WORK_DIR/said.json`
+with what ComfyUI said; what was printed is in `WORK_DIR/log.txt`. Tasks: unet, checkpoint, picture, sdxl_names.
 """
 
 import json
 import logging
+import os
 import sys
+import traceback
 from pathlib import Path
 
 
@@ -40,6 +44,9 @@ def arrange(comfy_dir, torchvision_dir):
     import comfy.options
 
     comfy.options.enable_args_parsing()
+    import comfy.sd
+
+    torch.set_num_threads(1)  # a fork has no other threads
     torch.set_flush_denormal(True)
     return torch
 
@@ -158,18 +165,39 @@ TASKS = {"unet": unet, "checkpoint": checkpoint, "picture": picture, "sdxl_names
 
 
 def main():
-    comfy_dir, torchvision_dir, work_dir, task = sys.argv[1:5]
-    torch = arrange(comfy_dir, torchvision_dir)
+    torch = arrange(*sys.argv[1:3])
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    for line in sys.stdin:
+        task, work_dir = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            os._exit(obey(torch, task, Path(work_dir)))
+        answers.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n")
+    os._exit(0)
+
+
+def obey(torch, task, work_dir):
+    """In a fork: do the task and return an exit code."""
     from safetensors.torch import load_file, save_file
 
-    work_dir = Path(work_dir)
-    inputs = load_file(work_dir / "inputs.safetensors")
-    inputs["work_dir"] = work_dir
-    with torch.inference_mode():
-        outputs, said = TASKS[task](torch, work_dir, inputs)
-        outputs = {name: tensor.clone().contiguous() for name, tensor in outputs.items()}
-    save_file(outputs, work_dir / "outputs.safetensors")
-    print(json.dumps(said))
+    log = os.open(work_dir / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        inputs = load_file(work_dir / "inputs.safetensors")
+        inputs["work_dir"] = work_dir
+        with torch.inference_mode():
+            outputs, said = TASKS[task](torch, work_dir, inputs)
+            outputs = {name: tensor.clone().contiguous() for name, tensor in outputs.items()}
+        save_file(outputs, work_dir / "outputs.safetensors")
+        (work_dir / "said.json").write_text(json.dumps(said), "utf-8")
+        return 0
+    except BaseException:  # the outermost edge of the fork: whoever asked finds it in the log
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

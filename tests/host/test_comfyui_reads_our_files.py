@@ -1,5 +1,7 @@
 """ComfyUI's own loader, U-Net, text encoder and autoencoder agree with what we train, and take our LoRA whole."""
 
+import atexit
+import functools
 import json
 import os
 import subprocess
@@ -29,23 +31,31 @@ SETTINGS = TrainingSettings(
 )
 
 
+@functools.cache
+def reader():
+    """`comfy_reader.py` with ComfyUI imported, for as long as this process lives."""
+    install = find_comfyui()
+    script = Path(__file__).with_name("comfy_reader.py")
+    command = [install.python, str(script), str(install.dir), str(install.torchvision_dir or "")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    atexit.register(child.kill)
+    return child
+
+
 def ask_comfyui(work_dir: Path, task: str, **inputs):
     """`(tensors, what it said)` of a task of `comfy_reader.py`."""
-    install = find_comfyui()
     save_file(inputs or {"none": torch.zeros(1)}, work_dir / "inputs.safetensors")
-    reader = Path(__file__).with_name("comfy_reader.py")
-    command = [
-        install.python,
-        str(reader),
-        str(install.dir),
-        str(install.torchvision_dir or ""),
-        str(work_dir),
-        task,
-    ]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=work_dir, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return load_file(work_dir / "outputs.safetensors"), json.loads(done.stdout.splitlines()[-1])
+    child = reader()
+    child.stdin.write(json.dumps([task, str(work_dir)]) + "\n")
+    child.stdin.flush()
+    exit_code = child.stdout.readline().strip()
+    assert exit_code == "0", (exit_code, (work_dir / "log.txt").read_text()[-3000:])
+    return load_file(work_dir / "outputs.safetensors"), json.loads(
+        (work_dir / "said.json").read_text("utf-8")
+    )
 
 
 @pytest.mark.parametrize("shape", REDUCED.values(), ids=REDUCED)
