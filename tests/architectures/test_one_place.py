@@ -15,9 +15,11 @@ from kohya_bridge.workspace import PACK_ROOT
 
 FAMILY_NAMES = frozenset(each.name for each in ARCHITECTURES.values() if not each.untried)
 WING = PACK_ROOT / "kohya_bridge" / "architectures"
-# Scripts that make the demo's or a benchmark's model of one family: they are about that family and no other.
+# Scripts that make the demo's or a benchmark's model of a family: they are about that family and no other.
 ABOUT_ONE_FAMILY = {
     "scripts/bench.py": {"sd15", "sdxl"},
+    "scripts/core_trainer_gradients.py": {"chroma", "zimage"},
+    "scripts/host_real_size.py": {"zimage", "flux2_klein_4b", "flux2_klein_base_4b"},
     "scripts/demo_base/captions.py": {"sd15"},
     "scripts/demo_base/measure.py": {"sd15"},
     "scripts/demo_base/seeded_text.py": {"sd15"},
