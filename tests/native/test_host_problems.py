@@ -13,10 +13,14 @@ THROUGH_COMFYUI = [name for name, each in ARCHITECTURES.items() if each.trainabl
 
 @pytest.fixture
 def comfyui(tmp_path):
-    """A folder with the marks of a ComfyUI."""
+    """A folder with the marks of a ComfyUI that knows every family."""
     folder = tmp_path / "ComfyUI"
     (folder / "comfy" / "sd1_tokenizer").mkdir(parents=True)
     (folder / "comfy" / "sd.py").touch()
+    for name, text in filter(None, (ARCHITECTURES[family].in_comfyui for family in THROUGH_COMFYUI)):
+        (folder / "comfy" / name).parent.mkdir(parents=True, exist_ok=True)
+        with open(folder / "comfy" / name, "a") as source:
+            source.write(f"{text}\n")
     (folder / "comfyui_version.py").write_text('__version__ = "9.8.7"\n')
     return folder
 
@@ -39,6 +43,15 @@ def problems(folder, *, base="base.safetensors", family="zimage", **settings):
 @pytest.mark.parametrize("family", THROUGH_COMFYUI)
 def test_nothing_stands_in_the_way_of_a_plain_plan(comfyui, family):
     assert problems(comfyui, family=family) == {}
+
+
+@pytest.mark.parametrize("family", [name for name in THROUGH_COMFYUI if ARCHITECTURES[name].in_comfyui])
+def test_a_comfyui_that_does_not_know_a_family_is_told_before_anything_starts(comfyui, family):
+    name, text = ARCHITECTURES[family].in_comfyui
+    source = comfyui / "comfy" / name
+    source.write_text(source.read_text().replace(text, ""))
+    found = problems(comfyui, family=family)["old_host"]
+    assert found.blocks and "9.8.7" in found.problem and "Update ComfyUI" in found.fix
 
 
 def test_the_host_is_known_by_the_folder_of_its_tokenizer(comfyui):
