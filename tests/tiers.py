@@ -1,6 +1,6 @@
 """Which tests run when: the marks of a test say what it needs, and this module turns them into tiers, groups and an order.
 
-`quick` is everything that needs nothing but Python and the packages of a shell: no torch in this process or in one that the
+`quick` is everything but the campaigns that needs nothing but Python and the packages of a shell: no torch in this process or in one that the
 test starts, no ComfyUI, no browser, no sd-scripts. `python -m pytest -m quick` runs it on any system, and without torch:
 where torch is installed it is declared absent, in the children too, so that a test without its mark fails at once.
 `full` and `limits` only run where `-m` names them.
@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 APART = ("full", "limits")
-NEEDS = ("host", "torch", "browser", "sdscripts", *APART)
+NEEDS = ("host", "torch", "browser", "sdscripts", "campaign", *APART)
 TOGETHER = ("tests/host", "tests/host_models")
 """Folders whose tests share a ComfyUI for a session: one worker runs them, in this order. What is shared elsewhere costs less twice."""
 _NEEDY_FILE = re.compile(rf"^pytestmark = .*\bmark\.({'|'.join(NEEDS)})\b", re.M)
@@ -70,7 +70,7 @@ def by_length(item: pytest.Item) -> int:
     if group in TOGETHER:
         return TOGETHER.index(group)
     return len(TOGETHER) + next(
-        (at for at, need in enumerate(("host", "torch", "browser")) if need in marks), 3
+        (at for at, need in enumerate(("host", "campaign", "torch", "browser")) if need in marks), 3
     )
 
 

@@ -16,7 +16,7 @@ from scripts.chaos.shell import shell
 from scripts.chaos.starts import starts
 from scripts.chaos.tried import CRASHED, HUNG, Tried, attempt, failures, tell
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,10 @@ import pytest
 from scripts.chaos.crash_points import Point, hurt, measure, one_of_each_kind, pairs
 from scripts.chaos.subjects import SUBJECTS
 
-pytestmark = pytest.mark.timeout(1500)  # seconds of work, which a busy machine makes minutes
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.timeout(1500),
+]  # seconds of work, which a busy machine makes minutes
 
 
 @pytest.fixture(scope="module")

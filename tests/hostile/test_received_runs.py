@@ -24,6 +24,7 @@ from tests.desk.conftest import BASE, end_everything, make_dataset, request, wri
 from tests.doubles.quick_engine import QuickEngine
 from tests.hostile.received_runs import ATTACKS, There, make_outside, untouched
 
+pytestmark = pytest.mark.campaign
 LONGEST_S = 5.0
 """No verb on one run may take longer, whatever lies in its folder. (A pipe that is opened takes for ever.)"""
 
