@@ -30,18 +30,14 @@ class Kept(logging.Handler):
 
 
 def arrange(comfy_dir, torchvision_dir):
-    sys.argv = ["comfy_reader", "--cpu"]
-    if torchvision_dir:
-        sys.path.append(torchvision_dir)
-    import torch
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.host.launch import provide_torchvision
 
-    if torchvision_dir and torch.version.cuda is None:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        arrange.library = library  # the operators live as long as this object
-    sys.path[0] = comfy_dir
+    sys.path[:2] = [comfy_dir]
+    provide_torchvision(torchvision_dir)
+    sys.argv = ["comfy_reader", "--cpu"]
     import comfy.options
+    import torch
 
     comfy.options.enable_args_parsing()
     import comfy.sd

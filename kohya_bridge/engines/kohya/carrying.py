@@ -20,6 +20,7 @@ from ...plan import TrainingRequest
 from ...redaction import LEFT_OUT, is_secret
 from ...settings import TrainingSettings
 from .checking import A_SECRET, REFUSED
+from .foreign_values import as_meant, misfit, sides_in
 
 SETTINGS = TrainingSettings.model_fields
 OPTIMISERS = {
@@ -55,22 +56,6 @@ class Left:
     name: str
     value: Any
     why: str
-
-
-# What an option must be to be translated; a value that is not is left behind.
-NUMBERS = (
-    "learning_rate", "unet_lr", "text_encoder_lr", "lr_warmup_steps", "resolution", "max_train_epochs", "train_batch_size",
-    "gradient_accumulation_steps", "num_repeats", "dataset_repeats",
-)  # fmt: skip
-TEXTS = (
-    "family",
-    "optimizer_type",
-    "lr_scheduler",
-    "network_module",
-    "mixed_precision",
-    "pretrained_model_name_or_path",
-)
-LISTS = ("optimizer_args", "network_args", "lr_scheduler_args")
 
 
 @dataclass(frozen=True)
@@ -123,7 +108,7 @@ class _Carrier:
     """One import in progress."""
 
     def __init__(self, options: dict[str, Any], images: int | None, device: Device | None):
-        self.options = {name: _value(value) for name, value in options.items()}
+        self.options = {name: as_meant(value) for name, value in options.items()}
         self.images = images
         self.device = device
         self.family = "auto"
@@ -136,7 +121,7 @@ class _Carrier:
 
     def run(self) -> None:
         for name in list(self.options):
-            if why := _misfit(name, self.options[name]):
+            if why := misfit(name, self.options[name]):
                 self._leave(name, why)
         for take in (
             self._names,
@@ -251,7 +236,7 @@ class _Carrier:
         given = self.options.get("resolution")
         if given is None:
             return
-        sides = [int(each) for each in (given if isinstance(given, list) else _sides(given)) if each]
+        sides = [int(each) for each in (given if isinstance(given, list) else sides_in(given)) if each]
         self._take("resolution")
         side = round(math.prod(sides) ** (1 / len(sides)) / 64) * 64 if len(set(sides)) > 1 else sides[0]
         if len(set(sides)) > 1:
@@ -346,49 +331,6 @@ class _Carrier:
             self.settings["cache_text_encoder_outputs"] = False
         if self.kohya.get("color_aug") or self.kohya.get("random_crop"):
             self.settings["cache_latents"] = False
-
-
-def _misfit(name: str, value: Any) -> str:
-    """Why a value can't be what the option of that name takes, as a sentence; empty where it may be."""
-    if value in (None, "", False):
-        return ""  # the same as not named
-    if name in TEXTS:
-        return "" if isinstance(value, str) else "it is no word."
-    if name in LISTS:
-        return "" if isinstance(value, list) else "it is no list."
-    numbers = value if isinstance(value, list) else _sides(value) if name == "resolution" else [value]
-    if name in NUMBERS and not (numbers and all(_is_number(each) for each in numbers)):
-        return "it is no number that fits."
-    if isinstance(value, list) and name in NUMBERS and name not in ("resolution", "text_encoder_lr"):
-        return "it is several numbers."
-    return ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value < 2**31
-
-
-def _sides(value: Any) -> list[Any]:
-    return [_value(each) for each in str(value).strip("()[]").split(",") if each.strip()]
-
-
-def _value(value: Any) -> Any:
-    """A value as it is meant: files hold numbers and booleans as text."""
-    if isinstance(value, list):
-        return [_value(each) for each in value]
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if text == "None":
-        return None
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _pair(text: Any) -> tuple[str, Any]:

@@ -1,0 +1,67 @@
+"""Values of options as they stand in files and programs of other people: read as they are meant, and looked at before they are used.
+
+In: a value of JSON, TOML or YAML, whatever its type. Out: the number or word that is meant, or why it can't be what its option takes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+# What an option must be to be translated; a value that is not is left behind.
+NUMBERS = (
+    "learning_rate", "unet_lr", "text_encoder_lr", "lr_warmup_steps", "resolution", "max_train_epochs", "train_batch_size",
+    "gradient_accumulation_steps", "num_repeats", "dataset_repeats",
+)  # fmt: skip
+TEXTS = (
+    "family",
+    "optimizer_type",
+    "lr_scheduler",
+    "network_module",
+    "mixed_precision",
+    "pretrained_model_name_or_path",
+)
+LISTS = ("optimizer_args", "network_args", "lr_scheduler_args")
+
+
+def misfit(name: str, value: Any) -> str:
+    """Why a value can't be what the option of that name takes, as a sentence; empty where it may be."""
+    if value in (None, "", False):
+        return ""  # the same as not named
+    if name in TEXTS:
+        return "" if isinstance(value, str) else "it is no word."
+    if name in LISTS:
+        return "" if isinstance(value, list) else "it is no list."
+    numbers = value if isinstance(value, list) else sides_in(value) if name == "resolution" else [value]
+    if name in NUMBERS and not (numbers and all(_is_number(each) for each in numbers)):
+        return "it is no number that fits."
+    if isinstance(value, list) and name in NUMBERS and name not in ("resolution", "text_encoder_lr"):
+        return "it is several numbers."
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value < 2**31
+
+
+def sides_in(value: Any) -> list[Any]:
+    return [as_meant(each) for each in str(value).strip("()[]").split(",") if each.strip()]
+
+
+def as_meant(value: Any) -> Any:
+    """A value as it is meant: files hold numbers and booleans as text."""
+    if isinstance(value, list):
+        return [as_meant(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text == "None":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
