@@ -58,12 +58,13 @@ def host_name(folder: Path) -> str:
 
 
 def knows(folder: Path, of_family: Architecture) -> bool:
-    """Whether the ComfyUI in `folder` is a version that knows the family, by its source; True where nobody knows."""
+    """Whether the ComfyUI in `folder` is a version that knows the family, by its source; True where nobody knows, such as in a version
+    that has its models elsewhere: the child tells then."""
     if of_family.in_comfyui is None:
         return True
     name, text = of_family.in_comfyui
     file = folder / "comfy" / name
-    return file.is_file() and text in file.read_text("utf-8", "replace")
+    return not file.is_file() or text in file.read_text("utf-8", "replace")
 
 
 def _homes() -> Iterator[Path]:

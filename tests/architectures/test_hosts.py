@@ -25,6 +25,9 @@ def test_an_old_one_is_an_obstacle_with_its_version(name, tmp_path):
     tokenizers.mkdir(parents=True)
     (tmp_path / "comfy" / "sd.py").touch()
     (tmp_path / "comfyui_version.py").write_text('__version__ = "0.0.9"\n')
+    source = tmp_path / "comfy" / ARCHITECTURES[name].in_comfyui[0]
+    source.parent.mkdir(exist_ok=True)
+    source.write_text("class SD15(BASE):\n    pass\n")
     paths = MachinePaths(tmp_path / "base.safetensors", tmp_path, tmp_path, tokenizers)
     family = ARCHITECTURES[name]
     (told,) = [each for each in host_problems(plan_of(family), paths) if each.code == "old_host"]
