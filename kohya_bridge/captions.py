@@ -28,6 +28,7 @@ LOCK_TIMEOUT_S = 20.0
 MAX_LINE_BYTES = 256 << 10
 MAX_LOG_BYTES = 1 << 30
 MOST_WEIGHT_LETTERS = 24
+_LINE_BREAKS = re.compile(r"[\r\n]+")
 _WEIGHT = re.compile(r"-?\d*\.?\d+")
 
 
@@ -123,7 +124,8 @@ def read_prompts(file: Path) -> list[dict[str, Any]]:
 def plain_caption(text: str) -> str:
     """`text` as a trainer should read it: one line, no emphasis `(x:1.2)`, `<lora:...>`, `BREAK` or wildcard syntax.
 
-    Trainers take captions literally: what steers a sampler's parser would be learnt as words.
+    Trainers take captions literally: what steers a sampler's parser would be learnt as words. Escaped brackets become brackets, so
+    that a second time may take them too.
     """
     text = re.sub(r"<[^<>]{0,200}>", " ", text)
     text = re.sub(r"\bBREAK\b", ",", text)
@@ -132,6 +134,23 @@ def plain_caption(text: str) -> str:
     text = without_emphasis(text)
     parts = [re.sub(r"\s+", " ", part).strip() for part in re.split(r"[\n\r,]+", text)]
     return ", ".join(part for part in parts if part)
+
+
+def lines_joined(text: str) -> str:
+    """`text` on one line: a comma stands for each line break, a blank where the line ends with a mark of its own."""
+    joined = ""
+    for line in (line.strip() for line in _LINE_BREAKS.split(text)):
+        if not line.strip(" \t,"):
+            continue
+        if joined:
+            joined = joined + " " if joined[-1] in ".!?;:" else joined.rstrip(" \t,") + ", "
+        joined += line
+    return joined
+
+
+def has_line_breaks(text: str) -> bool:
+    """Whether `text` goes on after a line break."""
+    return bool(_LINE_BREAKS.search(text.strip()))
 
 
 def without_emphasis(text: str) -> str:
@@ -166,16 +185,6 @@ def _drop_weight(out: list[str], start: int) -> None:
         for _ in tail[begin:]:
             while not out.pop():
                 pass
-
-
-def without_trigger(prompt: str, trigger: str) -> str:
-    """`prompt` without the token `trigger` and without the comma or blank that it leaves behind."""
-    word = rf"(?<![\w]){re.escape(trigger)}(?![\w])"
-    if not trigger or not re.search(word, prompt, flags=re.IGNORECASE):
-        return prompt
-    bare = re.sub(word, "", prompt, flags=re.IGNORECASE)
-    bare = re.sub(r"\s+", " ", bare)
-    return re.sub(r" ?,(?: ?,)*", ",", bare).strip(" ,")
 
 
 @contextmanager

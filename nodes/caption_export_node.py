@@ -11,6 +11,7 @@ from ..kohya_bridge.captions import CaptionRow
 from ..kohya_bridge.dataset import Dataset, DatasetMetadata, export_pictures, read_dataset
 from ..kohya_bridge.datasets.captioner_names import OLLAMA, local_captioners
 from ..kohya_bridge.errors import BridgeError, InvalidInput
+from ..kohya_bridge.trigger import ensure_first
 from ..kohya_bridge.workspace import PACK_ROOT, check_slug
 from . import host
 from .edge import plainly
@@ -193,7 +194,7 @@ def _export_images(
     rows = [
         CaptionRow(
             "",
-            with_trigger(line, typed["lora_tag"], leave_empty=described),
+            "" if described and not line else ensure_first(line, typed["lora_tag"]),
             trigger=typed["lora_tag"],
             source="builder" if line or not described else "",
         )
@@ -215,7 +216,7 @@ def _export_folder(slug: str, found: Dataset, mode: str, typed: dict[str, Any], 
     rows = [
         CaptionRow(
             "",
-            with_trigger(item.caption, metadata.lora_tag, leave_empty=described),
+            "" if described and not item.caption.strip() else ensure_first(item.caption, metadata.lora_tag),
             trigger=metadata.lora_tag,
             source="import",
         )
@@ -247,12 +248,3 @@ def _described(dataset: Dataset, captioner: str, ollama_model: str) -> tuple[Dat
         host.end_as_interrupted()
     notes = [f"{len(done.written)} described by {model.name}; read them before you train.", *done.notes]
     return done.dataset, "\n".join(notes) if missing else ""
-
-
-def with_trigger(caption: str, trigger: str, *, leave_empty: bool = False) -> str:
-    """`caption` with the trigger in front, unless it is in it already; `leave_empty` leaves an empty one to a captioner."""
-    if leave_empty and not caption.strip():
-        return ""
-    if not trigger or trigger in caption.replace(",", " ").split():
-        return caption
-    return f"{trigger}, {caption}" if caption else trigger

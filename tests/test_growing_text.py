@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kohya_bridge.building.character import character_from_prompt
 from kohya_bridge.building.character_options import load_options
 from kohya_bridge.building.coverage import coverage
-from kohya_bridge.captions import CaptionRow, plain_caption, without_emphasis, without_trigger
+from kohya_bridge.captions import CaptionRow, lines_joined, plain_caption, without_emphasis
 from kohya_bridge.datasets.dataset_folder import Dataset, DatasetItem
 from kohya_bridge.datasets.dataset_metadata import DatasetMetadata
 from kohya_bridge.datasets.pictures import PictureFacts
@@ -23,6 +23,7 @@ from kohya_bridge.lint.finding import Examined, LintSettings
 from kohya_bridge.lint.repair_rules import mended_caption
 from kohya_bridge.lint.words import words_above
 from kohya_bridge.package.scrub import scrub_json, scrub_metadata, scrub_text
+from kohya_bridge.trigger import gather, near_miss, put_first, respell, without
 from tests.growing_text import worse_than_linear
 
 TRIGGER = "char_x"
@@ -57,7 +58,12 @@ def examined(caption: str) -> Examined:
 OPTIONS = load_options()
 READERS = {
     "plain_caption": plain_caption,
-    "without_trigger": lambda text: without_trigger(f"{text} {TRIGGER}", TRIGGER),
+    "without": lambda text: without(f"{text} {TRIGGER}", TRIGGER),
+    "put_first": lambda text: put_first(f"{text} {TRIGGER}", TRIGGER),
+    "gather": lambda text: gather(f"{text}, {TRIGGER}", TRIGGER),
+    "respell": lambda text: respell(f"{text}, Char-X", TRIGGER),
+    "near_miss": lambda text: near_miss(text, TRIGGER, others=("char_y",)),
+    "lines_joined": lines_joined,
     "mended_caption": lambda text: mended_caption(text, trigger=TRIGGER),
     "words_above": lambda text: words_above(text, "sfw"),
     "coverage": lambda text: coverage(dataset(text), OPTIONS, categories=("light",)),

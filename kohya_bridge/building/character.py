@@ -17,6 +17,7 @@ from typing import Literal
 from ..architectures import ARCHITECTURES, FIRST
 from ..captions import plain_caption
 from ..errors import FieldProblem, InvalidInput
+from ..trigger import put_first
 from ..workspace import check_slug
 from .character_options import (
     NONE,
@@ -155,7 +156,7 @@ def character_from_prompt(
     _check(options, {}, trigger, family=family, rating=rating, gender="any", genre="any", categories=())
     given = _resolve_wildcards(f"{prompt}, {free_text}" if free_text.strip() else prompt, options, seed=seed, rating=rating)  # fmt: skip
     if trigger:
-        given = _with_trigger_first(given, trigger)
+        given = put_first(given, trigger)
     identity = hashlib.sha256(given.encode()).hexdigest()[:8]
     return Character(
         prompt=given,
@@ -169,13 +170,6 @@ def character_from_prompt(
         family=family,
         dataset=check_slug(dataset) if dataset else "",
     )
-
-
-def _with_trigger_first(prompt: str, trigger: str) -> str:
-    """The trigger once, in front. Where it stood within a sentence, `the character` keeps the sentence whole."""
-    tags = [tag.strip() for tag in prompt.split(",") if tag.strip() and tag.strip() != trigger]
-    inner = rf"(?<![A-Za-z0-9_]){re.escape(trigger)}(?![A-Za-z0-9_])"
-    return ", ".join((trigger, *(re.sub(inner, "the character", tag) for tag in tags)))
 
 
 def prompt_style(family: str) -> str:

@@ -12,6 +12,7 @@ from ..captions import plain_caption
 from ..console import without_steering
 from ..datasets.ollama import Ollama
 from ..errors import Unavailable
+from ..trigger import put_first
 from .character import Character
 
 MOST_LETTERS = 1200
@@ -32,5 +33,5 @@ def polish(character: Character, model: Ollama) -> tuple[Character, str]:
     if not text or len(text) > MOST_LETTERS:
         return character, f"The prompt was not polished: the answer of {model.model} is not one paragraph."
     if character.trigger:
-        text = f"{character.trigger}, {text.replace(character.trigger, '').strip(' ,')}"
+        text = put_first(text, character.trigger)
     return replace(character, prompt=text), f"Polished by {model.model}."

@@ -18,6 +18,7 @@ from ..console import without_steering
 from ..dataset import Dataset, existing_rows, read_dataset
 from ..engines.contract import python_module_command
 from ..errors import InvalidInput, NotFound
+from ..trigger import put_first
 from ..workspace import Workspace
 from .captioner_names import OLLAMA, captioners_dir, local_captioners
 from .dataset_folder import CAPTIONS_NAME, DatasetItem
@@ -68,7 +69,7 @@ def caption_missing(
         with closing(captioner.describe(missing)) as described:  # type: ignore[type-var]
             for item, caption in described:
                 text = plain_caption(without_steering(caption))
-                made[item.name] = ", ".join(part for part in (dataset.trigger, text) if part) if text else ""
+                made[item.name] = put_first(text, dataset.trigger) if text else ""
                 if on_progress:
                     on_progress(len(made), len(missing))
                 if should_stop and should_stop():

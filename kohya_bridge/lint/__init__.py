@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..architectures.base import Architecture
+from ..building.character_options import load_options
 from ..dataset import Dataset
 from ..datasets.caption_tokens import reading
 from ..datasets.dataset_lock import Lock, read_lock
 from ..datasets.dataset_metadata import METADATA_NAME, read_metadata
 from ..errors import BridgeError
 from ..settings import TrainingSettings
-from ..workspace import file_sha256
+from ..workspace import Workspace, file_sha256
 from .catalogue import RULES
 from .examine import Interrupted, examine_pictures
 from .finding import Examined, Finding, LintSettings
@@ -124,7 +125,7 @@ def examine(
     seen = Examined(
         dataset, settings or LintSettings(), facts, trigger or dataset.trigger,
         training=training or TrainingSettings(), training_known=training is not None, reading=read,
-        siblings=_siblings(dataset), lock=lock, lock_problem=lock_problem,
+        siblings=_siblings(dataset), mapped_triggers=_mapped_triggers(dataset), lock=lock, lock_problem=lock_problem,
         hashes=_hashes(dataset, cache_dir) if lock.versions else {}, looks=looks,
     )  # fmt: skip
     return seen, notes
@@ -159,6 +160,15 @@ def _siblings(dataset: Dataset) -> dict[str, str]:
             except (BridgeError, OSError):
                 continue
     return found
+
+
+def _mapped_triggers(dataset: Dataset) -> frozenset[str]:
+    """Triggers of the builder's archetypes, with the workspace's own where the dataset lies in one."""
+    try:
+        options = load_options(Workspace(dataset.dir.parent.parent.parent))
+    except (BridgeError, OSError):  # the builder says what is wrong with the file
+        options = load_options()
+    return frozenset(options.lora_trigger.values())
 
 
 def _waived(finding: Finding, dataset: Dataset) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..captions import plain_caption
+from ..captions import has_line_breaks, plain_caption
 from .finding import Examined, Hit
 
 
@@ -44,7 +44,7 @@ def several_lines(seen: Examined) -> Iterator[Hit]:
 def line_breaks(seen: Examined) -> Iterator[Hit]:
     """Line breaks inside a caption of captions.jsonl."""
     for item in seen.captioned():
-        if item.row and "\n" in item.caption.strip():
+        if item.row and has_line_breaks(item.caption):
             yield Hit(item.name, "The caption has line breaks.")
 
 
@@ -74,9 +74,15 @@ def absurd_caption(seen: Examined) -> Iterator[Hit]:
 def sampler_syntax(seen: Examined) -> Iterator[Hit]:
     """Words that steer a sampler's parser and that a trainer learns literally."""
     for item in seen.captioned():
-        mark = _SAMPLER_SYNTAX.search(item.caption)
+        mark = sampler_mark(item.caption)
         if mark:
-            yield Hit(item.name, f"The caption contains sampler syntax: {mark[0]}", f"Write: {plain_caption(item.caption)[:160]}")  # fmt: skip
+            yield Hit(item.name, f"The caption contains sampler syntax: {mark}", f"Write: {plain_caption(item.caption)[:160]}")  # fmt: skip
+
+
+def sampler_mark(caption: str) -> str:
+    """The first piece of a caption that steers a sampler's parser; empty if there is none."""
+    found = _SAMPLER_SYNTAX.search(caption)
+    return found[0] if found else ""
 
 
 def too_many_tokens(seen: Examined) -> Iterator[Hit]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -98,6 +99,8 @@ class Examined:
     """How the family that is trained reads captions."""
     siblings: Mapping[str, str] = field(default_factory=dict)
     """Trigger of each other dataset beside this one, by slug."""
+    mapped_triggers: frozenset[str] = frozenset()
+    """Triggers of the builder's archetypes."""
     lock: Lock = field(default_factory=Lock)
     lock_problem: str = ""
     hashes: Mapping[str, str] = field(default_factory=dict)
@@ -109,6 +112,13 @@ class Examined:
     def tokens(self) -> CaptionTokens | None:
         """What counts tokens; None where nothing can."""
         return self.reading.tokens
+
+    @cached_property
+    def other_triggers(self) -> frozenset[str]:
+        """Triggers of other characters: those of the other datasets and of the builder's archetypes."""
+        return frozenset(
+            {*self.siblings.values(), *self.mapped_triggers} - {"", self.trigger, self.dataset.trigger}
+        )
 
     @property
     def items(self) -> tuple[DatasetItem, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from ..captions import CaptionRow, locked, parse_captions, plain_caption, write_captions
+from ..captions import CaptionRow, lines_joined, locked, parse_captions, write_captions
 from ..datasets.dataset_folder import CAPTIONS_NAME, IMAGES_NAME, ORIGINALS_NAME, Dataset, read_dataset
 from ..datasets.dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
 from ..errors import Conflict, StorageError
@@ -177,10 +177,14 @@ def _plan_captions(seen: Examined, plan: _Plan) -> None:
     for rule, kind in (("E103", "caption_not_utf8"), ("E105", "caption_multiline")):
         for subject, _ in seen.problems(kind):
             _rescue(dataset, plan, subject, rule)
-    for name, row in plan.rows.items():
-        rule, caption = mended_caption(row.prompt, trigger=trigger, old_trigger=dataset.trigger)
+    for name in [item.name for item in seen.captioned() if item.name in plan.rows]:
+        row = plan.rows[name]
+        rule, caption = mended_caption(
+            row.prompt, trigger=trigger, old_trigger=dataset.trigger, others=seen.other_triggers
+        )
         if rule:
-            plan.rows[name] = CaptionRow(row.file_name, caption, row.negative_prompt, trigger if row.trigger else "", row.source)  # fmt: skip
+            own = trigger if row.trigger == dataset.trigger else row.trigger
+            plan.rows[name] = CaptionRow(row.file_name, caption, row.negative_prompt, own, row.source)
             plan.add(rule, name, f"Write the caption as: {caption[:160]}")
     for rule, kinds in (("W104", ("captions_bom", "caption_bom")), ("W107", ("row_twice",))):  # fmt: skip
         for subject, _ in seen.problems(*kinds):
@@ -199,7 +203,7 @@ def _rescue(dataset: Dataset, plan: _Plan, sidecar: str, rule: str) -> None:
     encoding = "cp1252" if rule == "E103" else "utf-8-sig"
     for item in dataset.items:
         if item.source == sidecar:
-            text = plain_caption(raw.decode(encoding, "replace"))
+            text = lines_joined(raw.decode(encoding, "replace"))
             plan.rows[item.name] = CaptionRow(item.name, text, source="import")
             plan.add(rule, sidecar, f"Take it over as: {text[:120]}")
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import PurePosixPath
 
 from ..building.character_options import TRIGGER
-from ..captions import plain_caption
+from ..captions import has_line_breaks, lines_joined, plain_caption
 from ..datasets.dataset_folder import IMAGES_NAME, TRAINED_SUFFIXES
 from ..datasets.pictures import SUFFIX_OF
+from ..trigger import ensure_first, gather, places, rename, respell
+from .caption_rules import sampler_mark
 from .file_rules import awkward_name, ignored_picture, junk, same_stem, stale_cache, wrong_ending
 from .finding import Examined
-from .trigger_rules import looks_like, positions
 
 MAX_STEM = 80
+MOST_ROUNDS = 8
 
 
 def mended_trigger(trigger: str) -> str:
@@ -29,36 +31,40 @@ def mended_trigger(trigger: str) -> str:
     return plain or trigger
 
 
-def mended_caption(caption: str, *, trigger: str, old_trigger: str = "") -> tuple[str, str]:
+def mended_caption(
+    caption: str, *, trigger: str, old_trigger: str = "", others: Collection[str] = ()
+) -> tuple[str, str]:
     """`(rule, caption)`: on one line, without sampler syntax, with the trigger once and first. No rule: no change.
 
+    Only what a rule finds is changed, and no word goes but the trigger's own: a trigger within a sentence stays where it is,
+    and so does what may be another character or only looks like the trigger. `others` are triggers of other characters. Mending twice is mending once.
     Without a trigger only lines and syntax are mended.
     """
-    text, rule = caption, ""
-    if "\n" in caption.strip() or "\r" in caption.strip():
-        rule = "W113"
-    if trigger and old_trigger and old_trigger != trigger:
-        text = text.replace(old_trigger, trigger)
-        rule = rule or ("E402" if text != caption else "")
-    plain = plain_caption(text)
-    if plain != ", ".join(
-        re.sub(r"\s+", " ", part).strip() for part in re.split(r"[\n\r,]+", text) if part.strip()
-    ):
-        rule = rule or "W109"
-    parts = [part.strip() for part in plain.split(",") if part.strip()]
-    if trigger and parts:
-        found = len(positions(plain, trigger))
-        near = [part for part in parts if looks_like(part, trigger)]
-        if not (found == 1 and not near and (parts[0] == trigger or parts[0].startswith(trigger + " "))):
-            rule = rule or (
-                "E403" if not found and not near else "W406" if near else "W405" if found > 1 else "W404"
-            )
-            pattern = rf"(?<![A-Za-z0-9_]){re.escape(trigger)}(?![A-Za-z0-9_])"
-            rest = [
-                re.sub(r"\s+", " ", re.sub(pattern, "", part)).strip() for part in parts if part not in near
-            ]
-            parts = [trigger, *(part for part in rest if part)]
-    return (rule, ", ".join(parts)) if rule else ("", caption)
+    steps: tuple[tuple[str, Callable[[str], str]], ...] = (
+        ("W113", lambda text: lines_joined(text) if has_line_breaks(text) else text),
+        ("E402", lambda text: rename(text, old_trigger, trigger) if trigger else text),
+        ("W109", _without_syntax),
+        ("W406", lambda text: respell(text, trigger, others=others)),
+        ("E403", lambda text: ensure_first(text, trigger)),
+        ("", lambda text: gather(text, trigger)),
+    )
+    rules, text = [], caption
+    for rule, mend in steps:
+        mended = mend(text) if text.strip() else text
+        if mended != text:
+            rules.append(rule or ("W405" if len(places(text, trigger)) > 1 else "W404"))
+        text = mended
+    return (rules[0], text) if rules and text.strip() else ("", caption)
+
+
+def _without_syntax(text: str) -> str:
+    """What is nested too deep to become plain is left to whoever wrote it."""
+    plain = text
+    for _ in range(MOST_ROUNDS):
+        if not sampler_mark(plain):
+            return plain
+        plain = plain_caption(plain)
+    return text
 
 
 def surplus_pictures(seen: Examined) -> dict[str, str]:

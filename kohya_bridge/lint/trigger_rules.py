@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 
 from ..building.character_options import TRIGGER
+from ..trigger import has, is_first, near_miss, places
 from .finding import Examined, Hit
 
 MAX_TRIGGER_TOKENS = 5
+REWRITE = "Begin the sentence with the trigger, or put the trigger and a comma before it and name the character otherwise within."
 
 
 def no_trigger_named(seen: Examined) -> Iterator[Hit]:
@@ -28,36 +30,33 @@ def bad_trigger(seen: Examined) -> Iterator[Hit]:
 def trigger_missing(seen: Examined) -> Iterator[Hit]:
     """A caption that never says the trigger."""
     for item in seen.captioned():
-        if seen.trigger and not positions(item.caption, seen.trigger):
+        if seen.trigger and not has(item.caption, seen.trigger):
             yield Hit(item.name, f"The caption does not contain the trigger {seen.trigger!r}.")
 
 
 def trigger_not_first(seen: Examined) -> Iterator[Hit]:
     """The trigger stands behind other words."""
     for item in seen.captioned():
-        found = positions(item.caption, seen.trigger) if seen.trigger else []
-        if found and not positions(item.caption.split(",")[0], seen.trigger):
+        if not has(item.caption, seen.trigger) or is_first(item.caption, seen.trigger):
+            continue
+        if has(item.caption.split(",")[0], seen.trigger):
+            yield Hit(item.name, f"The trigger {seen.trigger!r} is not the first word.", REWRITE)
+        else:
             yield Hit(item.name, f"The trigger {seen.trigger!r} stands behind other tags.")
-        elif found and item.caption[: found[0]].strip(" <([{"):
-            yield Hit(item.name, f"The trigger {seen.trigger!r} is not the first word.")
 
 
 def trigger_repeated(seen: Examined) -> Iterator[Hit]:
     """The trigger more than once."""
     for item in seen.captioned():
-        count = len(positions(item.caption, seen.trigger)) if seen.trigger else 0
+        count = len(places(item.caption, seen.trigger))
         if count > 1:
             yield Hit(item.name, f"The trigger {seen.trigger!r} stands {count} times in the caption.")
 
 
 def nearly_the_trigger(seen: Examined) -> Iterator[Hit]:
     """Another spelling of the trigger."""
-    if not seen.trigger:
-        return
     for item in seen.captioned():
-        words = re.findall(r"[A-Za-z0-9_<>\-]+(?: [A-Za-z0-9_]+)?", item.caption)
-        pieces = [word.strip("<>-") for word in words] + re.findall(r"[A-Za-z0-9_]+", item.caption)
-        other = next((word for word in pieces if looks_like(word, seen.trigger)), None)
+        other = near_miss(item.caption, seen.trigger, others=seen.other_triggers)
         if other:
             yield Hit(item.name, f"The caption says {other!r}; the trigger is {seen.trigger!r}.")
 
@@ -95,39 +94,7 @@ def other_trigger_in_row(seen: Examined) -> Iterator[Hit]:
 
 def two_triggers(seen: Examined) -> Iterator[Hit]:
     """Another character's trigger in a caption."""
-    others = {trigger for trigger in seen.siblings.values() if trigger and trigger != seen.trigger}
     for item in seen.captioned():
-        named = sorted(other for other in others if positions(item.caption, other))
+        named = sorted(other for other in seen.other_triggers if has(item.caption, other))
         if named:
             yield Hit(item.name, f"The caption names another character's trigger: {', '.join(named)}.")
-
-
-def positions(text: str, trigger: str) -> list[int]:
-    """Where the trigger stands as a whole word."""
-    pattern = rf"(?<![A-Za-z0-9_]){re.escape(trigger)}(?![A-Za-z0-9_])"
-    return [match.start() for match in re.finditer(pattern, text)]
-
-
-def looks_like(word: str, trigger: str) -> bool:
-    """Whether a word is another spelling of the trigger: other case, other separators, or one or two letters off."""
-    if word == trigger or trigger in word.split():
-        return False
-    plain = re.sub(r"[ \-]", "_", word.lower())
-    if plain == trigger:
-        return True
-    return (
-        abs(len(plain) - len(trigger)) <= 2
-        and len(trigger) >= 6
-        and "_" in plain
-        and _edits(plain, trigger) <= 2
-    )
-
-
-def _edits(one: str, other: str) -> int:
-    """Levenshtein distance."""
-    row = list(range(len(other) + 1))
-    for i, left in enumerate(one, start=1):
-        row, diagonal = [i, *row[1:]], row
-        for j, right in enumerate(other, start=1):
-            row[j] = min(row[j - 1] + 1, diagonal[j] + 1, diagonal[j - 1] + (left != right))
-    return row[-1]

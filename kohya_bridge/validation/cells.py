@@ -15,8 +15,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..captions import without_trigger
 from ..errors import FieldProblem, InvalidInput
+from ..trigger import without
 
 DIMENSIONS = ("checkpoint", "prompt", "strength", "seed")
 MOST_CELLS = 400
@@ -163,7 +163,7 @@ def column_letters(column: int) -> str:
 
 
 def _with_trigger_off(prompts: tuple[Prompt, ...], trigger: str) -> tuple[Prompt, ...]:
-    bare = without_trigger(prompts[0].text, trigger)
+    bare = without(prompts[0].text, trigger)
     if bare == prompts[0].text:
         return prompts
     return (*prompts, Prompt(bare, prompts[0].negative, trigger_off=True))

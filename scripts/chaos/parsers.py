@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 from kohya_bridge.building.character_options import RATINGS, load_options, merge_options, read_user_options
-from kohya_bridge.captions import parse_captions, plain_caption, read_prompts, without_trigger
+from kohya_bridge.captions import parse_captions, plain_caption, read_prompts
 from kohya_bridge.dataset import read_dataset
 from kohya_bridge.datasets.dataset_lock import read_lock
 from kohya_bridge.datasets.dataset_metadata import read_metadata
@@ -45,6 +45,7 @@ from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.run_state import fold
 from kohya_bridge.runs import choices, held_prompt, unattended
 from kohya_bridge.runs.damage import damages_of
+from kohya_bridge.trigger import without
 from kohya_bridge.validation.manifest import read_manifest
 from kohya_bridge.workspace import PACK_ROOT
 from tests.rehearsed_runs import rehearsed_plan
@@ -182,7 +183,7 @@ def _read_captions(data: bytes, place: Path) -> None:
 
 def _read_words(words: str) -> None:
     plain_caption(words)
-    without_trigger(words, "char_x")
+    without(words, "char_x")
     words_above(words, RATINGS[0])
     scrub_text(words)
     printable(words)

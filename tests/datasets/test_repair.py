@@ -3,6 +3,8 @@
 import hashlib
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from kohya_bridge.dataset import read_dataset
@@ -137,3 +139,22 @@ def test_a_trigger_becomes_a_plain_token():
     assert mended_trigger("<char_Alice>") == "char_alice"
     assert mended_trigger("Zoë Müller") == "zoe_muller"
     assert mended_trigger("char_x") == "char_x"
+
+
+WORDS = ("char_x", "Char_X", "char_y", "a photo of char_x smiling", "smiling", "(a hat:1.2)", "BREAK", "two\nlines", "", "赤い帽子", "Char-X", "<char_x>")  # fmt: skip
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(captions=st.lists(st.lists(st.sampled_from(WORDS), max_size=4).map(", ".join), min_size=1, max_size=4))
+def test_whatever_the_captions_mending_twice_is_mending_once_and_undo_restores_the_bytes(
+    captions, dataset_dir
+):
+    names = sorted(file.name for file in (dataset_dir / "images").iterdir())
+    write_rows(dataset_dir, [{"file_name": name, "prompt": captions[number % len(captions)]} for number, name in enumerate(names)])  # fmt: skip
+    before, found = tree(dataset_dir), rules_of(dataset_dir)
+    once = repair_dataset(read_dataset(dataset_dir))
+    assert {repair.rule for repair in once.repairs} <= found
+    assert repair_dataset(once.dataset).repairs == ()
+    if once.repairs:
+        undo_repairs(once.dataset)
+    assert tree(dataset_dir) == before

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from kohya_bridge.captions import without_trigger
 from kohya_bridge.errors import InvalidInput
+from kohya_bridge.trigger import without
 from kohya_bridge.validation.cells import (
     DIMENSIONS,
     Checkpoint,
@@ -79,7 +79,7 @@ def test_the_trigger_off_row_repeats_the_first_prompt_without_its_trigger():
     ],
 )
 def test_taking_the_trigger_out_leaves_no_stray_commas_and_no_other_word_damaged(prompt, bare):
-    assert without_trigger(prompt, "char_alice") == bare
+    assert without(prompt, "char_alice") == bare
 
 
 def test_every_random_grid_holds_every_combination_exactly_where_its_labels_say():

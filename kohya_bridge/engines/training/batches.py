@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...captions import without_trigger
 from ...datasets.buckets import Placement
 from ...settings import TrainingSettings
+from ...trigger import without
 from .conditioning import Conditioning
 from .data import Item, Pick, Picker, load_pixels
 from .model import Condition
@@ -119,7 +119,7 @@ class BatchMaker:
     def _captions(self, captions: list[str], *, preserving: bool) -> dict[str, Any]:
         if not preserving:
             return self._texts(captions)
-        plain = [without_trigger(caption, self.left_out) for caption in captions]
+        plain = [without(caption, self.left_out) for caption in captions]
         differs = [float(one != other) for one, other in zip(captions, plain, strict=True)]
         return {**self._texts([*captions, *plain]), "preserved_B": torch.tensor(differs)}
 

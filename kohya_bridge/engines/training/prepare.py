@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from ...captions import without_trigger
 from ...datasets.caption_variation import captions_vary
 from ...device.accelerator import Accelerator
 from ...files import Tree
 from ...plan import TrainingPlan
 from ...settings import TrainingSettings
+from ...trigger import without
 from ..child import Child, StopRequested
 from .base_weights import put_beside
 from .batches import BatchMaker, Sources
@@ -139,7 +139,7 @@ def _fill(encodings: Encodings, split: Split, plan: TrainingPlan, side: ModelSid
     mirrored = (False, True) if settings.flip_aug else (False,)
     uses = [(item, flipped) for item in items for flipped in mirrored] if settings.cache_latents else []
     captions = [*(item.caption for item in items), ""] if text_is_cached(settings) else []
-    captions += [without_trigger(caption, trigger) for caption in captions]
+    captions += [without(caption, trigger) for caption in captions]
 
     def told(done: int, total: int) -> None:
         child.report.phase("caching", done=done, total=total)
