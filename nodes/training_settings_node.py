@@ -26,6 +26,12 @@ DIALS = (
 )
 PRESET = "preset"
 NO_LORA = "(none)"
+LORAS = {
+    "network_weights": "A LoRA to start from instead of zeros, as ComfyUI lists it.",
+    "base_weights": "The training adapter of a distilled model (Turbo, Lightning), as ComfyUI lists its LoRAs: on while training, off "
+    "afterwards. Needless where the undistilled model is trained.",
+}
+"""Settings that name a LoRA of ComfyUI's folder."""
 UNSET = -1
 """No number of a training is negative, so this one can mean 'as the preset says'."""
 
@@ -63,14 +69,9 @@ def setting_names() -> list[str]:
 def _input(name: str) -> Any:
     kind = _kind(name)
     tooltip = TrainingSettings.model_fields[name].description
-    if name == "network_weights":
+    if name in LORAS:
         options = [NO_LORA, *host.model_names("loras")]
-        return io.Combo.Input(
-            name,
-            options=options,
-            default=NO_LORA,
-            tooltip="A LoRA to start from instead of zeros, as ComfyUI lists it.",
-        )
+        return io.Combo.Input(name, options=options, default=NO_LORA, tooltip=LORAS[name])
     if kind is bool:
         return io.Combo.Input(name, options=[PRESET, "on", "off"], default=PRESET, tooltip=tooltip)
     if get_origin(kind) is Literal:

@@ -69,6 +69,7 @@ _USE = ("Make a prompt", "Load the LoRA", "Render")
 THUMBNAILS = (
     Thumbnail("train_a_character", "Train a\ncharacter", "Stable Diffusion 1.5", _TRAIN, lambda: grid(4)),
     Thumbnail("train_an_sdxl_character", "Train a\ncharacter", "SDXL", _TRAIN, lambda: grid(4, first=16)),
+    Thumbnail("train_a_zimage_character", "Train a\ncharacter", "Z-Image", _TRAIN, lambda: grid(4, first=8)),
     Thumbnail(
         "validate_a_run",
         "Judge a\ntraining",

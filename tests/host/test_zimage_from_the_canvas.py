@@ -1,11 +1,12 @@
-"""A family of ComfyUI's own models from the canvas of the real ComfyUI: Z-Image, trained in background mode, killed once and resumed,
-drawn by its own loaders for every checkpoint, packaged, and loaded again.
+"""The shipped Z-Image workflow in the real ComfyUI: opened in its page, made small there, queued by its Run button, trained in
+background mode, killed once and resumed, drawn by its own loaders for every checkpoint, packaged, loaded again and rendered.
 
 The model has Z-Image's classes and few and narrow blocks, a size that ComfyUI's detection can't know: `tests/host_models/pack` says it.
-It is called Turbo, whose usual grid takes 8 steps.
 """
 
+import json
 import os
+import re
 import signal
 
 import pytest
@@ -13,93 +14,109 @@ from PIL import Image
 
 from kohya_bridge.desk import Desk
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
+from kohya_bridge.models.starting_lora import NAMED
 from kohya_bridge.package.recipe import read_recipe
 from kohya_bridge.reproduce import prepare, reproduce
 from kohya_bridge.runs.unattended import read
+from kohya_bridge.runs.usual_grid import usual_grid
 from kohya_bridge.workspace import Workspace
 from scripts.host.comfy_client import outcome
 from scripts.host.launch import CPU_TORCHVISION
-from tests.host.canvas import REDUCED_MODELS, changed, id_of, said, whole_job
-from tests.host.test_bad_input import settings_node
+from tests.host.canvas import API_DIR, REDUCED_MODELS, example, id_of, nodes_of, said
 from tests.host.test_training_in_the_background import held_history, runs, wait_for
 
-pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.host, pytest.mark.browser, pytest.mark.timeout(600)]
 
+NAME = "train_a_zimage_character"
 STEPS, EVERY = 12, 6
 MORE = "min_bucket_reso: 64\nmax_bucket_reso: 128\nnetwork_dim: 2\nnetwork_alpha: 2\nunet_lr: 0.005\nlr_scheduler: constant\n"
-LOADERS = {
-    "4": ("UNETLoader", {"weight_dtype": "default"}),
-    "40": ("CLIPLoader", {"type": "lumina2"}),
-    "41": ("VAELoader", {}),
+SMALL = {"width": 64, "height": 64}
+MADE_SMALL = {
+    "WizdroidCaptionExport": {"dataset_name": "zimage", "folder": "input/wren"},
+    "WizdroidTrainingSettings": {"save_every_n_steps": EVERY, "validate_every_n_steps": EVERY, "more": MORE},
+    "WizdroidKohyaTrain": {"steps": STEPS, "resolution": 64, "validate_checkpoints": True},
+    "WizdroidLoraValidateGrid": {**SMALL, "steps": 2},
+    "EmptySD3LatentImage": SMALL,
+    "KSampler": {"steps": 2},
 }
+"""What a test of seconds changes in the shipped canvas; the names of its three files stay."""
+LOADERS = {"UNETLoader": "unet_name", "CLIPLoader": "clip_name", "VAELoader": "vae_name"}
 
-
-def canvas(comfy, files, **train):
-    """The whole job with Z-Image's loaders in the place of a checkpoint's, and no grid of its own."""
-    diffusion, text, vae = files
-    prompt = whole_job(
-        dataset="zimage", mode="background", steps=STEPS, base_model=diffusion, validate_checkpoints=True,
-        rank=0, alpha=0.0, learning_rate=0.0, **train,
-    )  # fmt: skip
-    del prompt[id_of(prompt, "WizdroidLoraValidateGrid")]
-    names = {"4": {"unet_name": diffusion}, "40": {"clip_name": text}, "41": {"vae_name": vae}}
-    for name, (loader, inputs) in LOADERS.items():
-        prompt[name] = {"class_type": loader, "inputs": {**inputs, **names[name]}}
-    wires = {("4", 1): ["40", 0], ("4", 2): ["41", 0]}
-    for node in prompt.values():
-        for key, value in node["inputs"].items():
-            if isinstance(value, list):
-                node["inputs"][key] = wires.get(tuple(value), value)
-    prompt[id_of(prompt, "EmptyLatentImage")]["class_type"] = "EmptySD3LatentImage"
-    more = {"save_every_n_steps": EVERY, "validate_every_n_steps": EVERY, "more": MORE}
-    prompt["90"] = settings_node(comfy, **more)
-    chosen = {"text_encoder": text, "ae": vae}
-    options = comfy.client.get("object_info/WizdroidKohyaModelFiles")["WizdroidKohyaModelFiles"]["input"][
-        "required"
-    ]
-    files = {name: chosen.get(name, "(the one that fits)") for name in options}
-    prompt["91"] = {
-        "class_type": "WizdroidKohyaModelFiles",
-        "inputs": {**files, "training_settings": ["90", 0]},
-    }
-    return changed(prompt, "WizdroidKohyaTrain", settings=["91", 0])
+ON_THE_CANVAS = """async ({workflow, changes}) => {
+    await window.app.loadGraphData(workflow);
+    const nodes = window.app.graph._nodes;
+    for (const node of nodes)
+        for (const [name, value] of Object.entries(changes[node.type] ?? {}))
+            node.widgets.find((widget) => widget.name === name).value = value;
+    return nodes.filter((node) => !window.LiteGraph.registered_node_types[node.type]).map((node) => node.type);
+}"""
 
 
 @pytest.fixture(scope="module")
 def files(comfy):
-    """Names of the reduced family's files, in ComfyUI's folders."""
-    prompt = {
-        "1": {"class_type": "ReducedModelFiles", "inputs": {"family": "zimage", "name": "zimage_turbo_small"}}
-    }
+    """The reduced family's files in ComfyUI's folders, under the names that the shipped workflow has."""
+    shipped = example(NAME)
+    names = [nodes_of(shipped, loader)[0]["inputs"][key] for loader, key in LOADERS.items()]
+    inputs = dict(zip(("diffusion_model", "text_encoder", "vae"), names, strict=True))
+    prompt = {"1": {"class_type": "ReducedModelFiles", "inputs": {"family": "zimage", **inputs}}}
     return comfy.client.run(prompt)["outputs"]["1"]["text"]
 
 
 @pytest.fixture(scope="module")
-def trained(comfy, files):
+def canvas(comfy, files, browser):
+    """ComfyUI's page with the shipped file on it, made small. Its Run button gives the id of what it queued."""
+    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(comfy.url)
+    page.wait_for_function("window.app?.graph && window.app.extensionManager")
+    page.keyboard.press("Escape")  # closes what a first visit may have opened
+    workflow = json.loads((API_DIR.parent / f"{NAME}.json").read_text("utf-8"))
+    assert page.evaluate(ON_THE_CANVAS, {"workflow": workflow, "changes": MADE_SMALL}) == []
+
+    def run():
+        with page.expect_response(lambda answer: answer.url.endswith("/prompt")) as queued:
+            page.get_by_role("button", name=re.compile("^Run")).first.click()
+        return queued.value.json()["prompt_id"]
+
+    yield run
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def trained(comfy, canvas):
     """The run, killed at half its way and queued again, and what was held back until it had finished."""
-    prompt = canvas(comfy, files)
     known, log = set(comfy.client.get("history")), len(comfy.log())
-    known.add(first := comfy.client.queue(prompt))
-    assert outcome(comfy.client.wait(first)) == "success", comfy.log_tail(60)
+    known.add(first := canvas())
+    history = comfy.client.wait(first)
+    assert outcome(history) == "success", comfy.log_tail(60)
     (run,) = runs(comfy, "zimage")
     run.ask("sample")
     wait_for(lambda: run.state().step > EVERY or run.state().is_finished, what="half of the steps")
     os.kill(run.identity().pid, signal.SIGKILL)
     wait_for(lambda: run.state().is_finished, what="the kill was noticed")
     killed_at = run.state().step
-    known.add(again := comfy.client.queue(prompt))
+    known.add(again := canvas())
     assert outcome(comfy.client.wait(again)) == "success", comfy.log_tail(60)
     wait_for(lambda: run.state().is_finished, what="the run ended")
     assert run.state().status == "completed", run.log_tail()
     held = wait_for(lambda: held_history(comfy, known), what="the held-back nodes ran")
     wait_for(lambda: len(read(run).over) == STEPS // EVERY, what="a grid for every checkpoint")
-    return run, prompt, held, killed_at, comfy.log()[log:]
+    return run, history["prompt"][2], held, killed_at, comfy.log()[log:]
+
+
+def test_a_lora_that_a_training_begins_with_or_stands_on_is_chosen_from_comfyuis_list(comfy):
+    node = comfy.client.get("object_info/WizdroidTrainingSettings")["WizdroidTrainingSettings"]
+    for name in NAMED:
+        kind, options = node["input"]["required"][name]
+        listed = options["options"] if kind == "COMBO" else kind
+        assert listed[0] == "(none)" and options["tooltip"], name
 
 
 def test_it_trains_through_comfyuis_own_models_and_goes_on_after_a_kill(trained):
     run, _, _, killed_at, _ = trained
     state = run.state()
-    assert run.plan().base_model.family == "zimage_turbo" and run.plan().host
+    assert run.plan().base_model.family == "zimage" and run.plan().host
     assert EVERY < killed_at < STEPS and state.attempt == 2
     assert [row[0] for row in state.losses] == list(range(1, STEPS + 1))
     measured = [row["loss"] for row in state.validations]
@@ -129,7 +146,7 @@ def test_what_waited_is_packaged_loaded_without_an_unknown_key_and_drawn(comfy, 
         )
 
 
-def test_every_checkpoint_has_a_grid_by_the_familys_own_loaders(comfy, trained):
+def test_every_checkpoint_has_a_grid_by_the_canvas_own_loaders(comfy, trained):
     run = trained[0]
     wanted = read(run)
     assert set(wanted.over.values()) == {"success"}
@@ -140,13 +157,24 @@ def test_every_checkpoint_has_a_grid_by_the_familys_own_loaders(comfy, trained):
         assert list(folder.glob(f"grid-step{step:08d}-*.png"))
 
 
+def test_a_canvas_without_a_grid_gets_one_by_the_familys_loaders(comfy, trained):
+    run = trained[0]
+    opener = {"class_type": "WizdroidTrainingRun", "inputs": {"run_name": f"{run.slug}/{run.run_id}"}}
+    prompt = usual_grid(run.plan(), whole=False, opener=opener, grid="WizdroidLoraValidateGrid").prompt
+    prompt["grid"]["inputs"]["steps"] = 2
+    assert {*LOADERS, "ModelSamplingAuraFlow"} <= {node["class_type"] for node in prompt.values()}
+    history = comfy.client.run(prompt)
+    assert outcome(history) == "success", comfy.log_tail(60)
+    assert history["outputs"]["grid"]["images"]
+
+
 def test_its_card_names_the_family_and_the_recipe_in_it_gives_the_same_bytes_without_a_kill(
     comfy, trained, monkeypatch
 ):
     run, prompt, held, _, _ = trained
     file = comfy.loras_dir / said(held, prompt, "WizdroidPackageLora").splitlines()[0]
     card = file.with_name(f"{file.stem}.model-card.md").read_text("utf-8")
-    assert "Z-Image-Turbo" in card and "native" in card
+    assert "Z-Image" in card and "native" in card
     monkeypatch.setenv("PYTHONPATH", str(REDUCED_MODELS))
     models = comfy.base_dir / "models"
     desk = Desk(

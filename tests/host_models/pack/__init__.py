@@ -7,7 +7,7 @@ from sitecustomize import reduced_models
 
 
 class ReducedModelFiles:
-    """Diffusion model, text encoder and VAE, each under that name; shows the three files' names."""
+    """Diffusion model, text encoder and VAE, each under its name; shows the three files' names."""
 
     CATEGORY, FUNCTION, OUTPUT_NODE, RETURN_TYPES = "tests", "write", True, ()
 
@@ -16,15 +16,17 @@ class ReducedModelFiles:
         return {
             "required": {
                 "family": ("STRING", {"default": "zimage"}),
-                "name": ("STRING", {"default": "small"}),
+                "diffusion_model": ("STRING", {"default": "small.safetensors"}),
+                "text_encoder": ("STRING", {"default": "small.safetensors"}),
+                "vae": ("STRING", {"default": "small.safetensors"}),
             }
         }
 
-    def write(self, family, name):
+    def write(self, family, diffusion_model, text_encoder, vae):
         small_files, reduced = reduced_models("small_files"), reduced_models("reduced")
+        names = {"diffusion_models": diffusion_model, "text_encoders": text_encoder, "vae": vae}
         diffusion, text, vae = (
-            Path(folder_paths.get_folder_paths(kind)[0]) / f"{name}.safetensors"
-            for kind in ("diffusion_models", "text_encoders", "vae")
+            Path(folder_paths.get_folder_paths(kind)[0]) / name for kind, name in names.items()
         )
         small_files.write_diffusion_model(diffusion, family)
         small_files.write_text_encoder(text, family)
