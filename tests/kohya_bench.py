@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,11 @@ from pathlib import Path
 from PIL import Image
 
 from kohya_bridge.engines.contract import MachinePaths
-from kohya_bridge.engines.kohya.engine import KohyaEngine
+from kohya_bridge.engines.kohya.engine import RUNNER, KohyaEngine
 from kohya_bridge.models.safetensors_header import read_header
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan
 from kohya_bridge.run_folder import RunFolder
+from tests.forks import Forked
 from tests.waiting import wait_until
 
 DOUBLE = Path(__file__).parent / "doubles" / "fake_sd_scripts"
@@ -79,6 +81,8 @@ class Bench:
     environment: dict[str, str] = field(default_factory=dict)
     family: str = "sd15"
     cache_dir: Path | None = None
+    warm: bool = True
+    """Whether a child of this very Python is forked from one that has imported torch, or started by its command line."""
 
     def plan(self, *, images: int = 8, kohya: dict | None = None, **settings) -> TrainingPlan:
         request = TrainingRequest(
@@ -112,19 +116,19 @@ class Bench:
     ):
         run = self.run_folder(plan, name)
         command = KohyaEngine().command(run, plan, self.paths, resume=resume)
+        everything = {
+            **os.environ,
+            **command.environment,
+            "OMP_NUM_THREADS": "1",
+            **self.environment,
+            **environment,
+        }
+        argv = list(self.argv(command.argv))
+        if self.warm and argv[:3] == [sys.executable, "-m", RUNNER]:
+            return run, Forked(RUNNER, argv[3:], cwd=command.cwd, env=everything, log=run.log_file)
         with open(run.log_file, "ab") as log:
             child = subprocess.Popen(
-                self.argv(command.argv),
-                cwd=command.cwd,
-                env={
-                    **os.environ,
-                    **command.environment,
-                    "OMP_NUM_THREADS": "1",
-                    **self.environment,
-                    **environment,
-                },
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                argv, cwd=command.cwd, env=everything, stdout=log, stderr=subprocess.STDOUT
             )
         return run, child
 

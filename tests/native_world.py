@@ -5,7 +5,6 @@ Everything is real and tiny: a diffusers folder of some 2 M weights that loads i
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.util
 import json
@@ -19,6 +18,7 @@ from pathlib import Path
 from kohya_bridge.engines.contract import MachinePaths, python_module_command, write_child_file
 from kohya_bridge.plan import TrainingPlan
 from kohya_bridge.run_folder import RunFolder
+from tests.forks import forks, stand_alone
 from tests.waiting import wait_until
 
 COLOURS = ("red", "green", "blue", "white", "black", "gold")
@@ -190,7 +190,6 @@ def start(run: RunFolder, *, before: Callable[[], None] | None = None) -> multip
 
     It differs from `start_cold` only in the seconds of those imports. `before` runs in the child first.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"
     child = forks().Process(target=_train, args=(str(run.dir), before), daemon=True)
     child.start()
     return child
@@ -221,24 +220,10 @@ def events(run: RunFolder, kind: str) -> list[dict]:
     return [event for event in run.events() if event["kind"] == kind]
 
 
-@functools.cache
-def forks():
-    os.environ["OMP_NUM_THREADS"] = (
-        "1"  # before torch: two busy threads each on a busy machine only wait for each other
-    )
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["kohya_bridge.engines.training.fit", "kohya_bridge.engines.native.__main__"]
-    )
-    return context
-
-
 def _train(run_dir: str, before: Callable[[], None] | None) -> None:
     from kohya_bridge.engines.native.__main__ import main
 
-    log = os.open(Path(run_dir) / "train.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    stand_alone(Path(run_dir) / "train.log")
     os.setsid()
     if before:
         before()

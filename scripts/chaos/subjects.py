@@ -30,8 +30,9 @@ from kohya_bridge.steering.settling import settle
 from kohya_bridge.workspace import PACK_ROOT, Workspace
 from tests.desk.conftest import BASE, write_base_model
 from tests.desk.conftest import make_dataset as make_dataset_of_the_desk
+from tests.forks import forks, stand_alone
 from tests.kohya_bench import Bench, make_bench
-from tests.native_world import World, forks, make_base, make_dataset
+from tests.native_world import World, make_base, make_dataset
 from tests.rehearsed_runs import rehearsed_plan
 
 from .at_the_desk import desk_of
@@ -78,9 +79,7 @@ class Trained:
 def _train(
     main: Callable[[Path], Any], run_dir: Path, environment: dict[str, str], fault: Fault | None
 ) -> None:
-    log = os.open(run_dir / "train.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    stand_alone(run_dir / "train.log")
     os.environ.update(environment, OMP_NUM_THREADS="1")
     if fault:
         install(fault)

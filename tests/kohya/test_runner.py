@@ -30,6 +30,7 @@ def leftovers(run) -> list:
 
 
 def test_a_whole_run_tells_every_step_checkpoint_state_and_measurement(bench):
+    bench.warm = False  # by its command line
     ended = bench.train(bench.plan())
     assert ended.code == 0, ended.run.log_tail()
     assert [row["step"] for row in ended.of("progress")] == list(range(1, 13))
@@ -108,7 +109,8 @@ def test_three_interruptions_and_a_kill_train_bit_for_bit_what_one_straight_run_
             at_step(stop_at)(run, child)
             run.ask("stop") if how == "stop" else child.kill()
 
-        cut = bench.train(plan, name="cut", resume=resume, act=interrupt)
+        cut = bench.train(plan, name="cut", resume=resume, act=interrupt, FAKE_SD_SCRIPTS="slow 0.02")
+        assert stop_at is None or len(cut.losses()) < 20, "it was interrupted too late"
         state = cut.run.latest_state()
         resume = state[1] if state else None
 

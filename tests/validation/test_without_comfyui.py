@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from kohya_bridge.dataset import dataset_digest, read_dataset
-from kohya_bridge.engines.contract import python_module_command, write_child_file
+from kohya_bridge.engines.contract import write_child_file
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.package import package_lora
 from kohya_bridge.package.recipe import compare_tensors, read_recipe
@@ -21,7 +20,8 @@ from kohya_bridge.validation.likeness import difference
 from kohya_bridge.validation.manifest import Sampling
 from kohya_bridge.validation.renderer import RenderingFailed, check_sampling, render_grid
 from kohya_bridge.validation.validate import validate_run
-from kohya_bridge.workspace import Workspace, file_sha256
+from kohya_bridge.workspace import PACK_ROOT, Workspace, file_sha256
+from tests.forks import Forked
 from tests.native_world import World, finish, make_base, make_dataset, tokenizer_dir
 
 pytestmark = pytest.mark.torch
@@ -130,14 +130,14 @@ def render_directly(trained, folder, renders):
         "renders": renders,
     }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(job))
-    command = python_module_command("kohya_bridge.engines.native.render", str(folder / "job.json"))
-    return subprocess.run(
-        command.argv,
-        cwd=command.cwd,
-        env={**os.environ, **command.environment},
-        capture_output=True,
-        text=True,
+    child = Forked(
+        "kohya_bridge.engines.native.render",
+        [str(folder / "job.json")],
+        cwd=PACK_ROOT,
+        env=os.environ,
+        log=folder / "log",
     )
+    return child.wait(120), (folder / "log").read_text()
 
 
 def test_taking_a_lora_off_leaves_the_base_model_as_it_was_to_the_pixel(trained, tmp_path):
@@ -148,8 +148,8 @@ def test_taking_a_lora_off_leaves_the_base_model_as_it_was_to_the_pixel(trained,
         {**one, "key": "worn", "strength": 1.0, "lora_file": lora},
         {**one, "key": "after", "strength": 0, "lora_file": None},
     ]
-    done = render_directly(trained, tmp_path / "out", renders)
-    assert done.returncode == 0, done.stderr
+    code, said = render_directly(trained, tmp_path / "out", renders)
+    assert code == 0, said
     before, worn, after = (
         np.asarray(Image.open(tmp_path / "out" / f"{name}.png")) for name in ("before", "worn", "after")
     )
@@ -165,13 +165,12 @@ def test_a_lora_of_another_model_is_refused_by_the_number_of_modules_that_do_not
     }
     save_file(foreign, tmp_path / "foreign.safetensors")
     render = {"prompt": "x", "negative": "", "seed": 5, "key": "x", "strength": 1.0}
-    done = render_directly(
+    code, said = render_directly(
         trained, tmp_path / "out", [{**render, "lora_file": str(tmp_path / "foreign.safetensors")}]
     )
-    assert done.returncode == 1
+    assert code == 1
     assert (
-        "1 of 1 modules of foreign.safetensors have no place"
-        in json.loads(done.stdout.splitlines()[-1])["problem"]
+        "1 of 1 modules of foreign.safetensors have no place" in json.loads(said.splitlines()[-1])["problem"]
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,13 +25,18 @@ from ...device.precision import NO, settled
 from ...device.probe import examine
 from ...errors import BridgeError
 from ..training.precision import DTYPES
-from .diffusers_side.denoiser import denoise
-from .diffusers_side.models import Base, load_base
-from .diffusers_side.wearing import wearing
+from .diffusers_side.quick_imports import import_diffusers
+
+if TYPE_CHECKING:
+    from .diffusers_side.models import Base
 
 
 def render_job(job: dict[str, Any]) -> None:
     """Render everything that the job asks for; one line of progress for each picture."""
+    import_diffusers()  # first: what follows imports it as a whole otherwise
+    from .diffusers_side.models import load_base
+    from .diffusers_side.wearing import wearing
+
     accelerator = Accelerator.find(torch)
     device = torch.device(accelerator.type)
     seen = examine(torch) if accelerator.is_gpu else accelerator.describe()
@@ -68,6 +73,8 @@ def rendering_precision(trained_in: str, device: Device) -> str:
 @torch.no_grad()
 def _render(base: Base, job: dict[str, Any], each: dict[str, Any]) -> Image.Image:
     """One picture by classifier-free guidance (Ho and Salimans 2022). Noise comes from the seed alone, on the CPU."""
+    from .diffusers_side.denoiser import denoise
+
     width, height, cfg = job["width"], job["height"], job["cfg"]
     assert base.unet is not None and base.text is not None and base.vae is not None
     scheduler = _scheduler(job["sampler"], job["scheduler"], base.scheduler_config)
