@@ -194,13 +194,16 @@ class TrainingPlan(Forbidding):
 
 
 def make_settings(request: TrainingRequest, family_name: str, *, images: int) -> TrainingSettings:
-    """The preset's numbers for this family and number of pictures, with the request's own on top.
+    """The preset's numbers for this family and number of pictures, with the request's own on top. A request that names every number
+    needs no preset, so one that a later version dropped is no hindrance.
 
     Raises:
         InvalidInput: unknown preset, unknown or impossible values; all of them at once.
         NotFound: unknown family.
     """
-    values = {**preset_settings(request.preset, architecture(family_name), images=images), **request.settings}
+    values = request.settings
+    if not values.keys() >= TrainingSettings.model_fields.keys():
+        values = {**preset_settings(request.preset, architecture(family_name), images=images), **values}
     return parse(TrainingSettings, values, what="the training settings")
 
 
@@ -214,13 +217,14 @@ def make_plan(
     model_files: Mapping[str, ModelFileFacts] | None = None,
     host: str = "",
 ) -> TrainingPlan:
-    """The complete plan for `request`. `engine` is the name of the one that was chosen for it. Raises InvalidInput."""
+    """The complete plan for `request`. `engine` is the name of the one that was chosen for it, `dataset` says what the folder holds, with
+    its own trigger. Raises InvalidInput."""
     settings = make_settings(request, base_model.family, images=dataset.images)
     return parse(
         TrainingPlan,
         {
             "character": request.character or request.dataset,
-            "dataset": dataset.model_dump(),
+            "dataset": {**dataset.model_dump(), "trigger": request.trigger or dataset.trigger},
             "base_model": base_model.model_dump(),
             "engine": engine,
             "engine_version": engine_version,
@@ -231,6 +235,23 @@ def make_plan(
             "kohya": request.kohya,
         },
         what="the plan",
+    )
+
+
+def request_of(plan: TrainingPlan) -> TrainingRequest:
+    """The request that leads to `plan`: the inverse of `make_plan`. All numbers are spelled out, since presets may change, and so is the
+    trigger, since the dataset may name another."""
+    return TrainingRequest(
+        dataset=plan.dataset.slug,
+        base_model=plan.base_model.name,
+        family=plan.base_model.family,
+        character=plan.character,
+        trigger=plan.dataset.trigger,
+        preset=plan.preset,
+        engine=plan.engine,
+        settings=plan.settings.model_dump(mode="json"),
+        model_files={option: file.name for option, file in plan.model_files.items()},
+        kohya=plan.kohya,
     )
 
 

@@ -19,7 +19,7 @@ from ..kohya_bridge.errors import InvalidInput, NotFound, Unavailable
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs.choices import read_choices
 from ..kohya_bridge.runs.damage import damages_of
-from ..kohya_bridge.runs.retry import choices_of, request_of, suggestions
+from ..kohya_bridge.runs.retry import changed_request, choices_of, suggestions
 from ..kohya_bridge.runs.run_list import RunList
 from ..kohya_bridge.runs.run_pictures import (
     PICTURE_TYPES,
@@ -263,7 +263,7 @@ def retry(panel: Panel, ask: Ask) -> dict[str, Any]:
     known = suggestions(ask.run.plan(), code)
     if not isinstance(choice, int) or isinstance(choice, bool) or not 0 <= choice < len(known):
         raise NotFound(f"Nothing safer is known for {code!r}.", "Change the numbers on the Kohya Train node.")
-    started = panel.desk.submit(request_of(ask.run.plan(), known[choice]))
+    started = panel.desk.submit(changed_request(ask.run.plan(), known[choice]))
     return {"asked": "retry", "run_id": started.run_id}
 
 

@@ -22,8 +22,8 @@ from kohya_bridge.desk import Desk
 from kohya_bridge.errors import BridgeError
 from kohya_bridge.package import packages_of
 from kohya_bridge.package.package import package_lora
+from kohya_bridge.plan import request_of
 from kohya_bridge.run_folder import RunFolder
-from kohya_bridge.runs.retry import request_of
 from kohya_bridge.runs.run_comparison import compare_runs
 from kohya_bridge.runs.run_pictures import thumbnail
 from kohya_bridge.runs.run_table import experiment_table

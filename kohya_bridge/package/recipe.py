@@ -18,7 +18,7 @@ from ..files import read_named
 from ..forbidding import parse, parse_yaml
 from ..models.model_files import find_model, model_sha256
 from ..models.safetensors_header import SafetensorsHeader, read_header
-from ..plan import TrainingPlan, TrainingRequest
+from ..plan import TrainingPlan, TrainingRequest, request_of
 from ..workspace import Workspace
 from .card import PATHS_TAKEN_OUT
 from .header import tensor_sha256
@@ -45,17 +45,8 @@ class Recipe:
 
         `base_model` is the base's name on this machine where it is another one.
         """
-        return TrainingRequest(
-            dataset=self.plan.dataset.slug,
-            base_model=base_model or self.plan.base_model.name,
-            family=self.plan.base_model.family,
-            character=self.plan.character,
-            preset=self.plan.preset or "standard",
-            engine=self.plan.engine,
-            settings=self.plan.settings.model_dump(mode="json"),
-            model_files={option: file.name for option, file in self.plan.model_files.items()},
-            kohya=self.plan.kohya,
-        )
+        request = request_of(self.plan)
+        return request.model_copy(update={"base_model": base_model}) if base_model else request
 
     def needs(self) -> str:
         """For people: what must be on a machine to make this LoRA again."""

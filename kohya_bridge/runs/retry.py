@@ -12,8 +12,8 @@ from typing import Any
 from ..architectures import architecture
 from ..engine_names import takes_kohya_options
 from ..engines.failures import NEEDS_LESS_MEMORY, safer_settings
-from ..plan import TrainingPlan, TrainingRequest
-from ..presets import preset_settings
+from ..plan import TrainingPlan, TrainingRequest, request_of
+from ..presets import PRESETS, preset_settings
 from ..settings import TrainingSettings
 
 
@@ -31,29 +31,26 @@ class Suggestion:
         return asdict(self)
 
 
-def request_of(plan: TrainingPlan, change: Suggestion | None = None) -> TrainingRequest:
-    """The request that leads to `plan`, with `change` on top. All numbers are spelled out: presets may change."""
-    return TrainingRequest(
-        dataset=plan.dataset.slug,
-        base_model=plan.base_model.name,
-        family=plan.base_model.family,
-        character=plan.character,
-        preset=plan.preset or "standard",
-        engine=plan.engine,
-        settings={**plan.settings.model_dump(mode="json"), **(change.settings if change else {})},
-        model_files={option: file.name for option, file in plan.model_files.items()},
-        kohya={**plan.kohya, **(change.kohya if change else {})},
+def changed_request(plan: TrainingPlan, change: Suggestion) -> TrainingRequest:
+    """The request that leads to `plan`, with `change` on top."""
+    request = request_of(plan)
+    return request.model_copy(
+        update={
+            "settings": {**request.settings, **change.settings},
+            "kohya": {**request.kohya, **change.kohya},
+        }
     )
 
 
 def choices_of(plan: TrainingPlan, *, automatic: Collection[str] = ()) -> TrainingRequest:
-    """The same, but with only those numbers that the preset would not give: what a person would set on the node.
+    """The request that leads to `plan`, with only those numbers that the preset would not give: what a person would set on the node.
+    All of them where the preset is none that is known here.
 
     `automatic` names settings that were left to the machine, and are left to it again.
     """
-    usual = preset_settings(
-        plan.preset or "standard", architecture(plan.base_model.family), images=plan.dataset.images
-    )
+    if plan.preset not in PRESETS:
+        return request_of(plan)
+    usual = preset_settings(plan.preset, architecture(plan.base_model.family), images=plan.dataset.images)
     usual = {**TrainingSettings().model_dump(mode="json"), **usual}
     chosen = {
         name: value

@@ -127,9 +127,7 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     )
     plan = make_plan(
         wanted,
-        dataset=parse(
-            DatasetFacts, _dataset_facts(dataset, request, places), what=f"the dataset {dataset.slug}"
-        ),
+        dataset=parse(DatasetFacts, _dataset_facts(dataset, places), what=f"the dataset {dataset.slug}"),
         base_model=parse(
             BaseModelFacts,
             {
@@ -162,12 +160,12 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     return Check(request, plan, paths, tuple(problems), choice.reason, reason, lint)
 
 
-def _dataset_facts(dataset: Dataset, request: TrainingRequest, places: Places) -> dict[str, object]:
+def _dataset_facts(dataset: Dataset, places: Places) -> dict[str, object]:
     return {
         "slug": dataset.slug,
         "digest": dataset_digest(dataset, cache_dir=places.workspace.cache_dir),
         "images": len(dataset.items),
-        "trigger": request.trigger or dataset.trigger,
+        "trigger": dataset.trigger,
     }
 
 
