@@ -144,7 +144,9 @@ class Desk:
                     note_training(
                         check.paths.dataset_dir, run_id=plan.run_id, cache_dir=check.paths.cache_dir
                     )
-                    keep_choices(run, Choices(check.engine_reason, check.precision_reason))
+                    keep_choices(
+                        run, Choices(check.engine_reason, check.precision_reason, check.forecast.sentence())
+                    )
                     run.files.write(run.plan_file, plan.to_yaml())
                 self.slot.enqueue(run, plan.engine)
             if held_prompt is not None:

@@ -37,7 +37,8 @@ def page() -> str:
             _table(("family", "model", "engines of `auto`", "ComfyUI's folder", "files beside it"), map(_needs, families)),
             "## What they cost",
             "Half precision, one picture at the family's resolution; activations without and with gradient checkpointing. Counted on the "
-            "real networks without weights, not measured on a GPU.",
+            "real networks without weights, not measured on a GPU. "
+            "`plan` and Kohya Train make their estimates of these: a step takes two forward passes' time, three with checkpointing.",
             _table(
                 ("family", "pixels", "model GiB", "activations GiB", "checkpointed GiB", "encoders GiB", "LoRA MB a rank", "TFLOP forward"),
                 map(_costs, families),

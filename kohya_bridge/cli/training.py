@@ -6,6 +6,7 @@ In: a config (TrainingRequest as YAML) and `--set` changes. Out: what would happ
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def show_plan(context: Context, arguments: argparse.Namespace) -> int:
     out.say(check.plan.to_yaml().rstrip())
     out.say()
     out.say(f"Run {check.plan.run_id}. {check.engine_reason}")
-    _say_precision(context, check)
+    _say_choices(context, check)
     _say_changes(context, check)
     _say_problems(context, check)
     return exit_codes.REFUSED if check.blocking else exit_codes.DONE
@@ -53,7 +54,7 @@ def show_plan(context: Context, arguments: argparse.Namespace) -> int:
 def train_config(context: Context, arguments: argparse.Namespace) -> int:
     check = context.desk.check(_request(context, arguments))
     context.out.say(check.engine_reason)
-    _say_precision(context, check)
+    _say_choices(context, check)
     _say_changes(context, check)
     for each in check.advice:
         context.out.say(f"Note: {each.problem} {each.fix}".rstrip())
@@ -175,8 +176,9 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _say_precision(context: Context, check: Check) -> None:
-    for fact in Choices(mixed_precision=check.precision_reason).facts():
+def _say_choices(context: Context, check: Check) -> None:
+    """The format that was chosen, and what the training will take."""
+    for fact in Choices(mixed_precision=check.precision_reason, estimate=check.forecast.sentence()).facts():
         context.out.say(fact)
 
 
@@ -198,6 +200,7 @@ def _check_json(check: Check) -> dict[str, Any]:
         "plan": check.plan.model_dump(mode="json"),
         "engine_reason": check.engine_reason,
         "precision_reason": check.precision_reason,
+        "forecast": {**asdict(check.forecast), "sentence": check.forecast.sentence()},
         "problems": [each.__dict__ for each in check.problems],
         "compared_with": check.compared_with,
         "changes": [list(each) for each in check.changes],

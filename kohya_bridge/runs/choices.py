@@ -1,4 +1,4 @@
-"""What was chosen for a person when a run was ordered, and why: its engine, and the number format that `auto` became.
+"""What was chosen for a person when a run was ordered, and why: its engine, the number format that `auto` became; and what it would take.
 
 In: a `Check`'s sentences. Out: `choices.json` in the run folder, beside the plan whose identity it is no part of: the same run may be
 asked for with other words. Runs of before have none.
@@ -19,10 +19,13 @@ class Choices:
     engine: str = ""
     mixed_precision: str = ""
     """Such as `no: this CPU has no bf16 arithmetic; bf16 would be about 40 times slower`."""
+    estimate: str = ""
+    """What it would take: memory and time, as a sentence."""
 
     def facts(self) -> list[str]:
         """What a report says of it, one sentence each."""
-        return [f"mixed_precision {self.mixed_precision}."] if self.mixed_precision else []
+        chosen = [f"mixed_precision {self.mixed_precision}."] if self.mixed_precision else []
+        return chosen + ([self.estimate] if self.estimate else [])
 
 
 def keep_choices(run: RunFolder, choices: Choices) -> None:
@@ -34,6 +37,6 @@ def read_choices(run: RunFolder) -> Choices:
     """Those of a run; empty ones where its file is missing or damaged, since nothing but words depends on it."""
     try:
         told = run.files.read_json(run.choices_file)
-        return Choices(str(told["engine"]), str(told["mixed_precision"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Choices(str(told["engine"]), str(told["mixed_precision"]), str(told.get("estimate", "")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Choices()

@@ -68,6 +68,7 @@ def experiment(run: RunFolder, state: RunState, *, exit_code: int | None, now: f
         "pack_commit": environment.get("pack_commit"),
         "environment": environment,
         "steps": [state.resumed_from, state.step],
+        "seconds_per_step": state.seconds_per_step,
         "duration_s": None if began is None else round((state.finished or now) - began, 3),
         "loss": state.loss,
         "loss_ema": state.loss_ema,

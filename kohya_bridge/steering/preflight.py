@@ -29,10 +29,13 @@ from ..models.family_files import complete_model_files
 from ..models.model_files import find_model, model_sha256
 from ..models.places import Places
 from ..models.starting_lora import resolve_loras
+from ..models.stored_weights import weights_in
 from ..plan import BaseModelFacts, DatasetFacts, TrainingPlan, TrainingRequest, make_plan, make_settings
 from ..runs.base_fit import base_problems
 from ..runs.disk_need import disk_problems
 from ..runs.engine_choice import choose_engine
+from ..runs.forecast import Forecast, forecast, memory_problems
+from ..runs.run_table import read_experiments
 from ..settings import TrainingSettings
 
 T = TypeVar("T")
@@ -51,6 +54,8 @@ class Check:
     precision_reason: str
     """What `mixed_precision: auto` became and why, such as `no: this CPU has no bf16 arithmetic; ...`; empty where it was named."""
     lint: LintReport
+    forecast: Forecast
+    """What it would take: memory and time, estimated."""
     changes: tuple[tuple[str, Any, Any], ...] = ()
     """`(field, old, new)` against the newest run of the same name, if there is one with another id."""
     compared_with: str = ""
@@ -149,15 +154,22 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
         tokenizer_dir=places.tokenizer_dir,
         extra={**places.folder_hints(), **weights.extra, **files.paths},
     )
+    told = forecast(
+        plan,
+        weights_in(base_file),
+        engines[choice.name].device(places.workspace.cache_dir),
+        read_experiments(places.workspace)[0],
+    )
     problems = [
         *_lint_problems(lint),
         *_prediction_problems(plan, base),
         *base_problems(plan, base_file, named=request.family in ARCHITECTURES),
         *disk_problems(plan, places.workspace.root, least_free_bytes=places.least_free_bytes),
         *engines[choice.name].problems(plan, paths),
+        *memory_problems(told, plan),
     ]
     reason = precision.reason if precision else ""
-    return Check(request, plan, paths, tuple(problems), choice.reason, reason, lint)
+    return Check(request, plan, paths, tuple(problems), choice.reason, reason, lint, told)
 
 
 def _dataset_facts(dataset: Dataset, places: Places) -> dict[str, object]:

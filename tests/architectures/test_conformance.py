@@ -11,6 +11,7 @@ import pytest
 from kohya_bridge.architectures import ARCHITECTURES, architecture
 from kohya_bridge.building.character_options import PROMPT_STYLES
 from kohya_bridge.datasets.dataset_metadata import DatasetMetadata
+from kohya_bridge.device.description import Device
 from kohya_bridge.engine_names import ENGINES
 from kohya_bridge.engines.registry import load_engines
 from kohya_bridge.errors import InvalidInput, Unavailable
@@ -24,6 +25,7 @@ from kohya_bridge.plan import BaseModelFacts, DatasetFacts, ModelFileFacts, Trai
 from kohya_bridge.presets import PRESETS
 from kohya_bridge.runs.disk_need import needed_bytes
 from kohya_bridge.runs.engine_choice import choose_engine
+from kohya_bridge.runs.forecast import forecast
 from kohya_bridge.runs.usual_grid import usual_grid
 from kohya_bridge.settings import TrainingSettings
 from tests.architectures import golden
@@ -73,6 +75,16 @@ def test_every_estimate_is_given_and_makes_sense(family):
     assert all(getattr(costs, each.name) > 0 for each in fields(costs))
     assert costs.checkpointed_gib < costs.activations_gib
     assert needed_bytes(plan_of(family)) > 1e6
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("family", EVERY)
+def test_what_a_training_takes_is_told_before_it_starts(family, preset):
+    card = Device("cuda", "NVIDIA GeForce RTX 4090", "8.9", 24.0)
+    told = forecast(plan_of(family, preset=preset), None, card)
+    assert family.estimates.weights_gib < told.training_gib < 200 and told.encoding_gib > 0
+    assert 0 < told.seconds_per_step < 600
+    assert re.fullmatch(r"Estimate: about .* of 24 GiB .* s a step, .*\.", told.sentence())
 
 
 @pytest.mark.parametrize("family", EVERY)

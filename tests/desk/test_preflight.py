@@ -165,7 +165,10 @@ def test_a_run_keeps_why_its_format_was_chosen(desk_with):
     desk = desk_with(QuickEngine(trains_on=AVX2))
     run = desk.submit(request())
     desk.wait(run.run_id, poll_s=0.05)
-    assert read_choices(run).facts() == [f"mixed_precision {desk.check(request()).precision_reason}."]
+    check = desk.check(request())
+    said, estimate = read_choices(run).facts()
+    assert said == f"mixed_precision {check.precision_reason}."
+    assert estimate == check.forecast.sentence() and estimate.startswith("Estimate: ")
     assert read_choices(run).engine.startswith("Engine native")
     run.choices_file.write_text("[1]")
     assert read_choices(run).facts() == []

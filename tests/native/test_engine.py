@@ -7,7 +7,7 @@ import pytest
 
 from kohya_bridge.device.finding import look, this_processor
 from kohya_bridge.engines.contract import Engine
-from kohya_bridge.engines.native.engine import NativeEngine, estimate_vram_gib
+from kohya_bridge.engines.native.engine import NativeEngine
 from kohya_bridge.run_folder import RunFolder
 
 pytestmark = pytest.mark.torch
@@ -75,13 +75,6 @@ def test_the_command_is_a_list_and_child_json_tells_the_rest(world):
     assert command.argv[1:] == ("-m", "kohya_bridge.engines.native", str(run.dir))
     assert command.environment["HF_HUB_OFFLINE"] == "1"
     assert run.child_file.is_file()
-
-
-def test_the_memory_estimate_grows_with_what_costs_memory(world):
-    plain = estimate_vram_gib(world.plan(resolution=512))
-    assert estimate_vram_gib(world.plan(resolution=512, train_batch_size=4)) > plain
-    assert estimate_vram_gib(world.plan(resolution=512, gradient_checkpointing=True)) < plain
-    assert estimate_vram_gib(world.plan(resolution=512, mixed_precision="bf16")) < plain
 
 
 def test_a_persons_own_workspace_of_cublas_is_kept(world, monkeypatch):

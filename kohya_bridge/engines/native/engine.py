@@ -42,10 +42,6 @@ OPTIMISER_PACKAGES = {
 }
 """Optimiser to (module, package on PyPI), where it needs one beyond torch and transformers."""
 
-_BYTES_PER_WEIGHT_OF_LORA = 16  # fp32 master, gradient and two moments
-_BYTES_IN_FILE = 2
-_CONTEXT_GIB = 0.8  # CUDA's own memory and the workspaces of its libraries
-
 
 class NativeEngine:
     """See `contract.Engine`."""
@@ -90,7 +86,6 @@ class NativeEngine:
             *_file_problems(settings, paths),
             *_model_file_problems(plan, paths),
             *(host_problems(plan, paths) if of_family.trainable == "host" else ()),
-            *_memory_advice(plan, paths, device.memory_gib),
         ]
 
     def command(
@@ -187,29 +182,3 @@ def _model_file_problems(plan: TrainingPlan, paths: MachinePaths) -> list[Proble
             fix = f"Choose it in Kohya Model Files, or set model_files.{each.option} to a file name. {listed}"
             found.append(Problem("model_file_missing", problem, fix))
     return found
-
-
-def _memory_advice(plan: TrainingPlan, paths: MachinePaths, card: float | None) -> list[Problem]:
-    """Advice when the estimate is above what the card has, in GiB. A base much smaller than its family's needs none."""
-    need = estimate_vram_gib(plan)
-    if card is None or need <= card or paths.base_model_file.is_dir():
-        return []
-    problem = f"The training may need about {need:.0f} GiB of GPU memory; the card has {card:.0f} GiB."
-    fix = "Use the low_memory preset, gradient_checkpointing, a smaller resolution or train_batch_size 1."
-    return [Problem("vram", problem, fix, blocks=False)]
-
-
-def estimate_vram_gib(plan: TrainingPlan) -> float:
-    """A rough estimate of GPU memory, in GiB: model, activations, LoRA with its optimiser, and what CUDA itself takes."""
-    settings, of = plan.settings, architecture(plan.base_model.family)
-    costs = of.estimates
-    wide = 2.0 if settings.mixed_precision == "no" else 1.0
-    activations = costs.checkpointed_gib if settings.gradient_checkpointing else costs.activations_gib
-    area = (settings.resolution / of.resolution) ** 2
-    if settings.diff_output_preservation_multiplier:
-        activations *= 2  # captions with and without the trigger in one pass
-    lora_weights = costs.lora_mb_per_rank * 1e6 / _BYTES_IN_FILE * settings.network_dim
-    lora = lora_weights * _BYTES_PER_WEIGHT_OF_LORA / 2**30
-    return (
-        costs.weights_gib * wide + activations * wide * area * settings.train_batch_size + lora + _CONTEXT_GIB
-    )
