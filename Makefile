@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 RUN_OF = $(or $(RUN),$$(scripts/newest_run.sh $(or $(CHARACTER),$(error Name a CHARACTER or a RUN))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve train-lora validate package regression nightly check test test-full chaos test-host limits bench bench-lint kohya screenshots lint clean
+.PHONY: help demo serve train-lora validate package regression nightly check test test-full chaos test-host limits bench bench-lint bench-host kohya screenshots lint clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -70,6 +70,10 @@ bench:  ## Seconds per step, split up; beside sd-scripts where that is set up
 bench-lint:  ## How fast lint is on 1,000 pictures, and how much of that is decoding them
 	@scripts/install.sh pack
 	@$(PY) -m scripts.bench_lint $(LINT)
+
+bench-host:  ## How fast ComfyUI answers while 20 pages look at 3,000 runs, beside 20 that ask for its own queue
+	@scripts/install.sh pack optim host test
+	@$(PY) -m scripts.bench_host
 
 kohya:  ## Set up the sd-scripts engine: submodule and .venv-kohya
 	@scripts/setup_kohya.sh

@@ -20,8 +20,9 @@ _Job = tuple[Future[Any], Callable[[], Any]]
 class DaemonPool(Executor):
     """At most `most` daemon threads, started when there is work for them. As an `Executor`, it serves asyncio as well."""
 
-    def __init__(self, most: int, *, name: str):
-        self.most, self.name = most, name
+    def __init__(self, most: int, *, name: str, begin: Callable[[], None] = lambda: None):
+        """`begin` is called first in each of the threads."""
+        self.most, self.name, self._begin = most, name, begin
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -42,6 +43,12 @@ class DaemonPool(Executor):
                 self._threads.append(thread)
                 thread.start()
         return future
+
+    @property
+    def under_way(self) -> int:
+        """How many calls run or wait for a thread."""
+        with self._lock:
+            return self._unfinished
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work; `wait` until what is queued is done, or until what runs is with `cancel_futures`."""
@@ -64,6 +71,7 @@ class DaemonPool(Executor):
             return
 
     def _work(self) -> None:
+        self._begin()
         while (job := self._jobs.get()) is not None:
             future, call = job
             if future.set_running_or_notify_cancel():

@@ -7,6 +7,7 @@ or the next, knows all that it knew. It imports neither torch nor ComfyUI.
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from . import supervisor
 from .datasets.dataset_lock import note_training
 from .engines.contract import Engine
 from .engines.registry import load_engines
-from .errors import BridgeError, Conflict, InvalidInput, UnusableFile
+from .errors import BridgeError, Busy, Conflict, InvalidInput, UnusableFile
 from .events import read_events_from
 from .files import Tree
 from .models.comfy_folders import default_tokenizer_dir
@@ -74,9 +75,18 @@ class Desk:
         )
         self.slot = Slot(workspace, engines=engines, places=self.places)
         self.answers = Answers(self.slot, queue=self.resume)
+        self._settling_s: float | None = None
         self._watcher: Watcher | None = None
         self._run_list = RunList(workspace)
         self._folded: dict[RunFolder, tuple[int, RunState]] = {}
+
+    def within(self, patience_s: float) -> Desk:
+        """This desk for somebody who waits for nothing longer than that, such as a page: what takes longer raises Busy."""
+        hurried = copy.copy(self)
+        hurried.slot = self.slot.within(patience_s)
+        hurried.answers = Answers(hurried.slot, queue=hurried.resume)
+        hurried._settling_s = patience_s
+        return hurried
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -334,8 +344,12 @@ class Desk:
 
     def _let_it_settle(self, run: RunFolder) -> None:
         """Wait while a run that has told its end is being closed: it would be taken for one that trains."""
-        until = time.monotonic() + SETTLING_S
-        while self._is_under_way(run) and self._state(run).is_finished and time.monotonic() < until:
+        until = time.monotonic() + (SETTLING_S if self._settling_s is None else self._settling_s)
+        while self._is_under_way(run) and self._state(run).is_finished:
+            if time.monotonic() >= until:
+                if self._settling_s is None:
+                    return
+                raise Busy(f"Run {run.run_id} has just ended and is being closed.", "Try again in a moment.")
             time.sleep(0.05)
 
     def _is_settled_well(self, run: RunFolder) -> bool:

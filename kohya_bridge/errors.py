@@ -6,6 +6,7 @@
     ├── Refused                 a gate says no: lint errors, missing licence, missing release approval
     ├── Unavailable             an engine, a package or a device that is needed is not here
     ├── Conflict                the thing exists already, is running, or belongs to someone else
+    │   └── Busy                somebody is at it just now: the same will go well in a moment
     └── StorageError            the disk is full, read-only or damaged
         └── UnusableFile        one file is a link, a pipe, too large, damaged or locked; an OSError and a ValueError too
 
@@ -68,6 +69,12 @@ class Unavailable(BridgeError):
 
 class Conflict(BridgeError):
     """The thing exists already, is in use, or would overwrite something."""
+
+
+class Busy(Conflict):
+    """Somebody else is at it just now; asked again after `RETRY_S` seconds, the same may go well."""
+
+    RETRY_S = 1
 
 
 class StorageError(BridgeError):

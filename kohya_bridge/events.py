@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .breathing import breathe
 from .errors import UnusableFile
 from .event_shape import parse_line
 from .files import Tree
@@ -90,6 +91,7 @@ def read_events_from(file: Path, offset: int) -> Iterator[tuple[dict[str, Any], 
         handle.seek(offset)
         is_rest = False  # of a line that is longer than any event
         while line := handle.readline(MOST_LINE_BYTES):
+            breathe()
             if not line.endswith(b"\n") and len(line) < MOST_LINE_BYTES:
                 return
             offset += len(line)

@@ -123,6 +123,22 @@ def _trains(process: psutil.Process, run_dir: Path) -> bool:
         return False
 
 
+def lock_holder(file: Path) -> int | None:
+    """The process that holds a lock (`flock`) on a file. None where nobody does, and on systems that do not tell (all but Linux)."""
+    try:
+        inode = os.stat(file).st_ino
+        lines = Path("/proc/locks").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return None
+    for line in (
+        lines
+    ):  # "1: FLOCK  ADVISORY  WRITE 4242 08:01:1234 0 EOF"; those who wait have "->" behind the number
+        words = line.split()
+        if "->" not in words and len(words) > 5 and words[5].rpartition(":")[2] == str(inode):
+            return int(words[4]) if words[4].isdigit() and int(words[4]) > 0 else None
+    return None
+
+
 def boot_id() -> str:
     """Names this boot of this machine."""
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import disk
+from .breathing import breathe
 from .errors import InvalidInput, NotFound
 from .files import Tree, open_named
 from .files import write_atomically as write_atomically
@@ -122,15 +123,16 @@ class Workspace:
         """Every run folder that holds a plan, in name order. Links are left out: `runs/` itself may be one."""
         return (Path(path) for _, path in self.run_names())
 
-    def run_names(self) -> Iterator[tuple[str, str]]:
-        """`slug/run_id` and path of every run folder that holds a plan, in name order.
+    def run_names(self, slug: str | None = None) -> Iterator[tuple[str, str]]:
+        """`slug/run_id` and path of every run folder that holds a plan, in name order; those of one `slug` where it is given.
 
         Plain strings, because a thousand `Path`s take longer than all the rest.
         """
-        for slug in _folders(self.runs_dir):
-            for run in _folders(slug.path):
+        for folder in _folders(self.runs_dir):
+            for run in _folders(folder.path) if slug in (None, folder.name) else ():
+                breathe()
                 if RUN_ID.fullmatch(run.name) and os.path.lexists(f"{run.path}/plan.yaml"):
-                    yield f"{slug.name}/{run.name}", run.path
+                    yield f"{folder.name}/{run.name}", run.path
 
     def find_run(self, run_id: str) -> Path:
         """The folder of the run with that id (or unambiguous beginning of one, 4 digits or more).

@@ -1,22 +1,25 @@
 """The panel's routes: one table, one guard, one error shape.
 
 In: HTTP requests of the page. Out: JSON, or a picture. Every handler is a plain function from a `Panel` and an `Ask` to
-an answer; it runs in a worker thread, since ComfyUI's event loop must not wait for files. What a handler may name is
-fenced by the `Ask`. Importing this needs aiohttp but no ComfyUI, so that tests can serve it with a desk alone.
+an answer; it runs in a worker thread with its answer's encoding, since ComfyUI's event loop must not wait for files. What a handler
+may name is fenced by the `Ask`. Importing this needs aiohttp but no ComfyUI, so that tests can serve it with a desk alone.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from ..kohya_bridge.errors import (
     BridgeError,
+    Busy,
     Conflict,
     InvalidInput,
     NotFound,
@@ -27,9 +30,10 @@ from ..kohya_bridge.errors import (
 from ..kohya_bridge.events import plain
 from ..kohya_bridge.run_folder import RunFolder
 from . import panel_answers as answers
-from .off_loop import off_loop
+from .off_loop import LOOKING, STEERING
 from .panel_answers import Panel
 from .request_guard import body_of, refuse_foreign, run_of
+from .shared_answers import SharedAnswers
 
 log = logging.getLogger("wizdroid.training")
 
@@ -40,11 +44,38 @@ STATUS_OF: tuple[tuple[type[BridgeError], int], ...] = (
     (InvalidInput, 400),
     (Refused, 403),
     (NotFound, 404),
+    (Busy, 503),
     (Conflict, 409),
     (Unavailable, 503),
     (StorageError, 507),
     (BridgeError, 500),
 )
+
+
+WORTH_ZIPPING = 16_000
+"""Bytes."""
+PATIENCE_S = 2.0
+"""How long a page's request waits for whoever holds the runs; then it is told who does."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes out, made whole in a worker thread; the same for everybody who asked together."""
+
+    data: bytes
+    headers: dict[str, str]
+    zipped: bytes | None = None
+
+    @classmethod
+    def of(cls, data: bytes, headers: dict[str, str]) -> Answer:
+        """With a short form beside a long one: a list of 3,000 runs is 3 MB of JSON, and 0.2 MB as gzip."""
+        is_long = len(data) >= WORTH_ZIPPING
+        return cls(data, headers, gzip.compress(data, 1, mtime=0) if is_long else None)
+
+    def response(self, *, zipped: bool) -> web.Response:
+        if zipped and self.zipped is not None:
+            return web.Response(body=self.zipped, headers={**self.headers, "Content-Encoding": "gzip"})
+        return web.Response(body=self.data, headers=self.headers)
 
 
 @dataclass(frozen=True)
@@ -154,13 +185,18 @@ def live_events(
 
 def _served(panel: Panel, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The route's handler with guard, fences, worker thread and the one error shape around it."""
+    looked = SharedAnswers[Answer](LOOKING)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             refuse_foreign(request)
-            body = await body_of(request) if route.method == "POST" else {}
-            asked = (dict(request.match_info), dict(request.query), body)
-            return await off_loop(_answered, panel, route, *asked)
+            path, query = dict(request.match_info), dict(request.query)
+            if route.method == "POST":
+                body = await body_of(request)
+                told = await STEERING.do(_steered, panel, route, path, query, body)
+            else:
+                told = await looked.get(request.path_qs, partial(_answered, panel, route, path, query, {}))
+            return told.response(zipped="gzip" in request.headers.get("Accept-Encoding", ""))
         except BridgeError as error:
             return _told(error)
         except web.HTTPException:
@@ -173,20 +209,22 @@ def _served(panel: Panel, route: Route) -> Callable[[web.Request], Awaitable[web
     return handle
 
 
+def _steered(panel: Panel, *asked: Any) -> Answer:
+    """In a worker thread, for somebody who looks at the page meanwhile: waiting has an end that they live to see."""
+    return _answered(replace(panel, desk=panel.desk.within(PATIENCE_S)), *asked)
+
+
 def _answered(
     panel: Panel, route: Route, path: dict[str, str], query: dict[str, str], body: dict[str, Any]
-) -> web.StreamResponse:
+) -> Answer:
     """In a worker thread: looking for the run is the first of its questions to the disk."""
     run = run_of(panel.workspace, path.get("run"))
     answer = route.answer(panel, answers.Ask(run, path, query, body))
-    if isinstance(answer, answers.File):
-        return web.FileResponse(answer.file, headers=_headers(answer.content_type))
     if isinstance(answer, answers.Data):
-        return web.Response(body=answer.data, headers=_headers(answer.content_type))
-    text = answer if isinstance(answer, str) else _encoded(answer)
+        return Answer(answer.data, _headers(answer.content_type))
     # Half a surrogate pair, such as a plan may hold, is no text that could be sent.
-    body = text.encode("utf-8", "replace")
-    return web.Response(body=body, headers={"Content-Type": "application/json", "Cache-Control": "no-store"})
+    data = answer if isinstance(answer, bytes) else _encoded(answer).encode("utf-8", "replace")
+    return Answer.of(data, {"Content-Type": "application/json", "Cache-Control": "no-store"})
 
 
 def _encoded(answer: Any) -> str:
@@ -213,11 +251,12 @@ async def _unknown(request: web.Request) -> web.Response:
 
 def _told(error: BridgeError) -> web.Response:
     status = next(number for kind, number in STATUS_OF if isinstance(error, kind))
-    return failure(status, error.problem, error.fix)
+    again = {"Retry-After": str(error.RETRY_S)} if isinstance(error, Busy) else {}
+    return failure(status, error.problem, error.fix, **again)
 
 
-def failure(status: int, problem: str, fix: str) -> web.Response:
+def failure(status: int, problem: str, fix: str, **headers: str) -> web.Response:
     """The one error shape: a sentence of problem and one of fix."""
     return web.json_response(
-        {"problem": problem, "fix": fix}, status=status, headers={"Cache-Control": "no-store"}
+        {"problem": problem, "fix": fix}, status=status, headers={"Cache-Control": "no-store", **headers}
     )

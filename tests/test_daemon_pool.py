@@ -76,7 +76,14 @@ def test_a_process_that_ends_is_not_held_by_it_as_it_is_by_the_usual_one(executo
     assert (time.monotonic() - began > 3) == executor.startswith("Thread")
 
 
-WAITED_FOR = {"to_thread", "ThreadPoolExecutor", "ProcessPoolExecutor", "set_default_executor"}
+WAITED_FOR = {
+    "to_thread",
+    "ThreadPoolExecutor",
+    "ProcessPoolExecutor",
+    "set_default_executor",
+    "FileResponse",
+}
+"""The last one opens its file in the loop's own pool."""
 
 
 @pytest.mark.parametrize("room", ["nodes", "kohya_bridge"])

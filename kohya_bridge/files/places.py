@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from .. import disk
+from ..breathing import breathe
 from ..errors import UnusableFile
 from .refusals import REMOVE, leads_out, no_folder, raise_told, refuse_odd, unusable
 
@@ -28,6 +29,7 @@ def place_in(folder: Path, file: Path | str) -> Path:
 
 def look(folder: Path, full: Path, *, make: bool = False) -> os.stat_result | None:
     """What stands at `full` itself, None for nothing. Every folder on the way must be a real one; `make` makes them."""
+    breathe()
     here, found = folder, None
     try:
         found = os.stat(here)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..breathing import breathe
 from ..errors import NotFound, UnusableFile
 from ..files import Tree
 from ..run_folder import RunFolder
@@ -44,6 +45,14 @@ class Ask:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def runs_with_records(names: Iterable[tuple[str, str]]) -> Iterator[RunFolder]:
+    """The few runs that have anything at all that might ask, found without a `Path` for each of the others."""
+    for _, folder in names:
+        breathe()
+        if os.path.lexists(f"{folder}/held_prompts") or os.path.lexists(f"{folder}/unattended.json"):
+            yield RunFolder(Path(folder))
 
 
 def asks_of(run: RunFolder) -> list[Ask]:

@@ -11,10 +11,14 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from ..breathing import breathe
 from ..engine_names import ENGINES
 from ..errors import BridgeError, StorageError, UnusableFile
 from ..events import read_events_from
@@ -26,6 +30,7 @@ from ..workspace import Workspace
 
 log = logging.getLogger(__name__)
 CACHE_VERSION = 2
+RunNames = Iterable[tuple[str, str]]
 CACHE_BYTES = 1 << 30
 WORTH_KEEPING = 20
 """So many fresh readings make it worth writing the cache file."""
@@ -65,7 +70,12 @@ class _Reading:
     mtime_ns: int
     offset: int
     line: RunLine
-    encoded: str
+    encoded: bytes
+
+    @cached_property
+    def order(self) -> tuple[float, str]:
+        """The newest first."""
+        return -self.line.created, self.line.run_id
 
     @property
     def problem(self) -> str:
@@ -73,7 +83,7 @@ class _Reading:
 
 
 class RunList:
-    """All runs of one workspace. Safe to use from several threads; one reads, the others wait."""
+    """All runs of one workspace. Safe to use from several threads: a run that one of them reads is read by no other meanwhile."""
 
     def __init__(self, workspace: Workspace):
         self._workspace = workspace
@@ -84,33 +94,37 @@ class RunList:
     def cache_file(self) -> Path:
         return self._workspace.cache_dir / "run_list.json"
 
-    def lines(self) -> list[RunLine]:
-        """Every run, newest first. A run whose plan can't be read is listed with what its folder tells."""
-        with self._lock:
-            return [reading.line for reading in self._refreshed()]
+    def lines(self, slug: str | None = None) -> list[RunLine]:
+        """Every run (of one `slug` where it is given), newest first. A run whose plan can't be read is listed with what its
+        folder tells."""
+        return [reading.line for reading in self._refreshed(slug)]
 
-    def encoded(self) -> str:
-        """`lines()` as one JSON array; unchanged runs are not encoded again."""
-        with self._lock:
-            return "[" + ",".join(reading.encoded for reading in self._refreshed()) + "]"
+    def encoded(self, names: RunNames | None = None) -> bytes:
+        """`lines()` as one JSON array; unchanged runs are not encoded again. `names` are the workspace's, if they are at hand."""
+        return b"[%b]" % b",".join([reading.encoded for reading in self._refreshed(names=names)])
 
-    def _refreshed(self) -> list[_Reading]:
-        if self._readings is None:
-            self._readings = self._kept_readings()
-        known, found, fresh = self._readings, {}, 0
-        for key, folder in self._workspace.run_names():
-            before = known.get(key)
-            size, mtime_ns = _stamp(f"{folder}/events.jsonl")
-            told_more = before is None or (before.size, before.mtime_ns) != (size, mtime_ns)
-            # What is wrong may be mended without a new event: such a run is looked at each time.
-            if before is None or told_more or before.problem:
-                before = _read_or_tell(RunFolder(Path(folder)), before, size, mtime_ns)
-                fresh += told_more
-            found[key] = before
-        self._readings = found
-        if fresh >= WORTH_KEEPING:
-            self._keep(found)
-        return sorted(found.values(), key=lambda each: (-each.line.created, each.line.run_id))
+    def _refreshed(self, slug: str | None = None, names: RunNames | None = None) -> list[_Reading]:
+        found, fresh = {}, 0
+        with self._lock:
+            known = self._readings = self._kept_readings() if self._readings is None else self._readings
+        for key, folder in self._workspace.run_names(slug) if names is None else names:
+            breathe()
+            with (
+                self._lock
+            ):  # for one run at a time: nobody who asks for a single one waits until all are read
+                found[key], told_more = _looked_at(folder, known.get(key))
+                known[key] = found[key]
+            fresh += told_more
+        if slug is None:
+            self._forget_all_but(found)
+            if fresh >= WORTH_KEEPING:
+                self._keep(found)
+        return sorted(found.values(), key=attrgetter("order"))
+
+    def _forget_all_but(self, found: dict[str, _Reading]) -> None:
+        with self._lock:
+            for key in (self._readings or {}).keys() - found.keys():
+                del (self._readings or {})[key]
 
     def _kept_readings(self) -> dict[str, _Reading]:
         """What the cache file holds; nothing where it is missing, damaged or of another version."""
@@ -156,6 +170,17 @@ def plan_line(plan: TrainingPlan) -> dict[str, Any]:
     }
 
 
+def _looked_at(folder: str, before: _Reading | None) -> tuple[_Reading, bool]:
+    """The reading of a run as it is now, and whether it told something since `before`."""
+    size, mtime_ns = _stamp(f"{folder}/events.jsonl")
+    if before is not None and (before.size, before.mtime_ns) == (size, mtime_ns):
+        # What is wrong may be mended without a new event: such a run is looked at each time.
+        if not before.problem:
+            return before, False
+        return _read_or_tell(RunFolder(Path(folder)), before, size, mtime_ns), False
+    return _read_or_tell(RunFolder(Path(folder)), before, size, mtime_ns), True
+
+
 def _read_or_tell(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> _Reading:
     """A reading; of a run that can't be read, a line that says so in its place among the others."""
     try:
@@ -165,7 +190,7 @@ def _read_or_tell(run: RunFolder, before: _Reading | None, size: int, mtime_ns: 
         if before is None or before.problem != problem:
             log.warning("Run %s can't be read.", run.run_id, exc_info=not isinstance(error, BridgeError))
         line = RunLine(run.run_id, run.slug, 0.0, _unread(run, problem), RunState())
-        return _Reading(size, mtime_ns, 0, line, json.dumps(line.to_json()))
+        return _Reading(size, mtime_ns, 0, line, _encoded(line))
 
 
 def _read(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> _Reading:
@@ -186,7 +211,7 @@ def _read(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> 
     else:
         told = {**unreadable, **_plan_line_of(run)}
         line = RunLine(run.run_id, run.slug, run.planned, told, state)
-    return _Reading(size, mtime_ns, offset, line, json.dumps(line.to_json(), ensure_ascii=False))
+    return _Reading(size, mtime_ns, offset, line, _encoded(line))
 
 
 def _plan_line_of(run: RunFolder) -> dict[str, Any]:
@@ -208,8 +233,11 @@ def _revived(key: str, row: dict[str, Any]) -> _Reading:
         key: tuple(value) if isinstance(value, list) else value for key, value in row["state"].items()
     }
     line = RunLine(key.rpartition("/")[2], row["slug"], row["created"], row["plan"], RunState(**series))
-    encoded = json.dumps(line.to_json(), ensure_ascii=False)
-    return _Reading(row["size"], row["mtime_ns"], row["offset"], line, encoded)
+    return _Reading(row["size"], row["mtime_ns"], row["offset"], line, _encoded(line))
+
+
+def _encoded(line: RunLine) -> bytes:
+    return json.dumps(line.to_json(), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _stamp(file: str) -> tuple[int, int]:

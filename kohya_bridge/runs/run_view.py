@@ -146,7 +146,7 @@ class RunViews:
         }
 
     def _previous(self, run: RunFolder) -> RunLine | None:
-        lines = [line for line in self._list.lines() if line.slug == run.slug]
+        lines = self._list.lines(run.slug)
         at = next((at for at, line in enumerate(lines) if line.run_id == run.run_id), None)
         return None if at is None or at + 1 >= len(lines) else lines[at + 1]
 

@@ -5,7 +5,7 @@ In: the slot of a workspace. Out: `Ask`s, and after an answer the record that ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import NotFound
 from ..run_folder import RunFolder
@@ -23,12 +23,15 @@ class Answers:
         """`queue` puts a run in line by its id, with every check."""
         self.slot, self._queue = slot, queue
 
-    def asks(self) -> list[Ask]:
-        """Everything that waits for a person, oldest first."""
-        found = list(self._orders())
-        for run in self.slot.runs():
-            with self.slot.aside.sparing(run, "ask"):
+    def asks(self, names: Iterable[tuple[str, str]] | None = None) -> list[Ask]:
+        """Everything that waits for a person, oldest first. `names` are the workspace's runs, if they are at hand."""
+        found, aside = list(self._orders()), self.slot.aside
+        asking = list(asks.runs_with_records(names or self.slot.workspace.run_names()))
+        for run in asking:
+            with aside.sparing(run, "ask"):
                 found += asks.asks_of(run)
+        for run in set(aside.runs()).difference(asking):
+            aside.forget(run, "ask")
         return sorted(found, key=lambda each: each.since)
 
     def ask(self, run: RunFolder, what: str) -> Ask:

@@ -51,9 +51,9 @@ class Aside:
         """Every run that is set aside."""
         return list(dict.fromkeys(run for run, _ in list(self._troubles)))
 
-    def forget(self, run: RunFolder) -> None:
-        """It was mended or deleted: the next look finds what is left."""
-        for key in [each for each in list(self._troubles) if each[0] == run]:
+    def forget(self, run: RunFolder, doing: str = "") -> None:
+        """It was mended or deleted: the next look finds what is left. With `doing`, only the trouble with that is over."""
+        for key in [each for each in list(self._troubles) if each[0] == run and doing in ("", each[1])]:
             self._troubles.pop(key, None)
 
     def _note(self, run: RunFolder, doing: str, error: Exception) -> None:

@@ -7,6 +7,7 @@ only at the moment when a run is started; it then makes the command.
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from .. import supervisor
+from .. import processes, supervisor
 from ..engines.registry import from_words, in_words, load_engines
-from ..errors import BridgeError, Conflict, StorageError, UnusableFile
+from ..errors import BridgeError, Busy, Conflict, StorageError, UnusableFile
 from ..events import last_event
 from ..files import Tree
 from ..run_folder import CONTROLS, RunFolder
@@ -67,6 +68,12 @@ class Slot:
             engines=from_words(engines) if engines else None,
         )
 
+    def within(self, patience_s: float) -> Slot:
+        """This slot for somebody who waits for the lock no longer than that."""
+        hurried = copy.copy(self)
+        hurried._lock = FileLock(self._lock.lock_file, timeout=patience_s)
+        return hurried
+
     @contextmanager
     def locked(self, *, patience_s: float | None = None) -> Iterator[None]:
         """Nobody else, in this process or another, changes slot or line meanwhile. `patience_s` replaces the slot's own."""
@@ -74,9 +81,9 @@ class Slot:
             Tree(self.workspace.runs_dir).free(".slot.lock")
             self._lock.acquire(timeout=patience_s)
         except Timeout:
-            raise Conflict(
-                f"Another program has held the runs of this workspace for {self._patience(patience_s):g} seconds.",
-                "Try again; if that goes on, a process that hangs on the disk has to be ended.",
+            raise Busy(
+                f"{_holder(self._lock.lock_file)} has held the runs of this workspace for {self._patience(patience_s):g} seconds.",
+                "Try again in a moment; if that goes on, a process that hangs on the disk has to be ended.",
             ) from None
         except UnusableFile as error:
             raise StorageError(f"The workspace can't be written: {error.problem}", error.fix) from error
@@ -283,6 +290,14 @@ class Slot:
             with self.aside.sparing(order.run, "place"):
                 if order.run.state().queue_position != position:
                     order.run.append("queued", position=position)
+
+
+def _holder(lock_file: str) -> str:
+    """Who holds the lock, as far as this system tells."""
+    pid = processes.lock_holder(Path(lock_file))
+    if pid is None:
+        return "Another program"
+    return "Another request" if pid == os.getpid() else f"Another program (process {pid})"
 
 
 def _has_verdict(run: RunFolder) -> bool:

@@ -85,7 +85,7 @@ def text_at(name: str, text: str) -> Damage:
 def lock_held(around: Around) -> None:
     """By a process that never lets go of it."""
     file = around.training / "runs" / ".slot.lock"
-    script = f"import filelock,sys,time; filelock.FileLock({str(file)!r}).acquire(); print('held', flush=True); time.sleep(3000)"
+    script = f"import filelock,sys,time; lock = filelock.FileLock({str(file)!r}); lock.acquire(); print('held', flush=True); time.sleep(3000)"
     holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline()
     around.afterwards.callback(holder.wait)

@@ -79,6 +79,9 @@ class StageDesk:
         self.slot = pack_module("kohya_bridge.steering.slot").Slot(workspace)
         self.answers = pack_module("kohya_bridge.steering.answers").Answers(self.slot, queue=self.resume)
 
+    def within(self, patience_s: float) -> StageDesk:
+        return self  # it waits for nobody
+
     def is_asked(self, *calls: tuple[Any, ...]) -> None:
         """Wait until exactly these calls have come: a click returns before its request has reached the desk."""
         wait_until(lambda: len(self.asked) >= len(calls), told=lambda: f"asked so far: {self.asked}")
