@@ -2,12 +2,14 @@
 
 import json
 import os
+import time
 
 import pytest
 from PIL import Image
 
 from kohya_bridge.errors import InvalidInput, NotFound, StorageError
 from kohya_bridge.run_state import fold
+from kohya_bridge.runs import mending, run_list
 from kohya_bridge.runs.run_list import RunList
 from kohya_bridge.runs.run_log import copy_log
 from kohya_bridge.runs.run_pictures import find_picture, list_pictures, thumbnail
@@ -85,6 +87,47 @@ def test_what_was_wrong_is_forgotten_when_it_is_mended_without_a_new_event(works
         mend()
         (line,) = json.loads(runs.encoded())
         assert "problem" not in line and line["state"]["step"] == 3 and line["base_model"]
+
+
+def test_a_run_that_stays_unreadable_is_not_read_at_each_look(workspace, monkeypatch):
+    story = rehearse(workspace, rehearsed_plan())
+    whole = story.run.plan_file.read_text()
+    story.run.plan_file.write_text("steps: many\n")
+    runs, reads = RunList(workspace), []
+    read = run_list._read
+    monkeypatch.setattr(run_list, "_read", lambda *given: (reads.append(1), read(*given))[1])
+    for _ in range(20):
+        assert runs.lines()[0].plan["problem"]
+    assert len(reads) <= 2
+    story.run.plan_file.write_text(whole)
+    assert "problem" not in runs.lines()[0].plan
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run.plan_file.write_text("steps: few\n"),
+        lambda run: run.plan_file.chmod(0o600),
+        lambda run: run.plan_file.unlink(),
+        lambda run: (run.plan_file.unlink(), run.plan_file.symlink_to("elsewhere")),
+        lambda run: run.events_file.unlink(),
+        lambda run: (run.dir.rename(run.dir.with_name("away")), run.dir.mkdir()),
+    ],
+    ids=["content", "rights", "gone", "a link", "events gone", "another folder"],
+)
+def test_whatever_may_have_mended_a_run_is_seen(workspace, change):
+    run, looks = rehearse(workspace).start().close().run, mending.LastLooks()
+    assert looks.may_be_mended(str(run.dir)) and not looks.may_be_mended(str(run.dir))
+    change(run)
+    assert looks.may_be_mended(str(run.dir)) and not looks.may_be_mended(str(run.dir))
+
+
+def test_what_left_no_trace_in_the_folder_is_seen_a_little_later(workspace, monkeypatch):
+    run, looks = rehearse(workspace).start().close().run, mending.LastLooks()
+    assert looks.may_be_mended(str(run.dir)) and not looks.may_be_mended(str(run.dir))
+    later = time.monotonic() + mending.LOOK_AGAIN_S + 1
+    monkeypatch.setattr(mending.time, "monotonic", lambda: later)
+    assert looks.may_be_mended(str(run.dir))
 
 
 def test_a_folder_of_logs_that_takes_none_costs_a_run_nothing(workspace, caplog):

@@ -27,6 +27,7 @@ from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from ..run_state import RunState, fold
 from ..workspace import Workspace
+from .mending import LastLooks
 
 log = logging.getLogger(__name__)
 CACHE_VERSION = 2
@@ -88,6 +89,7 @@ class RunList:
     def __init__(self, workspace: Workspace):
         self._workspace = workspace
         self._lock = threading.Lock()
+        self._looks = LastLooks()
         self._readings: dict[str, _Reading] | None = None
 
     @property
@@ -112,7 +114,7 @@ class RunList:
             with (
                 self._lock
             ):  # for one run at a time: nobody who asks for a single one waits until all are read
-                found[key], told_more = _looked_at(folder, known.get(key))
+                found[key], told_more = _looked_at(folder, known.get(key), self._looks)
                 known[key] = found[key]
             fresh += told_more
         if slug is None:
@@ -170,12 +172,12 @@ def plan_line(plan: TrainingPlan) -> dict[str, Any]:
     }
 
 
-def _looked_at(folder: str, before: _Reading | None) -> tuple[_Reading, bool]:
+def _looked_at(folder: str, before: _Reading | None, looks: LastLooks) -> tuple[_Reading, bool]:
     """The reading of a run as it is now, and whether it told something since `before`."""
     size, mtime_ns = _stamp(f"{folder}/events.jsonl")
     if before is not None and (before.size, before.mtime_ns) == (size, mtime_ns):
-        # What is wrong may be mended without a new event: such a run is looked at each time.
-        if not before.problem:
+        # What is wrong may be mended without a new event.
+        if not before.problem or not looks.may_be_mended(folder):
             return before, False
         return _read_or_tell(RunFolder(Path(folder)), before, size, mtime_ns), False
     return _read_or_tell(RunFolder(Path(folder)), before, size, mtime_ns), True
