@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from . import json_text
 from .errors import Conflict
 from .files import Tree
 from .workspace import Workspace
@@ -68,7 +69,7 @@ def parse_captions(raw: bytes) -> tuple[list[CaptionRow], list[RowProblem]]:
 def write_captions(file: Path, rows: Iterable[CaptionRow]) -> Path:
     """Replace a `captions.jsonl`; empty fields are left out, so that a person can read it. Raises StorageError."""
     lines = [
-        json.dumps({key: value for key, value in asdict(row).items() if value or key in ("file_name", "prompt")},
+        json_text.write({key: value for key, value in asdict(row).items() if value or key in ("file_name", "prompt")},
                    ensure_ascii=False)
         for row in rows
     ]  # fmt: skip
@@ -100,7 +101,7 @@ def append_prompt(
     with locked(file):
         if _prompt_key(row) in {_prompt_key(each) for each in read_prompts(file)}:
             return False
-        Tree(file.parent).append_line(file, json.dumps(row, ensure_ascii=False))
+        Tree(file.parent).append_line(file, json_text.write(row, ensure_ascii=False))
     return True
 
 
@@ -113,7 +114,7 @@ def read_prompts(file: Path) -> list[dict[str, Any]]:
     rows = []
     for line in lines:
         try:
-            row = json.loads(line)
+            row = json_text.read(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and isinstance(row.get("prompt"), str):
@@ -231,5 +232,7 @@ def _row(line: bytes) -> CaptionRow | str:
     return CaptionRow(data["file_name"], prompt, **other)
 
 
-def _prompt_key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row.get(key) or "" for key in ("prompt", "negative_prompt", "trigger", "seed", "dataset"))
+def _prompt_key(row: dict[str, Any]) -> str:
+    """As text: a log that somebody edited may hold anything."""
+    names = ("prompt", "negative_prompt", "trigger", "seed", "dataset")
+    return json_text.write([row.get(name) or "" for name in names])

@@ -19,14 +19,13 @@ from .datasets.dataset_lock import note_training
 from .engines.contract import Engine
 from .engines.registry import load_engines
 from .errors import BridgeError, Busy, Conflict, InvalidInput, UnusableFile
-from .events import read_events_from
 from .files import Tree
 from .models.comfy_folders import default_tokenizer_dir
 from .models.places import LEAST_FREE_BYTES, Places
 from .moving import move_between
 from .plan import TrainingPlan, TrainingRequest, plan_differences
 from .run_folder import RunFolder
-from .run_state import RunState, fold
+from .run_state import RunState
 from .runs.choices import Choices, keep_choices
 from .runs.held_prompt import HeldPrompt, keep
 from .runs.plan_paths import refuse_changed_dataset
@@ -78,7 +77,6 @@ class Desk:
         self._settling_s: float | None = None
         self._watcher: Watcher | None = None
         self._run_list = RunList(workspace)
-        self._folded: dict[RunFolder, tuple[int, RunState]] = {}
 
     def within(self, patience_s: float) -> Desk:
         """This desk for somebody who waits for nothing longer than that, such as a page: what takes longer raises Busy."""
@@ -246,7 +244,7 @@ class Desk:
                 move_between(Tree(validations.parent), validations, trash, f"{name}/validations")
             self.slot.orders.drop(run)
             self.slot.aside.forget(run)
-            self._folded.pop(run, None)
+            self.slot.readers.forget(run.events_file)
             self.slot.touch()
         return trash.path(name)
 
@@ -329,14 +327,7 @@ class Desk:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _state(self, run: RunFolder) -> RunState:
-        offset, state = self._folded.get(run, (0, RunState()))
-        if offset and not (run.events_file.is_file() and run.events_file.stat().st_size >= offset):
-            offset, state = 0, RunState()  # deleted by another desk, and maybe submitted again
-        fresh = list(read_events_from(run.events_file, offset))
-        if fresh:
-            state = fold((event for event, _ in fresh), state)
-            self._folded[run] = (fresh[-1][1], state)
-        return state
+        return self.slot.readers.state(run.events_file)
 
     def _is_under_way(self, run: RunFolder) -> bool:
         """Whether a run waits, trains, or has ended and is just being settled."""

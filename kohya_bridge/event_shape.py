@@ -11,10 +11,31 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+EVENT_VERSION = 1
 MOST_STEPS = 1_000_000_000
 _DECODER = json.JSONDecoder(
     parse_constant=str
 )  # JSON has no NaN; as text it is what our own writer makes of one
+EVENT_KINDS: dict[str, str] = {
+    "queued": "The desk put the run in line for the GPU slot: `position`.",
+    "run_started": "An attempt begins: `attempt`, `engine`, `pid`, `total`, `resumed_from` (step, 0 for a fresh start).",
+    "phase": "What the child is doing: `name` (loading, caching, training, validating, saving), `done` and `total`.",
+    "progress": "One optimizer step: `step`, `total`, `epoch`, `loss`, `loss_ema`, `lr` (name to value), "
+    "`seconds_per_step`, `eta_s`, `vram_gib`.",
+    "validation": "Held-out measure at fixed noise and timesteps: `step`, `loss`, `loss_low`, `loss_high` (95 % interval "
+    "over items), `psnr` (dB, one-step x0), `train_loss` (same measure on as many training items), `items`, `cells` (losses of "
+    "each item and timestep, where the engine tells them), `measured_on` (digest of what it was measured on).",
+    "checkpoint": "A LoRA file is complete on disk: `step`, `file` (relative to the run folder), `sha256`, `bytes`, `final`.",
+    "state": "A full resume state is complete on disk: `step`, `dir` (relative), `removed` (older states deleted).",
+    "sample": "A picture was rendered: `step`, `file` (relative), `prompt`, `seed`.",
+    "best": "The chosen checkpoint changed: `step`, `file`, `reason`.",
+    "notice": "Something a person should know: `level` (info, warning, error), `problem`, `fix`, `code`.",
+    "control": "A request was taken up: `action` (stop, pause, resume, lend, take_back, checkpoint, sample), `stage` "
+    "(acknowledged, done); of take_back also the `reason`.",
+    "run_finished": "The attempt is over: `outcome` (completed, stopped, failed), `step`, `problem`, `fix`, `evidence`, "
+    "`code` (a short name of the cause).",
+}
+
 _CHECKPOINT = re.compile(r"checkpoints/[^/\\\x00-\x1f]{1,250}\.safetensors")
 _STATE = re.compile(r"states/step[0-9]{8}")
 _SAMPLE = re.compile(r"samples/(?!\.{1,2}$)[^/\\\x00-\x1f]{1,250}")
@@ -36,6 +57,37 @@ def parse_line(line: str | bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return event
+
+
+def what_is_wrong(line: bytes) -> str:
+    """Why `parse_line` takes a line for no event, as the rest of a sentence that begins with the line's number."""
+    try:
+        event = _DECODER.decode(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        return "it is no UTF-8 text"
+    except RecursionError:
+        return "it is nested too deep"
+    except ValueError:
+        return "it is no JSON"
+    if not isinstance(event, dict):
+        return "it is no object"
+    names = ("kind", "seq", "time", *_REQUIRED.get(str(event.get("kind")), ("step",)), *event)
+    wrong = next((name for name in names if not _fits(event, name)), None)
+    if wrong is None:
+        return "it holds a number or a character that JSON does not have"
+    if wrong not in event:
+        return f"it has no `{wrong}`"
+    return f"its `{wrong[:40]}` can't be {ascii(event[wrong])[:60]}"
+
+
+def _fits(event: dict[str, Any], name: str) -> bool:
+    kind = event.get("kind")
+    if name in _OF_ALL:
+        return name in event and _OF_ALL[name](event[name])
+    if name not in event:
+        return kind != "progress" and name not in _REQUIRED.get(str(kind), ())
+    check = _OF_KIND.get(str(kind), _NONE).get(name) or _FIELDS.get(name)
+    return check is None or check(event[name])
 
 
 def is_sound(event: dict[str, Any]) -> bool:
@@ -149,7 +201,9 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "sha256": _like(_SHA256),
 }
 """Fields that mean the same in every kind; others are shown as they are, or not at all."""
+_OF_ALL: dict[str, Callable[[Any], bool]] = {"kind": _text, "seq": _count, "time": _time}
 _OF_KIND: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "progress": {"step": _step},
     "validation": {"step": _step},
     "checkpoint": {"step": _step, "file": _like(_CHECKPOINT)},
     "state": {"step": _step, "dir": _like(_STATE)},

@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import processes
-from .events import last_event
+from . import json_text, processes
+from .event_reader import last_event
 from .files import Tree
 from .processes import ProcessMark
 from .stop_ladder import AT_ONCE, Ladder, Rung, requested_rungs
@@ -73,7 +73,7 @@ class Keeper:
 
     def _sign(self, identity: dict[str, Any]) -> None:
         identity = {**identity, "keeper": processes.mark(os.getpid()).to_json()}
-        self.files.write("run.json", json.dumps(identity, indent=1))
+        self.files.write("run.json", json_text.write(identity, indent=1))
 
     def wait(self) -> int | None:
         """Wait for the trainer's end, climbing the stop ladder when a stop is asked for. Returns its exit code."""
@@ -173,7 +173,7 @@ def main(run_dir: Path) -> int:
 def _answer(failure: str) -> int:
     """Tell whoever started us, and waits for this line, how it went; they may be gone already. Returns an exit code."""
     with suppress(OSError):
-        print(json.dumps({"failure": failure}), flush=True)
+        print(json_text.write({"failure": failure}), flush=True)
     with suppress(OSError):
         sys.stdout.close()
     return 1 if failure else 0

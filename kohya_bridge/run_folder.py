@@ -6,7 +6,6 @@ desk writes `plan.yaml`, `child.json`, `run.json` and `control/`; the child ever
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -15,11 +14,14 @@ from pathlib import Path, PurePosixPath
 from types import NoneType
 from typing import Any
 
+from . import json_text
 from .errors import NotFound, StorageError, UnusableFile
-from .events import EventLog, read_events
+from .event_reader import read_events
+from .events import EventLog
 from .files import Tree
 from .plan import TrainingPlan, read_plan
-from .run_state import RunState, fold
+from .run_state import RunState
+from .state_reader import read_state
 
 CONTROLS = ("stop", "pause", "lend", "checkpoint", "sample")
 
@@ -119,7 +121,7 @@ class RunFolder:
 
     def state(self) -> RunState:
         """The state that the events tell. A run without events is `queued`."""
-        return fold(self.events())
+        return read_state(self.events_file)
 
     def identity(self) -> ChildIdentity | None:
         """Who trains or last trained, or None before the first start. Raises UnusableFile when the record is damaged."""
@@ -146,7 +148,7 @@ class RunFolder:
         return told if isinstance(told, dict) else {}
 
     def write_identity(self, identity: ChildIdentity) -> None:
-        self.files.write(self.identity_file, json.dumps(asdict(identity), indent=1))
+        self.files.write(self.identity_file, json_text.write(asdict(identity), indent=1))
 
     def append(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Write one event for a run that has no living child. The caller makes sure of that. Raises StorageError."""
@@ -166,7 +168,7 @@ class RunFolder:
         """Leave a request for the child; it acts at its next step boundary and answers with a `control` event."""
         if control not in CONTROLS:
             raise ValueError(f"unknown control {control!r}")
-        self.files.write(self.control_dir / control, json.dumps({"time": time.time(), **fields}))
+        self.files.write(self.control_dir / control, json_text.write({"time": time.time(), **fields}))
 
     def withdraw(self, control: str) -> None:
         """Take a request back; taking back `pause` is how a paused child is resumed."""

@@ -6,13 +6,19 @@ time is over. It never waits itself, so that a keeper and a watcher can each dri
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from . import json_text
+from .errors import UnusableFile
 from .files import Tree
+
+LONGEST_S = 86_400.0
+"""Of one rung. A longer one would never be climbed."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,9 @@ class Ladder:
         self._next, self._until = self._next + 1, now + rung.seconds
         sentence = SENTENCES[rung.how].format(seconds=rung.seconds)
         self._tell(sentence)
-        Tree(self.file.parent).write(
-            self.file, json.dumps([*read_climbed(self.file), {**asdict(rung), "time": now}])
-        )
+        climbed = [*read_climbed(self.file), {**asdict(rung), "time": now}]
+        with suppress(OSError):  # a full disk does not keep a run from being stopped
+            Tree(self.file.parent).write(self.file, json_text.write(climbed))
         if rung.how != "ask":
             self._send(rung.how)
 
@@ -72,18 +78,30 @@ class Ladder:
 def requested_rungs(stop_file: Path) -> tuple[Rung, ...] | None:
     """The rungs that a `control/stop` request names, SOFT if it names none, None if there is no request."""
     try:
-        request = json.loads(Tree(stop_file.parents[1]).read_text(stop_file) or "{}")
+        request = json_text.read(Tree(stop_file.parents[1]).read_text(stop_file) or "{}")
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError):  # written by hand, such as with `touch`
+    except (ValueError, UnusableFile):  # written by hand, such as with `touch`
         return SOFT
     rows = request.get("rungs") if isinstance(request, dict) else None
-    return tuple(Rung(row["how"], float(row["seconds"])) for row in rows) if rows else SOFT
+    rungs = (
+        tuple(Rung(row["how"], float(row["seconds"])) for row in rows if _is_rung(row))
+        if isinstance(rows, list)
+        else ()
+    )
+    return rungs or SOFT
 
 
-def read_climbed(file: Path) -> list[dict[str, object]]:
+def read_climbed(file: Path) -> list[dict[str, Any]]:
     """The rungs that were taken in this attempt, oldest first."""
     try:
-        return list(Tree(file.parent).read_json(file))
-    except (OSError, TypeError):
+        told = Tree(file.parent).read_json(file)
+    except OSError:
         return []
+    return [each for each in told if _is_rung(each)] if isinstance(told, list) else []
+
+
+def _is_rung(told: Any) -> bool:
+    """Whether it is one that can be climbed: whoever is asked to stop stops, whatever else the request holds."""
+    is_named = isinstance(told, dict) and isinstance(how := told.get("how"), str) and how in SENTENCES
+    return is_named and type(told.get("seconds")) in (int, float) and 0 <= told["seconds"] <= LONGEST_S

@@ -7,14 +7,13 @@ or writes the content of datasets or runs.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import disk
+from . import disk, json_text
 from .breathing import breathe
 from .errors import InvalidInput, NotFound
 from .files import Tree, open_named
@@ -191,7 +190,7 @@ def file_sha256(file: Path, *, cache_dir: Path | None = None) -> str:
         while block := stream.read(1 << 22):
             digest.update(block)
     if cache_dir:
-        told = json.dumps({"file": file.name, "sha256": digest.hexdigest()})
+        told = json_text.write({"file": file.name, "sha256": digest.hexdigest()})
         Tree(cache_dir).write(f"sha256/{key}.json", told)
     return digest.hexdigest()
 

@@ -21,6 +21,7 @@ from typing import Any
 import folder_paths
 from server import PromptServer
 
+from ..kohya_bridge import json_text
 from ..kohya_bridge.files import read_named
 from ..kohya_bridge.workspace import Workspace
 
@@ -158,7 +159,7 @@ def queue_prompt(prompt: dict[str, Any], *, client_id: str | None, extra_pnginfo
     if extra_pnginfo:
         body["extra_data"]["extra_pnginfo"] = extra_pnginfo
     try:
-        with _ask("prompt", json.dumps(body).encode("utf-8")) as answer:
+        with _ask("prompt", json_text.write(body).encode("utf-8")) as answer:
             return str(json.loads(answer.read())["prompt_id"])
     except urllib.error.HTTPError as error:
         raise ValueError(error.read().decode("utf-8", "replace")) from None

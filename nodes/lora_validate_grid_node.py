@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..kohya_bridge import json_text
 from ..kohya_bridge.errors import FieldProblem, InvalidInput
 from ..kohya_bridge.run_folder import RunFolder
 from . import host
@@ -185,5 +185,5 @@ def _render_all(grid: Any, run: RunFolder, how: Any, model: Any, clip: Any, vae:
 
 def _workflow_texts(hidden: Any) -> dict[str, str]:
     """What ComfyUI puts into a PNG, so that dropping the picture on the canvas opens the graph that made it."""
-    texts = {"prompt": json.dumps(hidden.prompt)} if hidden.prompt else {}
-    return texts | {name: json.dumps(value) for name, value in (hidden.extra_pnginfo or {}).items()}
+    texts = {"prompt": json_text.write(hidden.prompt)} if hidden.prompt else {}
+    return texts | {name: json_text.write(value) for name, value in (hidden.extra_pnginfo or {}).items()}

@@ -6,14 +6,13 @@ Whatever training needs is decided in the core; here a request's words become on
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
+from ..kohya_bridge import json_text
 from ..kohya_bridge.errors import InvalidInput, NotFound, Unavailable
 from ..kohya_bridge.files import read_named
 from ..kohya_bridge.run_folder import RunFolder
@@ -51,7 +50,8 @@ class Panel:
     @classmethod
     def at(cls, desk: Any, host: Any, *, agreed: Callable[[RunFolder], None] = lambda run: None) -> Panel:
         run_list = RunList(desk.workspace)
-        return cls(desk, host, desk.workspace, run_list, RunViews(desk.workspace, run_list), agreed)
+        views = RunViews(desk.workspace, run_list, desk.slot.readers)
+        return cls(desk, host, desk.workspace, run_list, views, agreed)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def runs(panel: Panel, ask: Ask) -> bytes:
         "asks": [{**each.to_json(), "text": ""} for each in panel.desk.answers.asks(names)],
         "aside": _aside(panel),
     }
-    return b'%b,"runs":%b}' % (json.dumps(first)[:-1].encode(), panel.run_list.encoded(names))
+    return b'%b,"runs":%b}' % (json_text.write(first)[:-1].encode(), panel.run_list.encoded(names))
 
 
 def _aside(panel: Panel) -> dict[str, dict[str, str]]:
@@ -141,7 +141,7 @@ def run(panel: Panel, ask: Ask) -> dict[str, Any]:
         **panel.views.snapshot(ask.run),
         "queue": queue,
         "held": bool(ask.run.held_prompts()),
-        "damages": [each.to_json() for each in damages_of(ask.run)],
+        "damages": [each.to_json() for each in damages_of(ask.run, panel.views.odd_lines(ask.run))],
         "aside": _aside(panel).get(ask.run.run_id),
     }
 
@@ -152,7 +152,7 @@ def waiting(panel: Panel, ask: Ask) -> dict[str, Any]:
 
 def events(panel: Panel, ask: Ask) -> dict[str, Any]:
     after = ask.number("after", 0, least=0, most=10**9)
-    found = list(islice(ask.run.events(after=after), MOST_EVENTS + 1))
+    found = panel.views.events(ask.run, after=after, most=MOST_EVENTS + 1)
     return {"events": found[:MOST_EVENTS], "more": len(found) > MOST_EVENTS}
 
 

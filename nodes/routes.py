@@ -8,7 +8,6 @@ may name is fenced by the `Ask`. Importing this needs aiohttp but no ComfyUI, so
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..kohya_bridge import json_text
 from ..kohya_bridge.errors import (
     BridgeError,
     Busy,
@@ -27,7 +27,6 @@ from ..kohya_bridge.errors import (
     StorageError,
     Unavailable,
 )
-from ..kohya_bridge.events import plain
 from ..kohya_bridge.run_folder import RunFolder
 from . import panel_answers as answers
 from .off_loop import LOOKING, STEERING
@@ -222,17 +221,10 @@ def _answered(
     answer = route.answer(panel, answers.Ask(run, path, query, body))
     if isinstance(answer, answers.Data):
         return Answer(answer.data, _headers(answer.content_type))
-    # Half a surrogate pair, such as a plan may hold, is no text that could be sent.
-    data = answer if isinstance(answer, bytes) else _encoded(answer).encode("utf-8", "replace")
+    data = (
+        answer if isinstance(answer, bytes) else json_text.write(answer, ensure_ascii=False).encode("utf-8")
+    )
     return Answer.of(data, {"Content-Type": "application/json", "Cache-Control": "no-store"})
-
-
-def _encoded(answer: Any) -> str:
-    """JSON as every reader takes it: a number that is not finite becomes its name."""
-    try:
-        return json.dumps(answer, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        return json.dumps(plain(answer), ensure_ascii=False, allow_nan=False)
 
 
 def _headers(content_type: str) -> dict[str, str]:
@@ -257,6 +249,10 @@ def _told(error: BridgeError) -> web.Response:
 
 def failure(status: int, problem: str, fix: str, **headers: str) -> web.Response:
     """The one error shape: a sentence of problem and one of fix."""
-    return web.json_response(
-        {"problem": problem, "fix": fix}, status=status, headers={"Cache-Control": "no-store", **headers}
+    told = json_text.write({"problem": problem, "fix": fix})
+    return web.Response(
+        text=told,
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **headers},
     )

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from kohya_bridge.event_shape import is_sound
-from kohya_bridge.events import EventLog, decode, encode, read_events
+from kohya_bridge.event_reader import read_events
+from kohya_bridge.event_shape import is_sound, parse_line
+from kohya_bridge.events import EventLog, encode
 from kohya_bridge.run_state import fold
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures" / "events").glob("*.jsonl"))
@@ -28,13 +29,13 @@ SOUND = [event for file in FIXTURES for event in read_events(file)]
 @pytest.mark.parametrize("file", FIXTURES, ids=lambda file: file.stem)
 def test_everything_that_trainers_write_is_sound(file):
     lines = [line for line in file.read_text("utf-8").splitlines() if line.endswith("}")]
-    assert all(decode(line) == json.loads(line) for line in lines)
+    assert all(parse_line(line) == json.loads(line) for line in lines)
 
 
 @given(some.sampled_from(SOUND), some.dictionaries(some.sampled_from(FIELDS), ANY, min_size=1, max_size=3))
 def test_an_altered_event_is_passed_over_or_folds_and_is_sent(event, changes):
     line = json.dumps({**event, **changes})
-    altered = decode(line)
+    altered = parse_line(line)
     if altered is None:
         return
     state = fold([*SOUND[:5], {**altered, "seq": SOUND[4]["seq"] + altered["seq"] + 1}])
@@ -45,7 +46,7 @@ def test_an_altered_event_is_passed_over_or_folds_and_is_sent(event, changes):
 
 @given(some.binary() | some.text().map(lambda text: text.encode("utf-8", "replace")))
 def test_no_line_is_too_strange_to_be_passed_over(line):
-    decode(line)
+    parse_line(line)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_no_line_is_too_strange_to_be_passed_over(line):
     ids=range(27),
 )  # fmt: skip
 def test_a_line_that_no_trainer_writes_is_passed_over(line, tmp_path):
-    assert decode(line) is None and decode(line.encode()) is None
+    assert parse_line(line) is None and parse_line(line.encode()) is None
     file = tmp_path / "events.jsonl"
     whole = [encode({**event, "seq": at}) for at, event in enumerate(SOUND[:4], start=1)]
     file.write_text("".join([*whole[:2], line + "\n", *whole[2:]]))
@@ -87,14 +88,16 @@ def test_a_line_that_no_trainer_writes_is_passed_over(line, tmp_path):
 
 
 def test_numbers_that_json_does_not_have_are_told_as_words():
-    event = decode('{"seq": 1, "time": 1, "kind": "progress", "step": 1, "loss": NaN, "loss_ema": -Infinity}')
+    event = parse_line(
+        '{"seq": 1, "time": 1, "kind": "progress", "step": 1, "loss": NaN, "loss_ema": -Infinity}'
+    )
     assert (event["loss"], event["loss_ema"]) == ("NaN", "-Infinity")
 
 
 def test_half_a_surrogate_pair_is_passed_over_and_a_whole_one_is_not():
     line = r'{"seq": 1, "time": 1, "kind": "notice", "level": "info", "problem": "%s", "fix": ""}'
-    assert decode(line % r"a\ud800b") is None
-    assert decode(line % r"\ud83d\ude00")["problem"] == "\U0001f600"
+    assert parse_line(line % r"a\ud800b") is None
+    assert parse_line(line % r"\ud83d\ude00")["problem"] == "\U0001f600"
 
 
 def test_what_later_versions_add_is_left_alone():

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from kohya_bridge.event_reader import read_events
 from kohya_bridge.event_shape import parse_line
-from kohya_bridge.events import EVENT_KINDS, encode, read_events
+from kohya_bridge.events import EVENT_KINDS, encode
 from kohya_bridge.run_state import fold
 
 JSON = some.recursive(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kohya_bridge.events import decode
+from kohya_bridge.event_shape import parse_line
 from kohya_bridge.run_state import RunState, fold
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +23,7 @@ console.log(JSON.stringify(JSON.parse(text).map((events) => fold(events))));
 
 
 def events_of(file: Path) -> list[dict]:
-    return [event for event in map(decode, file.read_text("utf-8").splitlines()) if event]
+    return [event for event in map(parse_line, file.read_text("utf-8").splitlines()) if event]
 
 
 def expected_of(file: Path) -> dict:

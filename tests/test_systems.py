@@ -21,7 +21,8 @@ from kohya_bridge.cli.output import Output
 from kohya_bridge.dataset import export_pictures
 from kohya_bridge.engines.child import Reporter
 from kohya_bridge.errors import InvalidInput, StorageError, UnusableFile
-from kohya_bridge.events import EventLog, read_events
+from kohya_bridge.event_reader import read_events
+from kohya_bridge.events import EventLog
 from kohya_bridge.files import Tree
 from kohya_bridge.moving import move_between
 from kohya_bridge.second_names import give_second_name

@@ -5,7 +5,8 @@ import pytest
 from kohya_bridge.engines import wandb_log
 from kohya_bridge.engines.reporter import Reporter
 from kohya_bridge.engines.tensorboard_log import TensorboardLog, scalars_of, write_tensorboard
-from kohya_bridge.events import EventLog, read_events
+from kohya_bridge.event_reader import read_events
+from kohya_bridge.events import EventLog
 
 
 def accumulated(folder):

@@ -14,13 +14,13 @@ from ..architectures import ARCHITECTURES, architecture
 from ..console import shown_as_json
 from ..dataset import DatasetMetadata, find_dataset, list_datasets
 from ..datasets.auto_caption import Captioner, LocalModelCaptioner, OllamaCaptioner, caption_missing
-from ..datasets.dataset_lock import Version, difference, read_lock, snapshot, take_version
+from ..datasets.dataset_lock import Version, difference, read_lock, readable_lock, snapshot, take_version
 from ..datasets.dataset_transfer import EXPORT_FORMATS, export_dataset, import_folder
 from ..datasets.ollama import Ollama
 from ..datasets.trainer_sheet import trainer_sheet
 from ..datasets.trainer_view import COLUMNS, bucket_summary, view_rows
 from ..engine_names import VIEWS
-from ..errors import NotFound
+from ..errors import BridgeError, NotFound
 from ..files import write_atomically
 from ..lint import contact_sheet
 from ..lint.inspection import Inspection, Repairing, as_colour, inspect_dataset, training_at
@@ -86,15 +86,30 @@ def add(verbs: Verbs) -> None:
 
 
 def list_all(context: Context, arguments: argparse.Namespace) -> int:
-    rows = []
+    rows, problems = [], {}
     for slug in list_datasets(context.workspace):
-        dataset = find_dataset(context.workspace, slug)
-        latest = read_lock(dataset.dir).latest()
-        version = f"{latest.reason} {latest.name}".strip() if latest else ""
-        rows.append((slug, len(dataset.items), dataset.trigger, dataset.metadata.licence, dataset.metadata.rating, version))  # fmt: skip
-        context.out.emit(dict(zip(("dataset", "pictures", "trigger", "licence", "rating", "version"), rows[-1], strict=True)))  # fmt: skip
+        row, problem = _dataset_row(context, slug)
+        rows.append(row)
+        told = dict(zip(("dataset", "pictures", "trigger", "licence", "rating", "version"), row, strict=True))
+        context.out.emit({**told, "problem": problem} if problem else told)
+        if problem:
+            problems[slug] = problem
     context.out.table(("dataset", "pictures", "trigger", "licence", "rating", "last version"), rows)
+    for slug, problem in problems.items():
+        context.out.say(f"{slug}: {problem}")
     return exit_codes.DONE
+
+
+def _dataset_row(context: Context, slug: str) -> tuple[tuple[object, ...], str]:
+    """A row of the list, and what is wrong with that dataset; the others have their turn."""
+    try:
+        dataset = find_dataset(context.workspace, slug)
+        lock, problem = readable_lock(dataset.dir)
+    except BridgeError as error:
+        return (slug, 0, "", "", "", ""), error.problem
+    latest, told = lock.latest(), dataset.metadata
+    version = f"{latest.reason} {latest.name}".strip() if latest else ""
+    return (slug, len(dataset.items), dataset.trigger, told.licence, told.rating, version), problem
 
 
 def lint_a_dataset(context: Context, arguments: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ..console import shown
 from ..desk import Desk
+from ..event_reader import EventReader
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from .output import Output
@@ -83,12 +84,11 @@ class EventLines:
     """Every event as it stands in `events.jsonl`."""
 
     def __init__(self, run: RunFolder, out: Output):
-        self.run, self.out, self.seq = run, out, 0
+        self.out, self.reader = out, EventReader(run.events_file)
 
     def show(self, state: RunState) -> None:
-        for event in self.run.events(after=self.seq):
+        for event in self.reader.fresh():
             self.out.emit(event)
-            self.seq = event["seq"]
 
     def close(self) -> None:
         pass

@@ -6,7 +6,6 @@ through here, where characters that steer a terminal are written out: captions, 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .. import json_text
 from ..console import shown, shown_as_json, shown_in_one_line, shows_every_letter
 from ..errors import BridgeError
 
@@ -35,7 +35,7 @@ class Output:
         """A line of JSON; nothing without `--json`."""
         if self.as_json:
             ascii_only = not shows_every_letter(sys.stdout)
-            print(shown_as_json(json.dumps(value, ensure_ascii=ascii_only, default=str)), flush=True)
+            print(shown_as_json(json_text.write(value, ensure_ascii=ascii_only, default=str)), flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Rows under their headings: a drawn table on a terminal, tab-separated lines in a pipe."""

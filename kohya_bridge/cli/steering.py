@@ -69,7 +69,7 @@ def list_runs(context: Context, arguments: argparse.Namespace) -> int:
         )
     rows = [row for row in context.desk.runs() if not words or row.slug == words[0]]
     for row in rows:
-        context.out.emit(row.__dict__)
+        context.out.emit(row.to_json())
     if not rows:
         context.out.say(f"No runs in {context.workspace.root}.")
         return exit_codes.DONE
@@ -80,6 +80,8 @@ def list_runs(context: Context, arguments: argparse.Namespace) -> int:
     for row in rows:
         if row.set_aside:
             context.out.say(f"{row.slug}/{row.run_id} is set aside: {row.set_aside}")
+        if row.odd_lines:
+            context.out.say(f"{row.slug}/{row.run_id}: {row.odd_lines}")
     return exit_codes.DONE
 
 
@@ -150,12 +152,13 @@ def _reconcile(context: Context) -> None:
 
 def _show_run(context: Context, run: RunFolder, state: RunState) -> None:
     out = context.out
-    out.emit({"run_id": run.run_id, "slug": run.slug, "dir": str(run.dir), "state": state.to_json()})
-    out.say(f"{run.slug}/{run.run_id}: {describe(state)}")
     damages = damages_of(run)
+    told = {"damages": [each.to_json() for each in damages]} if damages else {}
+    out.emit({"run_id": run.run_id, "slug": run.slug, "dir": str(run.dir), "state": state.to_json(), **told})
+    out.say(f"{run.slug}/{run.run_id}: {describe(state)}")
     for each in damages:
-        out.say(f"  {'damaged':<12}{each.problem} {each.fix}")
-    if any(not each.can_be_mended for each in damages):
+        out.say(f"  {'odd lines' if each.is_a_part else 'damaged':<12}{each.problem} {each.fix}")
+    if any(not each.can_be_mended and not each.is_a_part for each in damages):
         return
     for label, value in _details(run, state):
         out.say(f"  {label:<12}{value}")
@@ -239,7 +242,7 @@ def delete_run(context: Context, arguments: argparse.Namespace) -> int:
 def mend_run(context: Context, arguments: argparse.Namespace) -> int:
     run = context.desk.run(arguments.run)
     moved = context.desk.answers.mend(run)
-    left = damages_of(run)
+    left = [each for each in damages_of(run) if not each.is_a_part]
     context.out.emit({"run_id": run.run_id, "moved": moved, "left": [each.to_json() for each in left]})
     context.out.say(f"Put aside: {', '.join(moved)}." if moved else "There was nothing to put aside.")
     for each in left:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -123,13 +123,34 @@ def read_lock(dir: Path) -> Lock:
     Raises:
         InvalidInput: the file is damaged.
     """
+    return parse(Lock, _loaded(dir), what=LOCK_NAME)
+
+
+def readable_lock(dir: Path) -> tuple[Lock, str]:
+    """The versions that can be read, and what is wrong with the others; empty when nothing is."""
+    problems, versions = [], []
     try:
-        data = Tree(dir).read_json(LOCK_NAME, most=MAX_LOCK_BYTES)
+        data = _loaded(dir)
+        rows = data.get("versions", []) if isinstance(data, dict) else []
+        for number, row in enumerate(rows if isinstance(rows, list) else [], start=1):
+            try:
+                versions.append(parse(Version, row, what=f"{LOCK_NAME}: version {number}"))
+            except InvalidInput as error:
+                problems.append(error.problem)
+        return parse(Lock, {**data, "versions": versions} if versions else data, what=LOCK_NAME), "\n".join(
+            problems
+        )
+    except InvalidInput as error:
+        return Lock(versions=tuple(versions)), "\n".join(problems) or error.problem
+
+
+def _loaded(dir: Path) -> Any:
+    try:
+        return Tree(dir).read_json(LOCK_NAME, most=MAX_LOCK_BYTES)
     except FileNotFoundError:
-        return Lock()
+        return {}
     except UnusableFile as error:
         raise InvalidInput(error.problem, "Bring back an older copy, or move it away.") from None
-    return parse(Lock, data, what=LOCK_NAME)
 
 
 def take_version(dataset: Dataset, version: Version) -> Lock:

@@ -7,7 +7,6 @@ a trainer can read them as they are.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .. import json_text
 from ..captions import CaptionRow, locked, write_captions
 from ..dataset import existing_rows, read_dataset, store_picture
 from ..errors import Conflict, InvalidInput, NotFound, StorageError
@@ -160,11 +160,13 @@ def _copied(source: Path, target: Tree, name: str) -> Path:
 def _captions_as(dataset: Dataset, folder: Path, format: str) -> list[Path]:
     captioned = [item for item in dataset.items if item.caption.strip()]
     if format == "huggingface":
-        lines = [json.dumps({"file_name": item.name, "text": item.caption}, ensure_ascii=False) for item in dataset.items]  # fmt: skip
+        lines = [json_text.write({"file_name": item.name, "text": item.caption}, ensure_ascii=False) for item in dataset.items]  # fmt: skip
         return [write_atomically(folder / "metadata.jsonl", "\n".join(lines) + "\n")]
     if format == "in_json":
         table = {os.path.splitext(item.name)[0]: {"caption": item.caption} for item in dataset.items}
-        return [write_atomically(folder / "meta_cap.json", json.dumps(table, indent=1, ensure_ascii=False))]
+        return [
+            write_atomically(folder / "meta_cap.json", json_text.write(table, indent=1, ensure_ascii=False))
+        ]
     return [
         write_atomically((folder / item.name).with_suffix(".txt"), " ".join(item.caption.split("\n")))
         for item in captioned

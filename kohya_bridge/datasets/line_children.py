@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .. import json_text
 from ..engines.contract import Command
 from ..errors import Unavailable
 
@@ -41,7 +42,7 @@ def answers(command: Command, questions: Iterable[Any], *, who: str) -> Iterator
 def _ask(child: subprocess.Popen[str], question: Any) -> dict[str, Any] | None:
     assert child.stdin and child.stdout
     try:
-        child.stdin.write(json.dumps(question) + "\n")
+        child.stdin.write(json_text.write(question) + "\n")
         child.stdin.flush()
         answer = json.loads(child.stdout.readline())
     except (ValueError, RecursionError, OSError):  # a dead child's pipe is broken, and its last line empty

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 from PIL.Image import Image
 
+from .. import json_text
 from ..errors import InvalidInput, Unavailable
 
 DEFAULT_HOST = "http://127.0.0.1:11434"
@@ -56,11 +56,11 @@ class Ollama:
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         address = _address(self.host or os.environ.get("OLLAMA_HOST") or DEFAULT_HOST)
         request = urllib.request.Request(
-            address + path, json.dumps(body).encode("utf-8"), {"Content-Type": "application/json"}
+            address + path, json_text.write(body).encode("utf-8"), {"Content-Type": "application/json"}
         )
         try:
             with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
-                answer = json.loads(response.read(MAX_ANSWER_BYTES))
+                answer = json_text.read(response.read(MAX_ANSWER_BYTES))
         except urllib.error.HTTPError as error:
             missing = error.code == 404
             raise Unavailable(

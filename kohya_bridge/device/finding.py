@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import json_text
 from ..engines.contract import python_module_command
 from ..files import Tree
 from .accelerator import Accelerator
@@ -91,7 +92,7 @@ def _cards(build: TorchBuild, environment: Mapping[str, str]) -> list[Device] | 
 
 def _kept_or_asked(cache_dir: Path, interpreter: Path | None, *, measured: bool) -> Device:
     machine = _machine(interpreter)
-    digest = hashlib.sha256(json.dumps([machine, measured], sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json_text.write([machine, measured], sort_keys=True).encode()).hexdigest()[:16]
     cache, file = Tree(cache_dir), f"devices/{digest}.json"
     try:
         return Device.from_json(cache.read_json(file)["device"])
@@ -100,7 +101,7 @@ def _kept_or_asked(cache_dir: Path, interpreter: Path | None, *, measured: bool)
     device = _ask(interpreter, measured=measured)
     if device is None:
         return Device(CPU, processor_name(), None)
-    cache.write(file, json.dumps({"machine": machine, "device": device.to_json()}, indent=1))
+    cache.write(file, json_text.write({"machine": machine, "device": device.to_json()}, indent=1))
     return device
 
 

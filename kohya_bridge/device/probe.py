@@ -7,7 +7,6 @@ same. It works for well under a second beside the import of torch, and runs in a
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from .. import json_text
 from .accelerator import Accelerator
 from .description import CPU, Device
 from .precision import BF16, FP16, verdict
@@ -90,4 +90,4 @@ def _quickest(accelerator: Accelerator, work: Callable[[], Any]) -> float:
 
 if __name__ == "__main__":
     found = examine(importlib.import_module("torch"), measure="--measure" in sys.argv[1:])
-    print("\n" + json.dumps(found.to_json()), flush=True)
+    print("\n" + json_text.write(found.to_json()), flush=True)

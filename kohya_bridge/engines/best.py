@@ -6,12 +6,12 @@ call finishes what one before it that was cut short began. Standard library only
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .. import json_text
 from ..files import Tree
 from ..run_state import RunState
 from ..second_names import give_second_name
@@ -36,7 +36,7 @@ def leave_best(run_dir: Path, choice: Choice) -> None:
         OSError: the disk is full or can't be written.
     """
     files, link = Tree(run_dir), run_dir / "best.safetensors"
-    source, told = files.plain(choice.file), json.dumps(choice.__dict__, indent=1)
+    source, told = files.plain(choice.file), json_text.write(choice.__dict__, indent=1)
     if not files.is_file(link) or not os.path.samefile(link, source):
         give_second_name(source, link, inside=files)
     if _told(files) != told:

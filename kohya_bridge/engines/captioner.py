@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .. import json_text
 from ..datasets.pictures import DECODER_FAILURES, as_trained
 from ..device.accelerator import Accelerator
 
@@ -37,7 +38,7 @@ def main(folder: Path) -> int:
             answer = {"caption": describe(as_trained(Path(json.loads(line))))}
         except DECODER_FAILURES as error:
             answer = {"problem": str(error)[:200]}
-        print(json.dumps(answer), flush=True)
+        print(json_text.write(answer), flush=True)
     return 0
 
 

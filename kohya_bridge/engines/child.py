@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..events import read_events
 from ..files import Tree
 from ..models.lora_check import lora_problems
-from ..run_state import fold
+from ..state_reader import read_state
 from .best import leave_best, tell_best
 from .holding import Loan, hold_still, reason_to_hold
 from .reporter import Reporter
@@ -115,7 +114,7 @@ class Child:
 
         An attempt may die between its last file and its verdict. What is left then is to judge, not to train.
         """
-        state = fold(read_events(self.run_dir / "events.jsonl"))
+        state = read_state(self.run_dir / "events.jsonl")
         planned = self.told["plan"]["settings"]["max_train_steps"]
         early = any(row.get("code") == "early_stop" for row in state.notices)
         finals = [row for row in state.checkpoints if row.get("final") and (early or row["step"] == planned)]

@@ -6,7 +6,6 @@ of `engine_names` implements it. None is imported by its child process's parent 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from .. import json_text
 from ..architectures.base import Architecture
 from ..device.description import Device
 from ..device.precision import Precision
@@ -99,7 +99,7 @@ def write_child_file(
         "resume": str(resume) if resume else None,
         **more,
     }
-    return run.files.write(run.child_file, json.dumps(told, indent=1, ensure_ascii=False))
+    return run.files.write(run.child_file, json_text.write(told, indent=1, ensure_ascii=False))
 
 
 def unless_set(**wanted: str) -> dict[str, str]:

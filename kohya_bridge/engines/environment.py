@@ -7,7 +7,6 @@ In: this machine. Out: plain facts, found without importing torch: package versi
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from .. import __version__
+from .. import __version__, json_text
 from ..device.graphics import gpus
 from ..run_folder import RunFolder
 from ..workspace import PACK_ROOT
@@ -58,7 +57,7 @@ def describe_environment() -> dict[str, Any]:
 def write_environment(run: RunFolder) -> None:
     """Write `environment.json` unless the child, which knows its own interpreter best, has done so."""
     if not run.files.is_file(run.environment_file):
-        run.files.write(run.environment_file, json.dumps(describe_environment(), indent=1))
+        run.files.write(run.environment_file, json_text.write(describe_environment(), indent=1))
 
 
 def package_version(name: str) -> str | None:

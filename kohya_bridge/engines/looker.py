@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .. import json_text
 from ..datasets.pictures import DECODER_FAILURES, as_trained
 
 LONGEST_EDGE_PX = 1024
@@ -37,7 +38,7 @@ def main(kind: str) -> int:
             answer = look(picture)
         except DECODER_FAILURES as error:
             answer = {"problem": str(error)[:200]}
-        print(json.dumps(answer), flush=True)
+        print(json_text.write(answer), flush=True)
     return 0
 
 

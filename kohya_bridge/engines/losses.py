@@ -5,20 +5,19 @@ In: a run folder. Out: one small JSON file for those who plot. Standard library 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from ..events import read_events
+from .. import json_text
 from ..files import Tree
-from ..run_state import fold
+from ..state_reader import read_state
 
 
 def write_losses(run_dir: Path) -> None:
     """Write the series of everything that was told so far. Raises StorageError."""
-    state = fold(read_events(run_dir / "events.jsonl"))
+    state = read_state(run_dir / "events.jsonl")
     series = {
         "columns": ["step", "loss", "loss_ema", "lr"],
         "losses": state.losses,
         "validations": [{key: row.get(key) for key in ("step", "loss", "psnr")} for row in state.validations],
     }
-    Tree(run_dir).write("losses.json", json.dumps(series))
+    Tree(run_dir).write("losses.json", json_text.write(series))

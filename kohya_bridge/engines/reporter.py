@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
-from ..events import EventLog, read_events
+from ..events import EventLog
 from ..files import Tree
-from ..run_state import RunState, fold
+from ..run_state import RunState
+from ..state_reader import read_state
 from . import saved
 from .losses import write_losses
 from .trackers import Trackers
@@ -48,7 +49,7 @@ class Reporter:
 
     def told(self) -> RunState:
         """What the events of all attempts tell so far."""
-        return fold(read_events(self.run_dir / "events.jsonl"))
+        return read_state(self.run_dir / "events.jsonl")
 
     def started(self, *, engine: str, total: int, resumed_from: int = 0, **more: Any) -> None:
         """Begin an attempt; its number follows the attempts that the event file tells of.

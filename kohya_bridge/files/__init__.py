@@ -7,6 +7,15 @@ Standard library only: trainers use it too.
 """
 
 from .named import open_named, read_named, write_atomically
+from .sealed import read_sealed, write_sealed
 from .tree import RECORD_BYTES, Tree
 
-__all__ = ["RECORD_BYTES", "Tree", "open_named", "read_named", "write_atomically"]
+__all__ = [
+    "RECORD_BYTES",
+    "Tree",
+    "open_named",
+    "read_named",
+    "read_sealed",
+    "write_atomically",
+    "write_sealed",
+]

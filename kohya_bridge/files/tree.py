@@ -7,7 +7,6 @@ Standard library only.
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import disk
+from .. import disk, json_text
 from ..errors import UnusableFile
 from .places import look, place_in, plain_in
 from .refusals import DAMAGED, REMOVE, no_folder, raise_told, refuse_odd, unusable
@@ -103,13 +102,11 @@ class Tree:
     def read_json(self, file: Path | str, *, most: int = RECORD_BYTES) -> Any:
         """A JSON value; one that is nested too deep is as unusable as a torn one."""
         try:
-            return json.loads(self.read_text(file, most=most))
-        except RecursionError:
-            raise unusable(self.path(file), "is nested too deep", DAMAGED) from None
+            return json_text.read(self.read_text(file, most=most))
         except UnusableFile:
             raise
-        except ValueError as error:  # JSON's own, and numbers of more digits than Python reads
-            reason = getattr(error, "msg", "a number is too long")
+        except ValueError as error:
+            reason = getattr(error, "msg", "") or str(error)
             raise unusable(self.path(file), f"is no JSON ({reason})", DAMAGED) from None
 
     # --- writing -----------------------------------------------------------------------------------------------------

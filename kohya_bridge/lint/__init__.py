@@ -14,7 +14,7 @@ from ..architectures.base import Architecture
 from ..building.character_options import load_options
 from ..dataset import Dataset
 from ..datasets.caption_tokens import reading
-from ..datasets.dataset_lock import Lock, read_lock
+from ..datasets.dataset_lock import Lock, readable_lock
 from ..datasets.dataset_metadata import METADATA_NAME, read_metadata
 from ..errors import BridgeError
 from ..settings import TrainingSettings
@@ -133,7 +133,7 @@ def examine(
 
 def _lock(dataset: Dataset) -> tuple[Lock, str]:
     try:
-        return read_lock(dataset.dir), ""
+        return readable_lock(dataset.dir)
     except BridgeError as error:
         return Lock(), error.problem
 

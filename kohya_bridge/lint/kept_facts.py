@@ -7,14 +7,11 @@ counts as unchanged by its size, time of change and inode.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from ..dataset import Dataset
-from ..files import Tree
-
-MAX_BYTES = 1 << 30
+from ..files import Tree, read_sealed, write_sealed
 
 
 class KeptFacts:
@@ -27,12 +24,7 @@ class KeptFacts:
         self._old: dict[str, Any] = {}
         self._new: dict[str, Any] = {}
         if self.file:
-            try:
-                data = Tree(self.file.parents[1]).read_json(self.file, most=MAX_BYTES)
-            except OSError:  # a cache is only a cache: a damaged one is rebuilt
-                data = {}
-            if isinstance(data, dict) and data.get("version") == version:
-                self._old = data.get("pictures", {})
+            self._old = read_sealed(Tree(self.file.parents[1]), self.file, version=version) or {}
 
     def get(self, picture: Path) -> Any | None:
         """The value of an unchanged picture, or None."""
@@ -49,8 +41,7 @@ class KeptFacts:
     def save(self) -> None:
         """Keep what was asked for or put since; pictures that are gone are forgotten."""
         if self.file and self._new != self._old:
-            told = json.dumps({"version": self.version, "pictures": self._new})
-            Tree(self.file.parents[1]).write(self.file, told)
+            write_sealed(Tree(self.file.parents[1]), self.file, self._new, version=self.version)
 
 
 def _stamp(picture: Path) -> list[int]:

@@ -8,13 +8,13 @@ it, a journal reaches only the places in which repairs work: `names_a_place`.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from pydantic import Field
 
+from .. import json_text
 from ..datasets.dataset_folder import (
     CAPTIONS_NAME,
     IMAGES_NAME,
@@ -108,7 +108,7 @@ def write_journal(dataset_dir: Path, journal: Journal) -> None:
         "written": journal.written,
     }
     told["signature"] = sign(PURPOSE, _signed(journal.stamp, told))
-    Tree(dataset_dir).write(f"{journal.folder}/{JOURNAL_NAME}", json.dumps(told, indent=1))
+    Tree(dataset_dir).write(f"{journal.folder}/{JOURNAL_NAME}", json_text.write(told, indent=1))
 
 
 def read_journals(dataset_dir: Path) -> list[Journal]:
@@ -175,4 +175,4 @@ def _read(stamp: str, told: object) -> Journal:
 def _signed(stamp: str, told: dict[str, object]) -> str:
     """What the signature covers: everything but itself, and the name of the folder, which says which repair is the newest."""
     content = {name: value for name, value in told.items() if name != "signature"}
-    return json.dumps({"stamp": stamp, **content}, sort_keys=True)
+    return json_text.write({"stamp": stamp, **content}, sort_keys=True)

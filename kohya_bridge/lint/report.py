@@ -5,11 +5,11 @@ In: findings. Out: `LintReport`. It draws nothing; `sheet.py` and `page.py` do.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .. import json_text
 from .catalogue import rule
 from .finding import Finding
 
@@ -81,7 +81,7 @@ class LintReport:
             "findings": [asdict(each) for each in self.findings],
             "notes": list(self.notes),
         }
-        return json.dumps(data, indent=1)
+        return json_text.write(data, indent=1)
 
 
 def one_line(text: str) -> str:

@@ -8,12 +8,12 @@ Key names and their meaning: sd-scripts' train_network.py and library/sai_model_
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from .. import json_text
 from ..architectures import architecture
 from ..plan import TrainingPlan
 
@@ -81,7 +81,7 @@ def _of_settings(plan: TrainingPlan) -> dict[str, Any]:
         "ss_learning_rate": settings.unet_lr,
         "ss_text_encoder_lr": text_rate,
         "ss_optimizer": settings.optimizer_type + (f"({options})" if options else ""),
-        "ss_network_args": json.dumps(network_args),
+        "ss_network_args": json_text.write(network_args),
         "ss_noise_offset": settings.noise_offset or None,
         "ss_min_snr_gamma": settings.min_snr_gamma or None,
         "ss_network_dropout": settings.network_dropout or None,
@@ -129,10 +129,10 @@ def _of_dataset(plan: TrainingPlan, facts: TrainingFacts) -> dict[str, Any]:
         "ss_bucket_no_upscale": settings.bucket_no_upscale,
         "ss_min_bucket_reso": settings.min_bucket_reso,
         "ss_max_bucket_reso": settings.max_bucket_reso,
-        "ss_dataset_dirs": json.dumps({name: pictures}),
+        "ss_dataset_dirs": json_text.write({name: pictures}),
         "ss_reg_dataset_dirs": "{}",
-        "ss_tag_frequency": json.dumps({name: dict(facts.tag_frequency)}, ensure_ascii=False),
-        "ss_bucket_info": json.dumps({"buckets": buckets}),
+        "ss_tag_frequency": json_text.write({name: dict(facts.tag_frequency)}, ensure_ascii=False),
+        "ss_bucket_info": json_text.write({"buckets": buckets}),
     }
 
 

@@ -6,10 +6,10 @@ in ComfyUI's folders as single files.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from .. import json_text
 from ..architectures import ARCHITECTURES
 from ..errors import InvalidInput, NotFound
 from ..files import read_named
@@ -59,7 +59,7 @@ def _read_config(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > MAX_CONFIG_BYTES:
             raise InvalidInput(f"{file.name} is larger than 1 MiB.", "Download the model folder again.")
-        config = json.loads(read_named(file, most=MAX_CONFIG_BYTES).decode("utf-8"))
+        config = json_text.read(read_named(file, most=MAX_CONFIG_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise NotFound(
             f"The model folder has no {file.parent.name}/{file.name}.", "Download the folder again."

@@ -7,12 +7,12 @@ Format: 8 bytes little-endian header length, that much JSON, then the tensors' b
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import json_text
 from ..errors import InvalidInput, NotFound, StorageError
 from ..files import open_named
 
@@ -75,7 +75,7 @@ def read_header(file: Path) -> SafetensorsHeader:
             f"{file.name} can't be read: {error.strerror}.", "Check the disk and the file's permissions."
         ) from None
     try:
-        entries = json.loads(raw.decode("utf-8"))
+        entries = json_text.read(raw.decode("utf-8"))
     except (ValueError, RecursionError):
         raise _not_safetensors(file) from None
     return _checked(file, entries, data_begin=8 + length, size=size)

@@ -20,7 +20,7 @@ from ..models.lora_facts import check_lora
 from ..models.safetensors_header import SafetensorsHeader, read_header
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
-from ..validation.manifest import MANIFEST_NAME, CellRecord, Manifest, read_manifest, strength_advice
+from ..validation.manifest import MANIFEST_NAME, CellRecord, Manifest, readable_manifest, strength_advice
 from ..validation.strength import StrengthAdvice
 from ..workspace import Workspace, file_sha256
 from .release import ReleaseFacts, read_release
@@ -171,7 +171,7 @@ def _manifest(workspace: Workspace, run: RunFolder) -> tuple[Manifest | None, Pa
     folder = workspace.validation_dir(run.slug, run.run_id)
     file = folder / MANIFEST_NAME
     try:
-        return read_manifest(file), folder
+        return readable_manifest(file)[0], folder
     except FileNotFoundError:
         return None, folder
     except InvalidInput:

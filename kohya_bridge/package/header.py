@@ -7,13 +7,13 @@ SHA-256 as before, checked by reading it back. No torch, and nothing is held in 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import json_text
 from ..errors import Conflict, InvalidInput, StorageError
 from ..files import Tree, open_named
 from ..models.safetensors_header import SafetensorsHeader, read_header
@@ -50,7 +50,7 @@ def header_bytes(header: SafetensorsHeader, metadata: Mapping[str, str]) -> byte
             "shape": list(info.shape),
             "data_offsets": [info.begin - begin, info.end - begin],
         }
-    raw = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    raw = json_text.write(entries, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     raw += b" " * (-len(raw) % 8)
     if len(raw) > MAX_HEADER_BYTES:
         raise InvalidInput(

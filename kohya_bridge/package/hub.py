@@ -6,7 +6,6 @@ its content alone. Nothing is uploaded; no key is asked for. What was written is
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from .. import json_text
 from ..datasets.licences import LICENCES
 from ..errors import InvalidInput, StorageError
 from ..files import Tree, open_named
@@ -139,7 +139,7 @@ def write_civitai_zip(files: Tree, file: Path, facts: PackageFacts, written: Rew
             _add(
                 archive,
                 "upload.json",
-                json.dumps(_civitai_form(facts, written), indent=2, ensure_ascii=False).encode(),
+                json_text.write(_civitai_form(facts, written), indent=2, ensure_ascii=False).encode(),
             )
             _add(archive, "description.md", _civitai_description(facts).encode())
             for each in shown_pictures(facts):

@@ -6,8 +6,7 @@ and never the hash of the file that it stands in. Field names: https://github.co
 
 from __future__ import annotations
 
-import json
-
+from .. import json_text
 from ..engine_names import ENGINES
 from ..errors import InvalidInput
 from ..plan import TrainingPlan
@@ -42,7 +41,7 @@ def packaged_metadata(
     table.update(
         {
             "sshs_model_hash": tensor_sha256,
-            PLAN_KEY: json.dumps(plan, ensure_ascii=False, separators=(",", ":")),
+            PLAN_KEY: json_text.write(plan, ensure_ascii=False, separators=(",", ":")),
             RUN_KEY: facts.run_id,
             STEP_KEY: str(facts.step),
             CHECKPOINT_KEY: facts.checkpoint_sha256,

@@ -7,7 +7,6 @@ the same file; nothing is ever overwritten by something else.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Annotated
 from PIL import Image
 from pydantic import Field
 
+from .. import json_text
 from ..errors import InvalidInput
 from ..files import Tree, write_atomically
 from ..forbidding import Forbidding, parse
@@ -172,9 +172,14 @@ def packages_of(run: RunFolder) -> list[dict[str, object]]:
 def _read_record(run: RunFolder, folder: Path) -> PackageRecord | None:
     """None where there is none, or a damaged one: the LoRA itself is untouched by that."""
     try:
-        return parse(PackageRecord, run.files.read_json(folder / RECORD_NAME), what=RECORD_NAME)
+        return read_record(run, folder)
     except (OSError, InvalidInput):
         return None
+
+
+def read_record(run: RunFolder, folder: Path) -> PackageRecord:
+    """The record of what was packaged into `folder`. Raises FileNotFoundError, UnusableFile, InvalidInput."""
+    return parse(PackageRecord, run.files.read_json(folder / RECORD_NAME), what=RECORD_NAME)
 
 
 def _record(run: RunFolder, package: LoraPackage, *, published: bool) -> None:
@@ -182,7 +187,7 @@ def _record(run: RunFolder, package: LoraPackage, *, published: bool) -> None:
     before = _read_record(run, package.folder)
     was_published = before is not None and before.published
     record = {**package.to_json(), "published": published or was_published}
-    run.files.write(package.folder / RECORD_NAME, json.dumps(record, indent=1) + "\n")
+    run.files.write(package.folder / RECORD_NAME, json_text.write(record, indent=1) + "\n")
 
 
 def _open_sample(facts: PackageFacts) -> Image.Image | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path
 
 from PIL import Image
 
+from .. import json_text
 from ..datasets.pictures import opened
 from ..files import open_named
 from ..validation.pictures import png_bytes
@@ -51,7 +51,7 @@ def preview_bytes(file: Path) -> bytes:
 def _scrubbed(text: str, names: frozenset[str]) -> str:
     if text[:1] in ("{", "["):
         try:
-            return json.dumps(scrub_json(json.loads(text), names=names))
+            return json_text.write(scrub_json(json_text.read(text), names=names))
         except (ValueError, RecursionError):
             pass  # no JSON after all: it is scrubbed as text below
     return scrub_text(text, names=names)

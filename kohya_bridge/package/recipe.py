@@ -6,12 +6,12 @@ can't be trusted; then what is missing here. It starts no training: the desk tak
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import json_text
 from ..dataset import dataset_digest, read_dataset
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused
 from ..files import read_named
@@ -165,7 +165,7 @@ def _from_card(file: Path) -> Recipe:
 
 def _plan(text: str, file: Path) -> TrainingPlan:
     try:
-        data = json.loads(text) if text.startswith("{") else parse_yaml(text, what=file.name)
+        data = json_text.read(text) if text.startswith("{") else parse_yaml(text, what=file.name)
         return parse(TrainingPlan, data, what="the plan")
     except (ValueError, RecursionError, BridgeError) as error:
         reason = error.problem if isinstance(error, BridgeError) else "it can't be read"

@@ -7,12 +7,13 @@ replaced. Captions and tags keep their words: a login `alice` must not eat the c
 from __future__ import annotations
 
 import getpass
-import json
 import platform
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from .. import json_text
 
 REMOVED = "(removed)"
 GENERIC_NAMES = {
@@ -83,10 +84,10 @@ def scrub_json(value: Any, *, names: Iterable[str] = ()) -> Any:
 def _scrub_value(value: str, names: tuple[str, ...]) -> str:
     if value[:1] in ("{", "["):
         try:
-            data = json.loads(value)
+            data = json_text.read(value)
         except (ValueError, RecursionError):
             return scrub_text(value, names=names)
-        return json.dumps(scrub_json(data, names=names))
+        return json_text.write(scrub_json(data, names=names))
     return str(scrub_json(value, names=names))
 
 

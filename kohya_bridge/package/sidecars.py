@@ -7,11 +7,11 @@ and checked. What a person or a manager wrote into one of them before stays.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import json_text
 from ..errors import StorageError
 from ..files import Tree, write_atomically
 from .facts import PackageFacts
@@ -77,7 +77,7 @@ def lora_manager_sidecar(
         "metadata_source": None,
         "hash_status": "completed",
         "autov3": None if autov3 == HASH_OF_NOTHING else autov3,
-        "usage_tips": json.dumps(
+        "usage_tips": json_text.write(
             {
                 "strength_min": strength.low,
                 "strength_max": strength.high,
@@ -153,7 +153,7 @@ def _not_ours(existing: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_checked(file: Path, data: dict[str, Any], check: Any) -> Path:
-    write_atomically(file, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(file, json_text.write(data, indent=2, ensure_ascii=False) + "\n")
     wrong = check(Tree(file.parent).read_json(file))
     if wrong:
         raise StorageError(f"{file.name} was not written as its readers expect: {wrong}.", "Package again.")
@@ -174,7 +174,7 @@ def _check_lora_manager(data: Mapping[str, Any]) -> str:
     )  # fmt: skip
     if not wrong and (len(data["sha256"]) != 64 or data["sha256"] != data["sha256"].lower()):
         wrong = "sha256"
-    return wrong or ("" if isinstance(json.loads(data["usage_tips"]), dict) else "usage_tips")
+    return wrong or ("" if isinstance(json_text.read(data["usage_tips"]), dict) else "usage_tips")
 
 
 def _check_a1111(data: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ Neither is sent before somebody agreed; then the record becomes one of this mach
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import json_text
 from ..breathing import breathe
 from ..errors import NotFound, UnusableFile
 from ..files import Tree
@@ -126,5 +126,5 @@ def _nothing(run: RunFolder, what: str) -> NotFound:
 
 def _ask(run: RunFolder, what: str, kind: str, file: Path, prompt: Prompt) -> Ask:
     nodes = Counter(node["class_type"] for node in prompt.values())
-    text = json.dumps(prompt, indent=1, ensure_ascii=False)[:MOST_SHOWN]
+    text = json_text.write(prompt, indent=1, ensure_ascii=False)[:MOST_SHOWN]
     return Ask(run.run_id, run.slug, what, kind, file.lstat().st_mtime, dict(nodes.most_common(40)), text)

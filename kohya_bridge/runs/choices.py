@@ -6,9 +6,9 @@ asked for with other words. Runs of before have none.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 
+from .. import json_text
 from ..run_folder import RunFolder
 
 
@@ -30,7 +30,7 @@ class Choices:
 
 def keep_choices(run: RunFolder, choices: Choices) -> None:
     """Raises StorageError."""
-    run.files.write(run.choices_file, json.dumps(asdict(choices), indent=1))
+    run.files.write(run.choices_file, json_text.write(asdict(choices), indent=1))
 
 
 def read_choices(run: RunFolder) -> Choices:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from ..errors import BridgeError
+from ..event_reader import EventReader, OddLines
 from ..files import Tree
+from ..package.package import RECORD_NAME, read_record
 from ..run_folder import RunFolder
+from ..validation.manifest import MANIFEST_NAME, readable_manifest
 from . import held_prompt, unattended
 
 PLAN = "plan.yaml"
@@ -33,14 +37,27 @@ class Damage:
     problem: str
     fix: str
     can_be_mended: bool = True
+    is_a_part: bool = False
+    """Whether the rest of the file counts, and nothing needs to be done."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def damages_of(run: RunFolder) -> list[Damage]:
-    """Everything in this run's folder that can't be used, the plan first. It reads every small record."""
-    return [*_plan(run), *_records(run), *_streams(run), *_folders(run), *_prompts(run)]
+def damages_of(run: RunFolder, odd: OddLines | None = None) -> list[Damage]:
+    """Everything in this run's folder that can't be used, the plan first. It reads every small record, and the events where
+    nobody who has read them gives their `odd` lines."""
+    lines = _lines(run, odd)
+    return [
+        *_plan(run),
+        *_records(run),
+        *_streams(run),
+        *lines,
+        *_folders(run),
+        *_prompts(run),
+        *_packages(run),
+        *_grids(run),
+    ]
 
 
 def mend(run: RunFolder) -> list[str]:
@@ -87,6 +104,17 @@ def _streams(run: RunFolder) -> Iterator[Damage]:
             yield from _damage(name, partial(tree.plain, name))
 
 
+def _lines(run: RunFolder, odd: OddLines | None) -> Iterator[Damage]:
+    if odd is None:
+        reader = EventReader(run.events_file)
+        with suppress(BridgeError):  # what `_streams` tells
+            reader.pass_over()
+        odd = reader.odd
+    if odd.count:
+        fix = "All other lines count, and nothing needs to be done."
+        yield Damage("events.jsonl", str(odd), fix, can_be_mended=False, is_a_part=True)
+
+
 def _folders(run: RunFolder) -> Iterator[Damage]:
     tree = Tree(run.dir)
     for name in FOLDERS:
@@ -99,6 +127,26 @@ def _prompts(run: RunFolder) -> Iterator[Damage]:
         if held_prompt.read_held(run, file) is None:
             name = file.relative_to(run.dir).as_posix()
             yield Damage(name, f"{file.name} is no prompt that could be queued.", _MEND)
+
+
+def _packages(run: RunFolder) -> Iterator[Damage]:
+    for folder in run.files.entries("package"):
+        if os.path.lexists(folder / RECORD_NAME):
+            for each in _damage(f"package/{folder.name}/{RECORD_NAME}", partial(read_record, run, folder)):
+                fix = "Package that checkpoint again; the LoRA itself is not touched by it."
+                yield replace(each, fix=fix, can_be_mended=False, is_a_part=True)
+
+
+def _grids(run: RunFolder) -> Iterator[Damage]:
+    """Of the validations, which lie beside the runs."""
+    file = run.dir.parents[2] / "validations" / run.slug / run.run_id / MANIFEST_NAME
+    fix = "All others count; validating again keeps the damaged file beside a new one."
+    try:
+        problems = readable_manifest(file)[1] if os.path.lexists(file) else ()
+    except (BridgeError, OSError) as error:
+        problems, fix = (getattr(error, "problem", str(error)),), "Move it away, and validate again."
+    for problem in problems:
+        yield Damage(MANIFEST_NAME, problem, fix, can_be_mended=False, is_a_part=True)
 
 
 def _damage(name: str, read: Callable[[], Any]) -> Iterator[Damage]:

@@ -6,10 +6,10 @@ changed; runs may be deleted, their lines stay.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
+from .. import json_text
 from ..files import Tree
 from ..run_folder import RunFolder
 from ..run_state import RunState
@@ -26,12 +26,12 @@ def record_experiment(
     told = experiment(run, state, exit_code=exit_code, now=now or time.time())
     files = Tree(workspace.root)
     if state.finished is None or not _is_recorded(files, workspace, told):
-        files.append_line(workspace.experiments_file, json.dumps(told, ensure_ascii=False))
+        files.append_line(workspace.experiments_file, json_text.write(told, ensure_ascii=False))
 
 
 def _is_recorded(files: Tree, workspace: Workspace, told: dict[str, Any]) -> bool:
     """Whether a line tells of that very verdict: an attempt that never began has the number of the one before."""
-    marks = [json.dumps({name: told[name]})[1:-1].encode() for name in ("run_id", "finished")]
+    marks = [json_text.write({name: told[name]})[1:-1].encode() for name in ("run_id", "finished")]
     try:
         with files.open(workspace.experiments_file) as log:
             return any(all(mark in line for mark in marks) for line in log)

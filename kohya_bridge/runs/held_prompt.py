@@ -9,13 +9,13 @@ for a person (`asks.py`). It knows the form of a prompt, and nothing of ComfyUI.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import json_text
 from ..run_folder import RunFolder
 from .kept_here import keep_here, read_kept
 
@@ -87,7 +87,7 @@ def keep(run: RunFolder, held: HeldPrompt) -> None:
 
 def digest_of(prompt: Prompt) -> str:
     """The name under which a prompt waits."""
-    return hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json_text.write(prompt, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def claim(run: RunFolder) -> list[HeldPrompt]:

@@ -7,11 +7,11 @@ It holds for the very place: a copy of the folder elsewhere is another run's rec
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import json_text
 from ..errors import StorageError, UnusableFile
 from ..files import Tree
 from ..machine_key import is_ours, sign
@@ -32,7 +32,7 @@ class Record:
 def keep_here(run: RunFolder, file: Path, content: dict[str, Any], *, kind: str) -> None:
     """Write `content` as ours; a record of one kind is none of another. Raises StorageError."""
     signed = {**content, SIGNATURE: sign(kind, _text(run, content))}
-    Tree(run.dir).write(file, json.dumps(signed, indent=1))
+    Tree(run.dir).write(file, json_text.write(signed, indent=1))
 
 
 def read_kept(run: RunFolder, file: Path, *, kind: str) -> Record:
@@ -52,4 +52,4 @@ def read_kept(run: RunFolder, file: Path, *, kind: str) -> Record:
 
 
 def _text(run: RunFolder, content: dict[str, Any]) -> str:
-    return json.dumps([str(run.dir), content], sort_keys=True)
+    return json_text.write([str(run.dir), content], sort_keys=True)

@@ -7,32 +7,33 @@ runs again. It starts nothing and changes no run.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from .. import json_text
 from ..breathing import breathe
 from ..engine_names import ENGINES
 from ..errors import BridgeError, StorageError, UnusableFile
-from ..events import read_events_from
-from ..files import Tree
+from ..event_reader import OddLines, Place
+from ..files import Tree, read_sealed, write_sealed
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
-from ..run_state import RunState, fold
+from ..run_state import RunState
+from ..state_reader import StateReader
 from ..workspace import Workspace
 from .mending import LastLooks
 
 log = logging.getLogger(__name__)
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 RunNames = Iterable[tuple[str, str]]
-CACHE_BYTES = 1 << 30
 WORTH_KEEPING = 20
 """So many fresh readings make it worth writing the cache file."""
 
@@ -46,6 +47,8 @@ class RunLine:
     created: float
     plan: dict[str, Any]
     state: RunState
+    odd: OddLines = field(default_factory=OddLines)
+    """Of its events."""
 
     def to_json(self) -> dict[str, Any]:
         state = self.state.to_json()
@@ -57,6 +60,7 @@ class RunLine:
             "slug": self.slug,
             "created": self.created,
             **self.plan,
+            **({"odd_lines": str(self.odd)} if self.odd.count else {}),
             "state": state,
             "counts": {**counts, "checkpoints": len(checkpoints), "samples": len(samples)},
             "updated": self.state.updated or self.created,
@@ -69,7 +73,9 @@ class _Reading:
 
     size: int
     mtime_ns: int
-    offset: int
+    reader: StateReader
+    place: Place
+    """Of the reader when `line` was told by it: another thread may have read on since."""
     line: RunLine
     encoded: bytes
 
@@ -77,6 +83,11 @@ class _Reading:
     def order(self) -> tuple[float, str]:
         """The newest first."""
         return -self.line.created, self.line.run_id
+
+    @classmethod
+    def of(cls, size: int, mtime_ns: int, reader: StateReader, line: RunLine) -> _Reading:
+        encoded = json_text.write(line.to_json(), ensure_ascii=False).encode("utf-8")
+        return cls(size, mtime_ns, reader, reader.place, line, encoded)
 
     @property
     def problem(self) -> str:
@@ -130,32 +141,24 @@ class RunList:
 
     def _kept_readings(self) -> dict[str, _Reading]:
         """What the cache file holds; nothing where it is missing, damaged or of another version."""
-        try:
-            kept = Tree(self._workspace.cache_dir).read_json(self.cache_file, most=CACHE_BYTES)
-            if kept["version"] != CACHE_VERSION:
-                return {}
-            return {key: _revived(key, row) for key, row in kept["runs"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return {}
+        kept = read_sealed(Tree(self._workspace.cache_dir), self.cache_file, version=CACHE_VERSION) or {}
+        there = ((key, Path(folder)) for key, folder in self._workspace.run_names())
+        return {key: _revived(folder, kept[key]) for key, folder in there if key in kept}
 
     def _keep(self, readings: dict[str, _Reading]) -> None:
         rows = {
             key: {
                 "size": each.size,
                 "mtime_ns": each.mtime_ns,
-                "offset": each.offset,
-                "slug": each.line.slug,
+                "place": each.place.to_json(),
                 "created": each.line.created,
                 "plan": each.line.plan,
                 "state": each.line.state.to_json(),
             }
             for key, each in readings.items()
         }
-        try:
-            told = json.dumps({"version": CACHE_VERSION, "runs": rows})
-            Tree(self._workspace.cache_dir).write(self.cache_file, told)
-        except StorageError:
-            pass  # a full disk costs speed at the next start, nothing else
+        with suppress(StorageError):  # a full disk costs speed at the next start, nothing else
+            write_sealed(Tree(self._workspace.cache_dir), self.cache_file, rows, version=CACHE_VERSION)
 
 
 def plan_line(plan: TrainingPlan) -> dict[str, Any]:
@@ -192,28 +195,30 @@ def _read_or_tell(run: RunFolder, before: _Reading | None, size: int, mtime_ns: 
         if before is None or before.problem != problem:
             log.warning("Run %s can't be read.", run.run_id, exc_info=not isinstance(error, BridgeError))
         line = RunLine(run.run_id, run.slug, 0.0, _unread(run, problem), RunState())
-        return _Reading(size, mtime_ns, 0, line, _encoded(line))
+        return _Reading.of(size, mtime_ns, _reader(run), line)
+
+
+def _reader(run: RunFolder, place: Place = Place(), state: RunState = RunState()) -> StateReader:
+    return StateReader(run.events_file, with_losses=False, place=place, state=state)
 
 
 def _read(run: RunFolder, before: _Reading | None, size: int, mtime_ns: int) -> _Reading:
-    """Fold what was appended since `before`; a file that shrank is read from its beginning."""
-    goes_on = before is not None and before.offset <= size and not before.problem
-    offset = before.offset if before and goes_on else 0
-    state = before.line.state if before and goes_on else RunState()
-    events, unreadable = [], {}
+    """Fold what was appended since `before`."""
+    goes_on = before is not None and not before.problem
+    reader = before.reader if before and goes_on else _reader(run)
+    unreadable = {}
     try:
-        for event, behind in read_events_from(run.events_file, offset):
-            events.append(event)
-            offset = behind
+        reader.look()
     except UnusableFile as error:
         unreadable = {"problem": error.problem}
-    state = replace(fold(events, state), losses=())
-    if before and goes_on:
-        line = replace(before.line, state=state, plan={**before.line.plan, **unreadable})
+    if before and goes_on and not reader.began_again:
+        line = replace(
+            before.line, state=reader.state, plan={**before.line.plan, **unreadable}, odd=reader.odd
+        )
     else:
         told = {**unreadable, **_plan_line_of(run)}
-        line = RunLine(run.run_id, run.slug, run.planned, told, state)
-    return _Reading(size, mtime_ns, offset, line, _encoded(line))
+        line = RunLine(run.run_id, run.slug, run.planned, told, reader.state, reader.odd)
+    return _Reading.of(size, mtime_ns, reader, line)
 
 
 def _plan_line_of(run: RunFolder) -> dict[str, Any]:
@@ -230,16 +235,14 @@ def _unread(run: RunFolder, problem: str) -> dict[str, Any]:
     return {"character": run.slug, "dataset": run.slug, **nothing, "steps": 0, "problem": problem}
 
 
-def _revived(key: str, row: dict[str, Any]) -> _Reading:
+def _revived(folder: Path, row: dict[str, Any]) -> _Reading:
     series: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in row["state"].items()
     }
-    line = RunLine(key.rpartition("/")[2], row["slug"], row["created"], row["plan"], RunState(**series))
-    return _Reading(row["size"], row["mtime_ns"], row["offset"], line, _encoded(line))
-
-
-def _encoded(line: RunLine) -> bytes:
-    return json.dumps(line.to_json(), ensure_ascii=False).encode("utf-8", "replace")
+    run, state = RunFolder(folder), RunState(**series)
+    reader = _reader(run, Place.from_json(row["place"]), state)
+    line = RunLine(run.run_id, run.slug, row["created"], row["plan"], state, reader.odd)
+    return _Reading.of(row["size"], row["mtime_ns"], reader, line)
 
 
 def _stamp(file: str) -> tuple[int, int]:

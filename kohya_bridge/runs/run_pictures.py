@@ -37,14 +37,18 @@ class Picture:
     caption: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        stat = self.file.stat()
+        try:
+            stat = self.file.stat()
+            time, version = stat.st_mtime, f"{stat.st_mtime_ns:x}-{stat.st_size:x}"
+        except OSError:  # it went away since it was listed
+            time, version = 0.0, ""
         return {
             "name": self.name,
             "kind": self.kind,
             "step": self.step,
             "caption": self.caption,
-            "time": stat.st_mtime,
-            "version": f"{stat.st_mtime_ns:x}-{stat.st_size:x}",
+            "time": time,
+            "version": version,
         }
 
 

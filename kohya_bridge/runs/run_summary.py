@@ -5,7 +5,8 @@ In: a line of the run list. Out: the fields that a list shows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from .run_list import RunLine
 
@@ -30,6 +31,12 @@ class RunSummary:
     problem: str
     set_aside: str
     """Why nothing can be done with it before it is mended; empty for a sound run."""
+    odd_lines: str = ""
+    """What is odd about its events; empty for a sound run."""
+
+    def to_json(self) -> dict[str, Any]:
+        told = asdict(self)
+        return told if self.odd_lines else {key: each for key, each in told.items() if key != "odd_lines"}
 
 
 def summarise(line: RunLine, *, set_aside: str = "") -> RunSummary:
@@ -51,4 +58,5 @@ def summarise(line: RunLine, *, set_aside: str = "") -> RunSummary:
         best_step=state.best["step"] if state.best else None,
         problem=state.problem,
         set_aside=str(plan.get("problem", "")) or set_aside,
+        odd_lines=str(line.odd),
     )

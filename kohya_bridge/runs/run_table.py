@@ -6,17 +6,19 @@ is a file that people edit.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from .. import json_text
 from ..files import Tree
 from ..package import packages_of
 from ..run_folder import RunFolder
 from ..workspace import RUN_ID, Workspace
 
 LOG_BYTES = 1 << 30
+MOST_LETTERS = 300
+"""Of one cell."""
 COLUMNS = (
     "when", "run", "character", "outcome", "steps", "minutes", "base", "engine", "rank", "rate", "loss",
     "held-out", "best step", "package",
@@ -52,7 +54,7 @@ def read_experiments(workspace: Workspace) -> tuple[list[dict[str, Any]], int]:
     experiments, unreadable = [], 0
     for line in filter(str.strip, text.splitlines()):
         try:
-            data = json.loads(line)
+            data = json_text.read(line)
         except (ValueError, RecursionError):
             data = None
         if isinstance(data, dict) and RUN_ID.fullmatch(str(data.get("run_id", ""))):
@@ -63,14 +65,13 @@ def read_experiments(workspace: Workspace) -> tuple[list[dict[str, Any]], int]:
 
 
 def _row(run: RunFolder | None, line: dict[str, Any]) -> tuple[str, ...]:
-    settings, base = line.get("settings") or {}, line.get("base_model") or {}
-    steps = line.get("steps") or [None, None]
+    settings, base = _mapping(line.get("settings")), _mapping(line.get("base_model"))
     values = (
         _when(line.get("time")),
         line["run_id"],
         line.get("character"),
         line.get("outcome"),
-        f"{steps[0]}-{steps[-1]}" if steps[0] else steps[-1],
+        _steps(line.get("steps")),
         _number(line.get("duration_s"), 1, divided_by=60),
         base.get("name"),
         line.get("engine"),
@@ -81,7 +82,16 @@ def _row(run: RunFolder | None, line: dict[str, Any]) -> tuple[str, ...]:
         line.get("best_step"),
         _package(run),
     )
-    return tuple("" if value is None else str(value) for value in values)
+    return tuple("" if value is None else str(value)[:MOST_LETTERS] for value in values)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _steps(value: Any) -> str | None:
+    first, last = (value[0], value[-1]) if isinstance(value, list) and value else (None, None)
+    return f"{first}-{last}" if first else None if last is None else str(last)
 
 
 def _package(run: RunFolder | None) -> str | None:
@@ -91,12 +101,13 @@ def _package(run: RunFolder | None) -> str | None:
 
 
 def _when(seconds: Any) -> str:
-    return (
-        datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
-        if isinstance(seconds, (int, float))
-        else ""
-    )
+    try:
+        return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+    except (TypeError, ValueError, OverflowError, OSError):  # no number, or no time that has a date
+        return ""
 
 
 def _number(value: Any, digits: int, *, divided_by: float = 1.0) -> str | None:
-    return f"{value / divided_by:.{digits}f}" if isinstance(value, (int, float)) else None
+    if not isinstance(value, (int, float)) or abs(value) > 1e300:
+        return None
+    return f"{value / divided_by:.{digits}f}"

@@ -1,24 +1,22 @@
 """RunViews: one run as the panel shows it, and several runs side by side.
 
 In: runs of a workspace. Out: plain JSON: the folded state with a thinned loss series, the plan, what changed against the
-run before, pictures, and what could be tried next. Folded states of the runs looked at last are kept and read on from
-where the last reading ended. It starts nothing and changes no run.
+run before, pictures, and what could be tried next. It starts nothing and changes no run.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..errors import BridgeError, InvalidInput, UnusableFile
-from ..events import read_events_from
+from ..event_reader import OddLines
 from ..plan import TrainingPlan, plan_differences
 from ..run_folder import RunFolder
-from ..run_state import RunState, fold
+from ..run_state import RunState
+from ..state_reader import StateReaders
 from ..workspace import Workspace
 from .choices import read_choices
 from .retry import suggestions
@@ -27,43 +25,33 @@ from .run_pictures import Picture, list_pictures
 from .thinning import MOST_ROWS, thin
 from .unattended import grid_notices
 
-STATES_KEPT = 8
 MOST_COMPARED = 6
-
-
-@dataclass
-class _Known:
-    offset: int
-    state: RunState
 
 
 class RunViews:
     """Views of single runs. Safe to use from several threads."""
 
-    def __init__(self, workspace: Workspace, run_list: RunList):
+    def __init__(self, workspace: Workspace, run_list: RunList, readers: StateReaders | None = None):
+        """`readers` may be shared with others that look at the same runs."""
         self._workspace = workspace
         self._list = run_list
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._readers = readers or StateReaders()
 
     def state(self, run: RunFolder) -> RunState:
         """The run's whole state, loss series included. Events that can't be read have told nothing."""
-        key = f"{run.slug}/{run.run_id}"
-        with self._lock:
-            known = self._known.pop(key, None)
-            if known is None or known.offset > run.told_bytes:
-                known = _Known(0, RunState())
-            events = []
-            with suppress(UnusableFile):  # `damage.damages_of` says what is wrong with it
-                for event, offset in read_events_from(run.events_file, known.offset):
-                    events.append(event)
-                    known.offset = offset
-            if events:
-                known.state = fold(events, known.state)
-            self._known[key] = known
-            while len(self._known) > STATES_KEPT:
-                self._known.popitem(last=False)
-            return known.state
+        with suppress(UnusableFile):  # `damage.damages_of` says what is wrong with it
+            return self._readers.state(run.events_file)
+        return RunState()
+
+    def odd_lines(self, run: RunFolder) -> OddLines:
+        """Lines of its events that can't be taken as they stand."""
+        with suppress(UnusableFile):
+            return self._readers.odd(run.events_file)
+        return OddLines()
+
+    def events(self, run: RunFolder, *, after: int, most: int) -> list[dict[str, Any]]:
+        """At most `most` of its events, from the first with a `seq` above `after`. Raises UnusableFile."""
+        return self._readers.after(run.events_file, after, most=most)
 
     def pictures(self, run: RunFolder) -> list[Picture]:
         return list_pictures(self._workspace, run, self.state(run).samples)

@@ -21,6 +21,7 @@ def thin(rows: Sequence[Sequence[Any]], *, most: int = MOST_ROWS) -> list[Sequen
     """
     if len(rows) <= most:
         return list(rows)
+    rows = sorted(rows, key=lambda row: row[0])  # they are, unless the file was spoilt
     width = bucket_width(rows[-1][0] - rows[0][0] + 1, most=most)
     kept: list[Sequence[Any]] = []
     first = 0

@@ -7,18 +7,16 @@ dies, forgets or never ends its loan is out-waited by the trainer itself (`engin
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .. import supervisor
+from .. import json_text, supervisor
 from ..engines.holding import MOST_LENT_S
-from ..events import read_events_from
 from ..run_folder import RunFolder
-from ..run_state import RunState, fold
+from ..run_state import RunState
 from .slot import Slot
 
 RENEW_S = 2.0
@@ -37,7 +35,6 @@ class Lender:
         self._lent: dict[RunFolder, float] = {}
         self._waiting = 0
         self._open: tuple[object, list[RunFolder]] = (None, [])
-        self._read: dict[RunFolder, tuple[int, RunState]] = {}
 
     @contextmanager
     def nobody_borrows(self) -> Iterator[None]:
@@ -96,12 +93,7 @@ class Lender:
         return [run for run in self._open[1] if run.exists and supervisor.trainer_lives(run)]
 
     def _state(self, run: RunFolder) -> RunState:
-        offset, state = self._read.get(run, (0, RunState()))
-        fresh = list(read_events_from(run.events_file, offset))
-        if fresh:
-            state = fold((event for event, _ in fresh), state)
-            self._read = {run: (fresh[-1][1], state)}
-        return state
+        return self.slot.readers.state(run.events_file)
 
 
 def lends_gpu(run: RunFolder) -> bool:
@@ -115,6 +107,6 @@ def lends_gpu(run: RunFolder) -> bool:
 def let_lend(run: RunFolder, lend: bool) -> None:
     """Say whether the run makes room for prompts. No part of its plan: it changes when it trains, not what."""
     if lend != lends_gpu(run):
-        run.files.write(run.lending_file, json.dumps({"lend": lend}))
+        run.files.write(run.lending_file, json_text.write({"lend": lend}))
     if not lend:
         run.withdraw("lend")

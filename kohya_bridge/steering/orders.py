@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import json_text
 from ..errors import StorageError
 from ..files import Tree
 from ..machine_key import is_ours, sign
@@ -70,7 +71,7 @@ class Orders:
         """Write or replace the order of a run. Raises StorageError."""
         text = self._text(order)
         told = {**json.loads(text), "signature": sign(PURPOSE, text)}
-        self._tree.write(self._file(order.run), json.dumps(told, indent=1))
+        self._tree.write(self._file(order.run), json_text.write(told, indent=1))
 
     def drop(self, run: RunFolder) -> bool:
         """Take a run out of the line. False if it has no order there."""
@@ -106,7 +107,7 @@ class Orders:
             "folders": order.folders,
             "time": order.time,
         }
-        return json.dumps(told, sort_keys=True)
+        return json_text.write(told, sort_keys=True)
 
     def _read(self) -> Iterator[tuple[Order, bool]]:
         for file in self._tree.entries(FOLDER):

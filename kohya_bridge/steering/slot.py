@@ -20,10 +20,11 @@ from filelock import FileLock, Timeout
 from .. import processes, supervisor
 from ..engines.registry import from_words, in_words, load_engines
 from ..errors import BridgeError, Busy, Conflict, StorageError, UnusableFile
-from ..events import last_event
+from ..event_reader import last_event
 from ..files import Tree
 from ..run_folder import CONTROLS, RunFolder
 from ..runs.run_log import link_log
+from ..state_reader import StateReaders
 from ..supervisor import StartOutcome
 from ..workspace import Workspace
 from .aside import Aside
@@ -55,6 +56,8 @@ class Slot:
         self.orders = Orders(workspace)
         self._lock = FileLock(workspace.runs_dir / ".slot.lock", timeout=patience_s)
         self.aside = Aside()
+        self.readers = StateReaders()
+        """What the runs that were looked at last have told."""
         self._engines, self._places = engines, places
         self._closed: dict[RunFolder, int] = {}
         self.changed_file = workspace.runs_dir / ".changed"

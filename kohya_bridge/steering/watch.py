@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import supervisor
 from ..errors import BridgeError
-from ..events import read_events_from
+from ..event_reader import EventReader
 from ..run_folder import RunFolder
 from .slot import Slot
 
@@ -34,7 +34,8 @@ class Watcher:
     def __init__(self, slot: Slot, on_event: OnEvent):
         self.slot = slot
         self.on_event = on_event
-        self._offsets: dict[RunFolder, int] = {}
+        self._readers: dict[RunFolder, EventReader] = {}
+        self._told_before: dict[RunFolder, int] = {}
         self._active: frozenset[RunFolder] = frozenset()
         self._seen_change = (0, 0)
         self._told: dict[str, str] = {}
@@ -48,7 +49,7 @@ class Watcher:
         """Begin with what is there now, and settle what the last process left."""
         self._seen_change = self._change()
         for run in self.slot.runs():
-            self._offsets[run] = run.told_bytes
+            self._told_before[run] = run.told_bytes
         for thread in self._threads:
             thread.start()
 
@@ -83,15 +84,22 @@ class Watcher:
         self._active = frozenset([*self.slot.open_attempts(), *waiting])
 
     def _pass_on(self, run: RunFolder) -> None:
-        offset, size = self._offsets.get(run, 0), run.told_bytes
-        if size == offset:
+        reader = self._readers.get(run)
+        if run.told_bytes == (reader.offset if reader else self._told_before.get(run, 0)):
             return
-        if size < offset:  # the folder was deleted and the same plan submitted again
-            offset = 0
         with self.slot.aside.sparing(run, "events"):
-            for event, behind in read_events_from(run.events_file, offset):
-                self._offsets[run] = behind
+            for event in self._reader(run).fresh():
                 self._call(run, event)
+
+    def _reader(self, run: RunFolder) -> EventReader:
+        """Of a run that told something before the watch began, one that is past that."""
+        reader = self._readers.get(run)
+        if reader is None:
+            reader = EventReader(run.events_file)
+            before = self._told_before.get(run, 0)
+            reader.pass_over(before if before <= run.told_bytes else 0)
+            self._readers[run] = reader
+        return reader
 
     def _call(self, run: RunFolder, event: dict[str, Any]) -> None:
         try:

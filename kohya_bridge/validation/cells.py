@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .. import json_text
 from ..errors import FieldProblem, InvalidInput
 from ..trigger import without
 
@@ -56,7 +56,7 @@ class Render:
         facts: dict[str, Any] = asdict(self)
         if self.checkpoint:
             facts["checkpoint"] = self.checkpoint.sha256
-        text = json.dumps(facts, sort_keys=True, ensure_ascii=True)
+        text = json_text.write(facts, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 

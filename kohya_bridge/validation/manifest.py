@@ -8,8 +8,8 @@ read is never overwritten.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from .. import json_text
 from ..errors import Conflict, InvalidInput, UnusableFile
 from ..files import Tree
 from ..forbidding import Forbidding, parse
@@ -135,7 +136,7 @@ class Manifest(Forbidding):
 
 def cell_key(render: Render, sampling: Sampling) -> str:
     """Digest of everything that decides the pixels of a cell."""
-    text = json.dumps({"render": render.key, **sampling.model_dump()}, sort_keys=True)
+    text = json_text.write({"render": render.key, **sampling.model_dump()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -152,11 +153,42 @@ def read_manifest(file: Path) -> Manifest:
     Raises:
         InvalidInput: it is not JSON, or not a manifest; the file is left as it is.
     """
+    return parse(Manifest, _loaded(file), what=file.name)
+
+
+def _loaded(file: Path) -> Any:
     try:
-        data = Tree(file.parent).read_json(file)
+        return Tree(file.parent).read_json(file)
     except UnusableFile as error:
         raise InvalidInput(error.problem, "Mend it, or move it away; it was not changed.") from None
-    return parse(Manifest, data, what=file.name)
+
+
+def readable_manifest(file: Path) -> tuple[Manifest, tuple[str, ...]]:
+    """What can be read of a manifest, and a sentence for each cell and grid that can't.
+
+    Raises:
+        InvalidInput: it is no manifest at all; the file is left as it is.
+    """
+    data = _loaded(file)
+    if not isinstance(data, dict):
+        return parse(Manifest, data, what=file.name), ()
+    problems: list[str] = []
+    kept = {
+        name: _sound(model, data[name], f"{file.name}: {name}", problems)
+        for name, model in (("cells", CellRecord), ("grids", GridRecord))
+        if isinstance(data.get(name), list)
+    }
+    return parse(Manifest, {**data, **kept}, what=file.name), tuple(problems)
+
+
+def _sound(model: type[Forbidding], rows: list[Any], what: str, problems: list[str]) -> list[Any]:
+    sound = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            sound.append(parse(model, row, what=f"{what}, number {number},"))
+        except InvalidInput as error:
+            problems.append(error.problem.replace("\n  - ", " "))
+    return sound
 
 
 def strength_advice(manifest: Manifest, lora_sha256: str) -> dict[str, Any] | None:
@@ -189,7 +221,8 @@ class _Advice(Forbidding):
 def update_manifest(
     file: Path, *, slug: str, run_id: str, cells: Iterable[CellRecord], grids: Iterable[GridRecord]
 ) -> Manifest:
-    """Put `cells` and `grids` into the manifest, keep all notes, and return what stands there now.
+    """Put `cells` and `grids` into the manifest, keep all notes, and return what stands there now. One with damaged cells or grids is
+    kept beside the new one, which has all the others.
 
     Raises:
         InvalidInput: the file that is there can't be read or belongs to another run.
@@ -200,11 +233,16 @@ def update_manifest(
     try:
         with FileLock(files.free(file.with_suffix(".lock")), timeout=LOCK_TIMEOUT_S):
             there = os.path.lexists(file)
-            old = read_manifest(file) if there else Manifest(slug=slug, run_id=run_id)
+            old, damaged = readable_manifest(file) if there else (Manifest(slug=slug, run_id=run_id), ())
             if (old.slug, old.run_id) != (slug, run_id):
                 raise InvalidInput(
                     f"{file.name} belongs to run {old.run_id} of {old.slug}, not to {run_id} of {slug}.",
                     "Move it away, or validate into another folder.",
+                )
+            if damaged:
+                files.write(
+                    file.with_suffix(f".damaged-{time.strftime('%Y%m%d-%H%M%S')}.json"),
+                    files.read_bytes(file),
                 )
             new = old.model_copy(
                 update={
@@ -212,7 +250,9 @@ def update_manifest(
                     "grids": _merged(old.grids, grids, name=lambda grid: grid.picture.file),
                 }
             )
-            files.write(file, json.dumps(new.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+            files.write(
+                file, json_text.write(new.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+            )
             return new
     except Timeout:
         raise Conflict(

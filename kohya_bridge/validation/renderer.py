@@ -16,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from .. import json_text
 from ..datasets.pictures import opened
 from ..engines.contract import python_module_command
 from ..errors import BridgeError, FieldProblem, InvalidInput
@@ -124,7 +125,7 @@ def _run_child(
     job: dict[str, Any], out_dir: Path, log_file: Path, on_progress: Callable[[int, int], None]
 ) -> None:
     job_file = out_dir / "job.json"
-    job_file.write_text(json.dumps(job), encoding="utf-8")
+    job_file.write_text(json_text.write(job), encoding="utf-8")
     command = python_module_command("kohya_bridge.engines.native.render", str(job_file))
     said: dict[str, Any] = {}
     with Tree(log_file.parent).create(log_file) as log:

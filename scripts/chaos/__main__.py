@@ -5,12 +5,13 @@ pairs     two accidents in a row, the second while the run recovers from the fir
 kills     SIGKILLs at random moments of trainers, keepers, both, and the shell that follows
 folders   files of a finished run damaged one at a time, and every verb and the start of the desk tried on it
 datasets  data sets with links, pipes, odd files and hostile journals in them, and everything tried that a person does
+lists     every list in files with a spoilt element: routes and verbs tell all others, in strict JSON
 parsers   every reader of what somebody else may have written, on generated headers, JSON, YAML, captions, logs, pictures
 starts    the desk of a ComfyUI that starts on a workspace damaged outside of its runs, or held by another program
 comfyui   the real ComfyUI, started on some forty damaged or hostile workspaces, each beside its usual time
 disks     a disk that is full, read-only or broken, or a kill, at a durable operation of a verb
 shell     every verb of the shell on a workspace in which everything that other people write tries to steer the terminal
-all       folders, datasets, parsers, starts, disks, shell and a few kills, with one seed
+all       folders, datasets, lists, parsers, starts, disks, shell and a few kills, with one seed
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .datasets import datasets
 from .disks import disks
 from .folders import folders
 from .kills import kills
+from .lists import lists
 from .parsers import parsers
 from .shell import shell
 from .starts import starts
@@ -45,6 +47,11 @@ ODD: dict[str, tuple[Campaign, int, str]] = {
     "folders": (folders, 170, "files of a finished run, damaged"),
     "datasets": (datasets, 60, "hostile data sets"),
     "parsers": (parsers, 2500, "readers of foreign files"),
+    "lists": (
+        lists,
+        120,
+        "lists of runs, events, captions, cells and so on with a spoilt element, as panel and shell tell of them",
+    ),
     "starts": (starts, 40, "workspaces that are damaged outside of their runs"),
     "disks": (disks, 64, "disks that fail"),
     "shell": (shell, 12, "every verb of the shell, where all texts try to steer the terminal"),
@@ -141,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(run=_odd, campaign=name)
         odd.append(one)
     everything = campaigns.add_parser(
-        "all", help="folders, datasets, parsers, starts, disks, shell, and nine kills"
+        "all", help="folders, datasets, lists, parsers, starts, disks, shell, and nine kills"
     )
     everything.set_defaults(run=_all)
     for each in (*odd, everything):

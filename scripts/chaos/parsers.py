@@ -27,8 +27,8 @@ from kohya_bridge.datasets.pictures import DECODER_FAILURES, as_trained, file_pi
 from kohya_bridge.drawing import printable
 from kohya_bridge.engines.failures import explain_death
 from kohya_bridge.engines.kohya.import_config import import_config
-from kohya_bridge.event_shape import is_sound
-from kohya_bridge.events import decode, read_events
+from kohya_bridge.event_reader import read_events
+from kohya_bridge.event_shape import is_sound, parse_line
 from kohya_bridge.forbidding import parse, parse_yaml
 from kohya_bridge.lint import lint_dataset
 from kohya_bridge.lint.repair_journal import read_journals
@@ -172,7 +172,7 @@ def _read_events(data: bytes, place: Path) -> None:
     assert all(is_sound(each) for each in events)
     json.dumps(fold(events).to_json(), allow_nan=False).encode("utf-8")
     for line in data.splitlines():
-        decode(line)
+        parse_line(line)
 
 
 def _read_captions(data: bytes, place: Path) -> None:

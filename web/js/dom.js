@@ -47,7 +47,8 @@ export function show(element, shown) {
 }
 
 /**
- * Keep `parent`'s children in step with `items`: each key has one element, made once and moved where it belongs.
+ * Keep `parent`'s children in step with `items`: each key has one element, made once and moved where it belongs. An item that
+ * can't be drawn, such as one of a later version, has a line that says so in its place; it costs the others nothing.
  * @template Item
  * @param {HTMLElement} parent @param {Item[]} items @param {(item: Item) => string} keyOf
  * @param {(item: Item) => HTMLElement} make @param {(element: HTMLElement, item: Item) => void} [update]
@@ -56,17 +57,33 @@ export function keyed(parent, items, keyOf, make, update) {
   const old = new Map();
   for (const child of /** @type {HTMLElement[]} */ ([...parent.children])) old.set(child.dataset.key, child);
   let at = parent.firstElementChild;
-  for (const item of items) {
-    const key = keyOf(item);
-    let element = old.get(key);
-    if (element) old.delete(key);
-    else {
-      element = make(item);
-      element.dataset.key = key;
-    }
-    update?.(element, item);
+  for (const item of Array.isArray(items) ? items : []) {
+    const element = drawn(parent, old, item, keyOf, make, update);
+    old.delete(element.dataset.key);
     if (at && element === at) at = at.nextElementSibling;
     else parent.insertBefore(element, at);
   }
   for (const gone of old.values()) gone.remove();
+}
+
+/**
+ * The element of an item, as it is now.
+ * @template Item
+ * @param {HTMLElement} parent @param {Map<string|undefined, HTMLElement>} old @param {Item} item @param {(item: Item) => string} keyOf
+ * @param {(item: Item) => HTMLElement} make @param {(element: HTMLElement, item: Item) => void} [update]
+ */
+function drawn(parent, old, item, keyOf, make, update) {
+  try {
+    const key = String(keyOf(item));
+    const element = old.get(key) ?? make(item);
+    element.dataset.key = key;
+    update?.(element, item);
+    return element;
+  } catch (error) {
+    console.error("An entry can't be shown.", item, error);
+    const tag = { UL: "li", OL: "li", TBODY: "tr" }[parent.tagName] ?? "div";
+    const words = el(parent.ownerDocument, tag === "tr" ? "td" : "span", { class: "wz-muted", colspan: tag === "tr" ? 9 : null });
+    setText(words, "An entry can't be shown; the browser's console says why.");
+    return el(parent.ownerDocument, /** @type {"li"} */ (tag), { class: "wz-odd" }, words);
+  }
 }

@@ -205,9 +205,9 @@ function createListView(document, calls) {
       setText(summary, parts.filter(Boolean).join(" · "));
       show(empty.element, view.loaded && view.runs.length === 0);
       show(runs.element, view.runs.length > 0);
-      asks.render({ ...view, named: (runId) => named(view.runs, runId) });
-      queue.render(view);
-      runs.render(view);
+      draw(asks, { ...view, named: (/** @type {string} */ runId) => named(view.runs, runId) });
+      draw(queue, view);
+      draw(runs, view);
     },
     settle: runs.settle,
     destroy() {
@@ -242,11 +242,13 @@ function createRunView(document, calls) {
     { class: "wz-card wz-hero", "aria-label": "State" },
     ...card.map((each) => each.element),
   );
+  const odd = el(document, "p", { class: "wz-muted", role: "note", hidden: true });
   const element = el(
     document,
     "div",
     { class: "wz-stack" },
     header.element,
+    odd,
     damages.element,
     asks.element,
     hero,
@@ -259,9 +261,11 @@ function createRunView(document, calls) {
     render(view) {
       const { run } = view;
       hero.dataset.status = run.state.status;
-      for (const each of widgets) each.render(view);
+      const failed = widgets.filter((each) => !draw(each, view)).map((each) => each.element.getAttribute("aria-label") ?? "a part");
+      show(odd, failed.length > 0);
+      setText(odd, `Can't be shown, and the browser's console says why: ${failed.join(", ")}. The rest is here.`);
       const known = { name: run.line?.character ?? run.slug, completed: run.state.status === "completed" };
-      asks.render({ ...view, named: () => known, linked: false });
+      draw(asks, { ...view, named: () => known, linked: false });
       const aside = isAside(run);
       show(hero, !aside);
       if (aside) show(chart.element, false);
@@ -270,6 +274,22 @@ function createRunView(document, calls) {
       for (const each of [...widgets, asks]) each.destroy();
     },
   };
+}
+
+/** Let a widget draw; false when what was told is nothing that it can draw. @param {Widget} widget @param {any} view */
+function draw(widget, view) {
+  const { element } = widget;
+  try {
+    if (element.dataset.odd) show(element, true);
+    delete element.dataset.odd;
+    widget.render(view);
+    return true;
+  } catch (error) {
+    console.error("A part of the panel can't be shown.", error);
+    element.dataset.odd = "true";
+    show(element, false);
+    return false;
+  }
 }
 
 /** What went wrong with the last request, until the next one goes well. @param {Document} document @param {Calls} calls */

@@ -96,7 +96,12 @@ class Growing {
   /** @param {RunEvent} event */
   take(event) {
     const step = Object.hasOwn(STEPS, event.kind) ? STEPS[event.kind] : null;
-    Object.assign(this.state, { last_seq: event.seq, updated: event.time }, step ? step(event, this) : null);
+    Object.assign(this.state, { last_seq: event.seq, updated: event.time });
+    try {
+      Object.assign(this.state, step ? step(event, this) : null);
+    } catch {
+      // A later version's event of a known kind, with something else in a known field: those behind it still count.
+    }
   }
 
   /** The series of that name, copied before its first change. @param {SeriesName} name @returns {any[]} */

@@ -18,7 +18,7 @@ import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
  * @typedef {{run_id: string, slug: string, event: RunEvent}} LiveEvent
  * @typedef {{
  *   run_id: string, slug: string, created: number, updated: number, character: string, dataset: string,
- *   base_model: string, family: string, engine: string, engine_title: string, preset: string, steps: number, problem?: string,
+ *   base_model: string, family: string, engine: string, engine_title: string, preset: string, steps: number, problem?: string, odd_lines?: string,
  *   state: RunState, counts: Record<string, number>,
  * }} RunLine
  * @typedef {{name: string, kind: string, step: number|null, caption: string, time: number, version: string}} Picture
@@ -29,7 +29,7 @@ import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
  *   suggestions: Suggestion[], damages: Damage[], aside: Trouble|null, pictures: Picture[], grid_notices: import("./run_state.js").Row[], queue: string[], held: boolean, now: number,
  * }} RunView
  * @typedef {{problem: string, fix: string}} Trouble
- * @typedef {{file: string, problem: string, fix: string, can_be_mended: boolean}} Damage
+ * @typedef {{file: string, problem: string, fix: string, can_be_mended: boolean, is_a_part?: boolean}} Damage
  * @typedef {{
  *   run_id: string, slug: string, what: string, kind: "prompt"|"grids"|"order", since: number, nodes: Record<string, number>,
  *   text: string,
@@ -136,9 +136,9 @@ export class RunStore extends EventTarget {
   async #fetchList() {
     try {
       const told = await this.host.get("runs");
-      this.runs = told.runs;
-      this.queue = told.queue;
-      this.asks = told.asks ?? [];
+      this.runs = rowsOf(told.runs).filter((line) => typeof line.run_id === "string" && isObject(line.state));
+      this.queue = Array.isArray(told.queue) ? told.queue : [];
+      this.asks = rowsOf(told.asks);
       this.aside = told.aside ?? {};
       this.loaded = true;
       this.failure = null;
@@ -262,6 +262,7 @@ export class RunStore extends EventTarget {
 
   /** @param {LiveEvent} detail */
   takeLive({ run_id: runId, event }) {
+    if (!isObject(event) || typeof event.kind !== "string" || !Number.isSafeInteger(event.seq)) return;
     if (event.kind === "run_started") this.#setBusy(runId, true);
     if (event.kind === "run_finished") {
       this.#setBusy(runId, false);
@@ -348,6 +349,16 @@ export class RunStore extends EventTarget {
   }
 }
 
+/** @param {any} value */
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The rows of a list that are rows. @param {any} list @returns {any[]} */
+function rowsOf(list) {
+  return Array.isArray(list) ? list.filter(isObject) : [];
+}
+
 const NO_SERIES = { losses: [], validations: [], checkpoints: [], states: [], samples: [], notices: [] };
 
 /** A new sample is a new thumbnail. @param {Record<string, number>} counts @param {string} kind */
@@ -358,7 +369,7 @@ function counted(counts, kind) {
 
 /** Is so much of its folder unreadable that it can only be looked at, mended and deleted? @param {RunView} run */
 export function isAside(run) {
-  return !run.plan || (run.damages ?? []).some((each) => each.file === "events.jsonl");
+  return !run.plan || (run.damages ?? []).some((each) => each.file === "events.jsonl" && !each.is_a_part);
 }
 
 /** Is a child at work on it? @param {RunState} state */

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ...device.accelerator import Accelerator
-from ...events import read_events
-from ...run_state import RunState, fold
+from ...run_state import RunState
 from ...selection import why_stop
+from ...state_reader import read_state
 from ..child import EXIT_NOT_FINITE, Child, ChildFailure, StopRequested
 from ..off_device import OffDevice
 from . import ranks
@@ -321,7 +321,7 @@ def begin_attempt(child: Child, *, resumed_from: int) -> None:
 
 def told_so_far(child: Child) -> RunState:
     """What the events of all attempts tell, on any rank."""
-    return fold(read_events(child.run_dir / "events.jsonl"))
+    return read_state(child.run_dir / "events.jsonl")
 
 
 def _due(step: int, every: int) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import importlib
-import json
 import re
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from ... import json_text
 from ...architectures import ARCHITECTURES
 from ...device.description import Device
 from ...errors import InvalidInput, NotFound
@@ -128,7 +128,7 @@ def _read(file: Path, suffix: str) -> dict[str, Any]:
         )
     try:
         text = read_named(file, most=MAX_BYTES).decode("utf-8-sig")
-        data = json.loads(text) if suffix == ".json" else _parse_toml(text)
+        data = json_text.read(text) if suffix == ".json" else _parse_toml(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{file.name} can't be read as {suffix[1:].upper()}: {error}.", "Mend the file."
@@ -234,7 +234,7 @@ def options_of_lora(metadata: dict[str, str], *, what: str) -> dict[str, Any]:
         options.update(_optimiser(told["optimizer"]))
     if "network_args" in told:
         options["network_args"] = [
-            f"{name}={value}" for name, value in json.loads(told["network_args"]).items()
+            f"{name}={value}" for name, value in json_text.read(told["network_args"]).items()
         ]
     options.update(_dataset_of(told))
     return options
@@ -265,7 +265,7 @@ SUBSET_KEYS = (
 def _dataset_of(told: dict[str, str]) -> dict[str, Any]:
     """Sizes, buckets and captions: of the first dataset where a dataset config was used, else from their own keys."""
     if "datasets" in told:
-        first = (json.loads(told["datasets"]) or [{}])[0]
+        first = (json_text.read(told["datasets"]) or [{}])[0]
         subset = (first.get("subsets") or [{}])[0]
         found = {name: first[name] for name in DATASET_KEYS if first.get(name) is not None}
         found.update({name: subset[name] for name in SUBSET_KEYS if subset.get(name) is not None})
@@ -275,7 +275,7 @@ def _dataset_of(told: dict[str, str]) -> dict[str, Any]:
     found = {name: told[name] for name in (*DATASET_KEYS, *SUBSET_KEYS) if name in told}
     if "batch_size_per_device" in told:
         found["train_batch_size"] = told["batch_size_per_device"]
-    folders = json.loads(told.get("dataset_dirs", "{}"))
+    folders = json_text.read(told.get("dataset_dirs", "{}"))
     repeats = {each.get("n_repeats", 1) for each in folders.values()}
     if len(repeats) == 1:
         found["num_repeats"] = repeats.pop()

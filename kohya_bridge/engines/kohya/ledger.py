@@ -8,12 +8,12 @@ own `--resume` trains too long, reuses names and repeats pictures; see `resuming
 from __future__ import annotations
 
 import base64
-import json
 import random
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ... import json_text
 from ...device.accelerator import Accelerator
 from ...files import Tree
 
@@ -57,7 +57,7 @@ class Ledger:
 
 
 def write_ledger(folder: Path, ledger: Ledger) -> None:
-    text = json.dumps({"version": LEDGER_VERSION, **asdict(ledger)})
+    text = json_text.write({"version": LEDGER_VERSION, **asdict(ledger)})
     Tree(folder).write(LEDGER_FILE, text)
 
 
@@ -70,6 +70,8 @@ def read_ledger(folder: Path) -> Ledger | None:
         data = Tree(folder).read_json(LEDGER_FILE)
     except FileNotFoundError:
         return None
+    if not isinstance(data, dict):
+        raise TypeError(f"it is a {type(data).__name__}")
     data.pop("version")
     order, now = data.pop("order"), data.pop("now", None)
     for name, number in data.items():

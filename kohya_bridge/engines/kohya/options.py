@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ... import json_text
 from ...errors import Unavailable
 from ...files import Tree
 from ...workspace import Workspace
@@ -48,7 +49,7 @@ def parser_options(checkout: Checkout, interpreter: Path, script: str, *, cache_
     cache, kept = Tree(cache_dir), f"kohya/options/{checkout.commit}-{script}.json"
     if not cache.is_file(kept):
         options = _ask(checkout, interpreter, script)
-        cache.write(kept, json.dumps([asdict(each) for each in options], indent=1, ensure_ascii=False))
+        cache.write(kept, json_text.write([asdict(each) for each in options], indent=1, ensure_ascii=False))
     return {row["name"]: _option(row) for row in cache.read_json(kept)}
 
 

@@ -7,11 +7,11 @@ read or written, so a golden file holds each family's rendering still. Every set
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ... import json_text
 from ...architectures import architecture
 from ...architectures.base import Architecture, Kohya, sd_scripts
 from ...files import Tree
@@ -252,7 +252,7 @@ def _plain_subset(folder: Path) -> dict[str, Any]:
 
 def _literal(value: Any) -> str:
     """A value as upstream's `ast.literal_eval` reads it; strings are quoted."""
-    return repr(value) if not isinstance(value, str) else json.dumps(value)
+    return repr(value) if not isinstance(value, str) else json_text.write(value)
 
 
 def to_toml(table: dict[str, Any]) -> str:
@@ -282,7 +282,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml_value(each) for each in value)}]"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)  # TOML's basic strings take JSON's escapes
+        return json_text.write(value, ensure_ascii=False)  # TOML's basic strings take JSON's escapes
     if isinstance(value, (int, float)):
         return repr(value)
     raise TypeError(f"{value!r} has no place in a configuration")

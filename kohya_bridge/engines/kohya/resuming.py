@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...events import read_events
 from ...files import Tree
-from ...run_state import fold
+from ...state_reader import read_state
 from ..saved import states_on_disk
 from .ledger import Ledger, RandomStates, capture_random_states, restore_random_states
 
@@ -49,7 +48,7 @@ def _steps_to_measure(run_dir: Path, told: dict[str, Any]) -> Callable[[int], bo
     may_end = settings["early_stop_patience"] or settings["target_psnr"]
     if not (may_end and every and told["kohya"]["held_out"]):
         return lambda step: False
-    measured = {row["step"] for row in fold(read_events(run_dir / "events.jsonl")).validations}
+    measured = {row["step"] for row in read_state(run_dir / "events.jsonl").validations}
     return lambda step: step % every == 0 and step not in measured
 
 

@@ -8,13 +8,13 @@ and files, since it exits 0 without training when it finds no pictures.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import sys
 from pathlib import Path
 from typing import Any
 
+from ... import json_text
 from ...device.accelerator import Accelerator
 from ...files import Tree
 from ..child import EXIT_COMPLETED, EXIT_FAILED, EXIT_NO_DATA, Child, ChildFailure, StopRequested
@@ -126,7 +126,7 @@ def _write_environment(run_dir: Path, orders: dict[str, Any]) -> None:
         "vram_free_gib": accelerator.free_gib(),
         "processes": ranks.world_size(),
     }
-    Tree(run_dir).write("environment.json", json.dumps(told, indent=1))
+    Tree(run_dir).write("environment.json", json_text.write(told, indent=1))
 
 
 def _follow(run_dir: Path) -> int:

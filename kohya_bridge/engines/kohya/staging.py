@@ -8,7 +8,6 @@ its own staging folder, latents that upstream caches beside the pictures can nev
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import zipfile
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ... import disk
+from ... import disk, json_text
 from ...datasets.held_out_split import held_out_names, probe_names
 from ...errors import StorageError
 from ...files import Tree, open_named
@@ -66,7 +65,7 @@ def stage(plan: TrainingPlan, pictures: Sequence[Picture], places: Places) -> St
     _fill(files, places.held_out, [picture for picture in pictures if picture.name in held_out])
     _fill(files, places.probe, [picture for picture in pictures if picture.name in probe])
     samples = _sample_prompts(plan, trained)
-    files.write(places.sample_prompts, json.dumps(samples, indent=1, ensure_ascii=False))
+    files.write(places.sample_prompts, json_text.write(samples, indent=1, ensure_ascii=False))
     files.write(places.config, to_toml(render_options(plan, places)))
     files.write(places.dataset_config, to_toml(render_dataset(plan, places, held_out=len(held_out))))
     _make_real(files, places.output)

@@ -6,11 +6,11 @@ ComfyUI's configuration names a length of 8192 to which sd-scripts would pad, an
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+from ... import json_text
 from ...architectures.base import Architecture, sd_scripts
 from ...files import Tree, read_named
 
@@ -53,6 +53,8 @@ def _build_clip(clip_dir: Path, target: Path, *, pad_token: str) -> None:
     for name in ("vocab.json", "merges.txt"):
         files.write(target / name, read_named(clip_dir / name))
     tokens: dict[str, Any] = {**CLIP_TOKENS, "pad_token": pad_token}
-    files.write(target / "special_tokens_map.json", json.dumps(tokens))
+    files.write(target / "special_tokens_map.json", json_text.write(tokens))
     config = {**tokens, "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True}
-    files.write(target / "tokenizer_config.json", json.dumps(config))  # last: its presence means complete
+    files.write(
+        target / "tokenizer_config.json", json_text.write(config)
+    )  # last: its presence means complete

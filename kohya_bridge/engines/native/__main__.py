@@ -5,13 +5,13 @@ The first event is written before torch is imported, so that whoever waits sees 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from ... import json_text
 from ...files import Tree
 from ..child import Child
 
@@ -56,7 +56,7 @@ def train(child: Child) -> None:
         ranks.close()
         print(clock, flush=True)
     if child.told.get("measure"):
-        Tree(child.run_dir).write("timings.json", json.dumps(clock.to_json()))
+        Tree(child.run_dir).write("timings.json", json_text.write(clock.to_json()))
 
 
 def _is_follower() -> bool:

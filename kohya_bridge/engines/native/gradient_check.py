@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ... import json_text
 from ..contract import python_module_command
 
 LONGEST_S = 1800  # loading a model of 40 GB from a slow disk included
@@ -42,7 +43,7 @@ def check_gradients(
     }
     with tempfile.TemporaryDirectory(prefix="gradients-") as folder:
         job_file = Path(folder) / "job.json"
-        job_file.write_text(json.dumps(job), encoding="utf-8")
+        job_file.write_text(json_text.write(job), encoding="utf-8")
         command = python_module_command("kohya_bridge.engines.native.gradients", str(job_file))
         return _asked(command.argv, command.cwd, command.environment)
 

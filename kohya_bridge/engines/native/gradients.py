@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ... import json_text
 from ...device.accelerator import Accelerator
 from ...errors import BridgeError
 from ...plan import BaseModelFacts
@@ -33,9 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         found = check(json.loads(Path(job_file).read_text("utf-8")))
     except (BridgeError, ChildFailure) as error:
-        print(json.dumps({"problem": error.problem, "fix": error.fix}), flush=True)
+        print(json_text.write({"problem": error.problem, "fix": error.fix}), flush=True)
         return 1
-    print(json.dumps(found), flush=True)
+    print(json_text.write(found), flush=True)
     return 0
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ... import json_text
 from ...device.accelerator import Accelerator
 from ...device.description import Device
 from ...device.precision import NO, settled
@@ -58,7 +59,7 @@ def render_job(job: dict[str, Any]) -> None:
                 picture = _render(base, job, each)
                 _save(picture, Path(job["out_dir"]) / f"{each['key']}.png")
                 done += 1
-                print(json.dumps({"done": done, "total": total, "key": each["key"]}), flush=True)
+                print(json_text.write({"done": done, "total": total, "key": each["key"]}), flush=True)
 
 
 def rendering_precision(trained_in: str, device: Device) -> str:
@@ -128,7 +129,7 @@ def main(arguments: Iterable[str]) -> int:
         render_job(json.loads(Path(job_file).read_text("utf-8")))
         return 0
     except BridgeError as error:
-        print(json.dumps({"problem": error.problem, "fix": error.fix}), flush=True)
+        print(json_text.write({"problem": error.problem, "fix": error.fix}), flush=True)
     except Exception as error:  # the outermost edge: the traceback goes to the log, a sentence to the parent
         traceback.print_exc()
         told = {"problem": f"Rendering broke off: {error}", "fix": "The traceback is in render.log."}
@@ -137,7 +138,7 @@ def main(arguments: Iterable[str]) -> int:
                 "problem": "The memory of the device ran out while rendering.",
                 "fix": "Render smaller pictures, or free the GPU first.",
             }
-        print(json.dumps(told), flush=True)
+        print(json_text.write(told), flush=True)
     return 1
 
 

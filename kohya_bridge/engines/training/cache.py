@@ -8,7 +8,6 @@ are never changed, and serve every later run with any settings. Deleting the fol
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ... import json_text
 from ...errors import UnusableFile
 from ...files import Tree, open_named, read_named
 
@@ -34,7 +34,9 @@ PARTS = {
 
 def cache_key(kind: str, **depends_on: Any) -> str:
     """The name of an entry: SHA-256 over `kind` and everything that its content depends on."""
-    identity = json.dumps({"format": FORMAT, "kind": kind, **depends_on}, sort_keys=True, ensure_ascii=True)
+    identity = json_text.write(
+        {"format": FORMAT, "kind": kind, **depends_on}, sort_keys=True, ensure_ascii=True
+    )
     return hashlib.sha256(identity.encode("ascii")).hexdigest()
 
 
@@ -81,14 +83,14 @@ def part_digest(base_file: Path, part: str, *, base_sha256: str, cache_dir: Path
             digest.update(read_named(file, most=WEIGHTS_BYTES))
     else:
         _digest_tensors(base_file, prefixes, digest)
-    cache.write(kept, json.dumps({"base": base_file.name, "part": part, "sha256": digest.hexdigest()}))
+    cache.write(kept, json_text.write({"base": base_file.name, "part": part, "sha256": digest.hexdigest()}))
     return digest.hexdigest()
 
 
 def _digest_tensors(file: Path, prefixes: tuple[str, ...], digest: Any) -> None:
     with open_named(file) as stream:
         length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
+        header = json_text.read(stream.read(length))
         for name in sorted(name for name in header if name.startswith(prefixes)):
             start, end = header[name]["data_offsets"]
             digest.update(f"{name} {header[name]['dtype']} {header[name]['shape']}".encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ... import json_text
 from ...device.accelerator import Accelerator
 from ...device.graphics import gpus
 from ...files import Tree
@@ -19,7 +19,7 @@ from ..environment import PACKAGES, git_commit, package_version
 
 def write_environment(run: Tree, *, device: torch.device, more: Mapping[str, str] | None = None) -> None:
     """Write what this process is made of, and `more` that a model side knows."""
-    run.write("environment.json", json.dumps({**describe(device), **(more or {})}, indent=1))
+    run.write("environment.json", json_text.write({**describe(device), **(more or {})}, indent=1))
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ... import json_text
 from ...errors import InvalidInput, StorageError
 from ...files import Tree
 from ...models.lora_facts import read_lora_facts
@@ -85,7 +85,7 @@ def _laid_out(
 def _header(entries: dict[str, dict[str, object]], metadata: dict[str, str]) -> bytes:
     """Length and JSON of the header, padded so that the data begins at a multiple of 8 bytes."""
     whole = {"__metadata__": dict(sorted(metadata.items())), **entries} if metadata else entries
-    text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text = json_text.write(whole, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 

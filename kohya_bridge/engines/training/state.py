@@ -7,7 +7,6 @@ the data order and the epoch follow from it too. A straight run and one killed a
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ... import json_text
 from ...errors import InvalidInput
 from ...files import Tree
 from ..child import ChildFailure
@@ -52,7 +52,7 @@ def write_state(folder: Path, step: int, trained: Trained) -> None:
         "optimiser": numbers,
         "scaler": trained.scaler.state_dict(),
     }
-    _write(folder, "state.json", json.dumps(told).encode("utf-8"))
+    _write(folder, "state.json", json_text.write(told).encode("utf-8"))
 
 
 def _write(folder: Path, name: str, data: bytes) -> None:

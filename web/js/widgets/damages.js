@@ -14,6 +14,7 @@ const NO_PLAN = "Without its plan it can only be looked at and deleted.";
 export function createDamages(document, calls) {
   let runId = "";
   const list = el(document, "ul", { class: "wz-notices" });
+  const heading = el(document, "h3", null, "Damaged files");
   const words = el(document, "p", { class: "wz-muted wz-facts" });
   const mend = button(document, {
     label: "Mend",
@@ -33,7 +34,7 @@ export function createDamages(document, calls) {
     document,
     "section",
     { class: "wz-card", "aria-label": "Damaged files" },
-    el(document, "h3", null, "Damaged files"),
+    heading,
     words,
     list,
     el(document, "div", { class: "wz-row" }, mend, remove),
@@ -46,8 +47,10 @@ export function createDamages(document, calls) {
       const damages = run.damages ?? [];
       // What the desk stumbled over is mostly one of the files, in other words.
       const trouble = run.aside && !damages.some((each) => each.problem === run.aside?.problem) ? [run.aside] : [];
-      const told = [...damages, ...trouble.map((each) => ({ file: "", can_be_mended: false, ...each }))];
+      const told = [...damages, ...trouble.map((each) => ({ file: "", can_be_mended: false, is_a_part: false, ...each }))];
       show(element, told.length > 0);
+      setText(heading, told.every((each) => each.is_a_part) ? "Odd lines" : "Damaged files");
+      show(remove, !told.every((each) => each.is_a_part));
       show(
         mend,
         told.some((each) => each.can_be_mended),
@@ -61,12 +64,12 @@ export function createDamages(document, calls) {
     destroy() {},
   };
 
-  /** @param {{file: string, problem: string, fix: string}} damage */
-  function make({ problem, fix }) {
+  /** @param {{file: string, problem: string, fix: string, is_a_part?: boolean}} damage */
+  function make({ problem, fix, is_a_part }) {
     return el(
       document,
       "li",
-      { class: "wz-notice", "data-level": "error" },
+      { class: "wz-notice", "data-level": is_a_part ? "warning" : "error" },
       icon(document, "failed"),
       el(
         document,

@@ -212,6 +212,7 @@ export function createRunsList(document, calls) {
         line.dataset !== line.character && line.dataset,
         withoutSuffix(line.base_model),
         line.engine_title,
+        line.odd_lines && "some events can't be read",
       ]
         .filter(Boolean)
         .join(" · "),

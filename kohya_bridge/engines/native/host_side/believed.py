@@ -8,7 +8,6 @@ where the host can't make a shallow one, on the whole model.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from .... import json_text
 from ....architectures.base import Architecture
 from ....errors import InvalidInput
 from ....files import Tree
@@ -59,7 +59,7 @@ class Gradients:
         else:
             verdict = self._measured(tensors, metadata, _small(latent_shape), condition, conditions)
             told = {"comfyui": self.host.name, "family": self.family.name, "format": stored}
-            cache.write(kept, json.dumps({**told, "verdict": verdict.to_json()}, indent=1))
+            cache.write(kept, json_text.write({**told, "verdict": verdict.to_json()}, indent=1))
         wrong = verdict.problem(rounded=stored == "quantised")
         if wrong:
             raise ChildFailure(

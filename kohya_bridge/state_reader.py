@@ -1,0 +1,123 @@
+"""The state of runs, read on: what each event file tells, folded once, and only what was added to it when one looks again.
+
+In: event files. Out: `RunState`s, with what is odd about the file, and the events behind any of its numbers without the ones before
+them. Standard library only.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .event_reader import EventReader, OddLines, Place, read_events
+from .run_state import RunState, fold
+
+EVENTS_BETWEEN_MARKS = 500
+STATES_KEPT = 8
+
+
+def read_state(file: Path) -> RunState:
+    """What a whole file tells."""
+    return fold(read_events(file))
+
+
+class StateReader:
+    """The state of one run. `with_losses=False` leaves out the loss series, for lists, and with it the quick way to single events.
+    Not for several threads at once."""
+
+    def __init__(
+        self, file: Path, *, with_losses: bool = True, place: Place = Place(), state: RunState = RunState()
+    ):
+        """`place` and `state` are those of a reader before, in this process or another."""
+        self._events = EventReader(file, place)
+        self._with_losses = with_losses
+        self.state = state
+        self._marks: list[tuple[int, Place]] = [(0, Place())]
+
+    @property
+    def place(self) -> Place:
+        return self._events.place
+
+    @property
+    def began_again(self) -> bool:
+        """Whether the last look found another file, or a shorter one."""
+        return self._events.began_again
+
+    @property
+    def odd(self) -> OddLines:
+        return self._events.odd
+
+    def look(self) -> RunState:
+        """The state now. What was read before an UnusableFile is raised is kept."""
+        found: list[dict[str, Any]] = []
+        try:
+            for event in self._fresh():
+                found.append(event)
+        finally:
+            if self._events.began_again:
+                self.state = RunState()
+            if found:
+                self.state = fold(found, self.state)
+                if not self._with_losses:
+                    self.state = replace(self.state, losses=())
+        return self.state
+
+    def after(self, seq: int) -> Iterator[dict[str, Any]]:
+        """The events above `seq`, read from shortly before the first of them. `look` comes first."""
+        _, place = self._marks[bisect_right(self._marks, seq, key=lambda mark: mark[0]) - 1]
+        reader = EventReader(self._events.file, place)
+        return (event for event in reader.fresh() if event["seq"] > seq)
+
+    def _fresh(self) -> Iterator[dict[str, Any]]:
+        marks = self._marks
+        for event in self._events.fresh():
+            if self._events.began_again and marks is self._marks:
+                self._marks = [(0, Place())]
+            if self._with_losses and self._events.lines % EVENTS_BETWEEN_MARKS == 0:
+                self._marks.append((event["seq"], self._events.place))
+            yield event
+
+
+class StateReaders:
+    """Readers of the runs that were looked at last. Safe to use from several threads: one reads a run, the others wait."""
+
+    def __init__(self, most: int = STATES_KEPT):
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Path, StateReader] = OrderedDict()
+        self._most = most
+
+    def state(self, file: Path) -> RunState:
+        """What a file tells now. Raises UnusableFile."""
+        with self._lock:
+            return self._reader(file).look()
+
+    def odd(self, file: Path) -> OddLines:
+        """The lines of a file that can't be taken as they stand. Raises UnusableFile."""
+        with self._lock:
+            reader = self._reader(file)
+            reader.look()
+            return reader.odd
+
+    def after(self, file: Path, seq: int, *, most: int) -> list[dict[str, Any]]:
+        """At most `most` events above `seq`. Raises UnusableFile."""
+        with self._lock:
+            reader = self._reader(file)
+            reader.look()
+            return list(islice(reader.after(seq), most))
+
+    def forget(self, file: Path) -> None:
+        with self._lock:
+            self._known.pop(file, None)
+
+    def _reader(self, file: Path) -> StateReader:
+        reader = self._known.pop(file, None) or StateReader(file)
+        self._known[file] = reader
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return reader

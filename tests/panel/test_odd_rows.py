@@ -1,0 +1,118 @@
+"""Rows of a kind that the page does not expect, missing fields, wrong types: the page shows the rest, and says what it can't show."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.panel.test_widgets import card
+from tests.rehearsed_runs import rehearse, rehearsed_plan
+
+pytestmark = pytest.mark.browser
+ODD = [None, 7, "x", [], {}, {"step": "x"}, {"level": 7, "problem": {"a": 1}}, {"file": None, "step": []}]
+LISTS = ("notices", "checkpoints", "validations", "samples", "states")
+
+
+@pytest.fixture
+def done(workspace):
+    plan = rehearsed_plan(max_train_steps=200)
+    return rehearse(workspace, plan, now=time.time() - 400).start().train(1, 200).finish("completed")
+
+
+def answer_with(page, pattern, change):
+    """Let the server's answers say something else on their way to the page."""
+
+    def handle(route):
+        told = route.fetch().json()
+        change(told)
+        route.fulfill(json=told)
+
+    page.route(pattern, handle)
+
+
+def test_odd_rows_of_the_list_of_runs_hide_no_run(panel, workspace, done):
+    other = rehearse(workspace, rehearsed_plan(dataset="smith")).start().train(1, 3).finish("stopped")
+    page = panel()
+
+    def change(told):
+        told["runs"][:0] = [
+            *ODD,
+            {"run_id": "0123456789ab"},
+            {"run_id": 7, "state": {}},
+            {"run_id": "b", "state": {}},
+        ]
+        told["asks"], told["queue"] = ODD, None
+
+    answer_with(page, "**/wizdroid/training/runs", change)
+    page.reload()
+    page.locator("body[data-connected]").wait_for()
+    for story in (done, other):
+        expect(page.get_by_role("button", name=story.plan.character).first).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "name", (*LISTS, "suggestions", "grid_notices", "pictures", "damages", "choices", "changes", "line")
+)
+@pytest.mark.parametrize(
+    "value", (ODD, None, 7, "x", {}), ids=("odd rows", "null", "number", "text", "object")
+)
+def test_an_odd_part_of_a_run_hides_none_of_the_others(panel, done, name, value):
+    page = panel()
+
+    def change(told):
+        if name in LISTS:
+            told["state"][name] = value + told["state"][name] if value is ODD else value
+        else:
+            told[name] = (
+                value + (told[name] or []) if value is ODD and isinstance(told[name], list) else value
+            )
+
+    answer_with(page, f"**/wizdroid/training/runs/{done.run.run_id}", change)
+    page.get_by_role("button", name=done.plan.character).first.click()
+    page.get_by_role("heading", name=done.plan.character).wait_for()
+    expect(card(page, "State")).to_contain_text("Done")
+    expect(card(page, "Loss chart")).to_be_visible()
+    said = page.get_by_role("note").filter(has_text="The rest is here")
+    assert said.count() == 0 or said.inner_text().count(",") <= 3
+
+
+def test_live_events_of_unknown_kinds_and_wrong_types_leave_the_page_as_it_was(panel, stage, workspace):
+    story = (
+        rehearse(workspace, rehearsed_plan(max_train_steps=400), now=time.time() - 200).start().train(1, 40)
+    )
+    page = panel(story)
+    odd = [
+        None,
+        7,
+        {},
+        {"kind": 3, "seq": 900},
+        {"kind": "of_later", "seq": 901, "time": 1},
+        {"kind": "state", "seq": 902, "removed": 5},
+    ]
+    for event in odd:
+        stage.push("wizdroid.training", {"run_id": story.run.run_id, "slug": story.run.slug, "event": event})
+    stage.desk.tell(story.run.run_id, "notice", level="warning", problem="Still heard.", fix="", code="x")
+    expect(card(page, "Notices")).to_contain_text("Still heard.")
+
+
+def test_lines_that_could_not_be_read_are_said_at_the_run_and_in_the_list(panel, done):
+    lines = done.run.events_file.read_text("utf-8").splitlines()
+    lines[20] = lines[20].replace('"step":', '"stop":')
+    lines[30] = "{"
+    done.run.events_file.write_text("\n".join(lines) + "\n", "utf-8")
+    page = panel()
+    expect(page.get_by_role("button", name=done.plan.character).first).to_contain_text(
+        "some events can't be read"
+    )
+    page.get_by_role("button", name=done.plan.character).first.click()
+    said = page.get_by_label("Damaged files")
+    expect(said).to_contain_text(
+        "2 lines of events.jsonl can't be taken as they stand. The first is line 21: it has no `step`."
+    )
+    expect(said).to_contain_text("All other lines count")
+    expect(said.get_by_role("button")).to_have_count(0)
+    expect(card(page, "State")).to_contain_text("Done")
+    assert json.loads(lines[40])
