@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -35,6 +36,9 @@ def key_of_this_machine():
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A script starts what it puts behind with `&` deaf to Ctrl-C, and so would be all that the tests start and interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if tiers.is_quick(config):
         tiers.without_torch()
 

@@ -92,12 +92,14 @@ def test_nothing_that_is_shipped_runs_text_as_code_or_installs_packages(file):
             assert not ("pip" in words and "install" in words)
 
 
-@pytest.mark.parametrize("name", ["publish", "nightly"])
+@pytest.mark.parametrize("name", ["publish", "nightly", "systems", "tests"])
 def test_the_workflows_of_the_repository_are_valid_and_name_files_that_exist(name):
     text = (PACK_ROOT / ".github" / "workflows" / f"{name}.yml").read_text("utf-8")
     workflow = yaml.safe_load(text)
     assert workflow["jobs"] and workflow[True]  # YAML reads the key `on` as true
-    for module in re.findall(r"python -m ([\w.]+)", text):
+    makefile = (PACK_ROOT / "Makefile").read_text("utf-8")
+    assert all(f"\n{target}:" in makefile for target in re.findall(r"\bmake ([a-z-]+)$", text, re.MULTILINE))
+    for module in re.findall(r"python -m (scripts\.[\w.]+)", text):
         assert (PACK_ROOT / (module.replace(".", "/") + ".py")).is_file()
 
 
