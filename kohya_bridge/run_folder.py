@@ -21,6 +21,7 @@ from .events import EventLog
 from .files import Tree
 from .plan import TrainingPlan, read_plan
 from .run_state import RunState
+from .state_folders import STATE_NAME, is_copy
 from .state_reader import read_state
 
 CONTROLS = ("stop", "pause", "lend", "checkpoint", "sample")
@@ -178,12 +179,13 @@ class RunFolder:
         return bool(self.files.is_file(self.control_dir / control))
 
     def latest_state(self) -> tuple[int, Path] | None:
-        """`(step, folder)` of the newest complete resume state on disk, or None. Folder names carry the true step."""
+        """`(step, folder)` of the newest complete resume state on disk, or None. Folder names carry the true step; a copy
+        that was given another step's name is none."""
         found = []
         for each in self.files.entries(self.states_dir):
-            step = each.name.removeprefix("step")
-            if len(step) == 8 and step.isdecimal() and self.files.is_folder(each):
-                found.append((int(step), each))
+            is_state = STATE_NAME.fullmatch(each.name) and self.files.is_folder(each)
+            if is_state and not is_copy(self.files, each):
+                found.append((int(each.name.removeprefix("step")), each))
         return max(found) if found else None
 
     def checkpoint(self, which: str | int = "best") -> dict[str, Any]:

@@ -34,6 +34,7 @@ VOCABULARY = {
     "redaction",
     "event_shape",
     "event_reader",
+    "state_folders",
     "state_reader",
     "json_text",
     "names",

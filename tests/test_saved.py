@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 
 import pytest
 
-from kohya_bridge.engines import saved
 from kohya_bridge.engines.best import leave_best, tell_best
 from kohya_bridge.engines.reporter import Reporter
 from kohya_bridge.files import Tree
 from kohya_bridge.run_folder import RunFolder
+from kohya_bridge.state_folders import states_of
 from tests.doubles.quick_trainer import lora_bytes
 
 
@@ -30,7 +31,7 @@ def save(report, step: int, *, value: float = 0.0, final: bool = False):
 
 def keep_state(report, step: int):
     with report.state_folder(step) as folder:
-        (folder / "state.json").write_text(str(step))
+        (folder / "state.json").write_text(json.dumps({"step": step}))
     report.state(step)
 
 
@@ -58,6 +59,43 @@ def test_copies_that_a_person_made_of_states_and_checkpoints_stay(report):
     }
 
 
+def test_a_copy_under_another_steps_name_is_no_state_and_stays(report):
+    """Not one that is counted, resumed from, told of or deleted; nor is a folder of a person's own that is called so."""
+    keep_state(report, 2)
+    states = report.run_dir / "states"
+    for name in ("step00000003", "step00000009", "step0000004\u0665"):
+        shutil.copytree(states / "step00000002", states / name)
+    (states / "step00000001").mkdir()
+    (states / "step00000001" / "notes.txt").write_text("mine")
+    keep_state(report, 4)
+    assert RunFolder(report.run_dir).latest_state() == (4, states / "step00000004")
+    next_one = again(report)
+    keep_state(next_one, 6)
+    assert [row["dir"] for row in next_one.told().states] == ["states/step00000006"]
+    assert sorted(each.name for each in states.iterdir()) == [
+        "step00000001", "step00000003", "step00000006", "step00000009", "step0000004\u0665",
+    ]  # fmt: skip
+    assert RunFolder(report.run_dir).latest_state()[0] == 6
+
+
+@pytest.mark.parametrize(
+    "name",
+    (".partial-mine", ".writing-notes.txt", ".partial-step00000002-mine", ".writing", "partial-step00000002"),
+)
+@pytest.mark.parametrize("folder", ("checkpoints", "states"))
+def test_only_names_that_a_trainer_gives_are_taken_for_its_leavings(report, folder, name):
+    report.files.make(f"{folder}/{name}")
+    for ours in (
+        ".partial-step00000002",
+        ".partial-removed-step00000002",
+        ".partial-4242.safetensors",
+        ".writing.safetensors.part",
+    ):
+        report.files.write(f"{folder}/{ours}", "half")
+    again(report)
+    assert [each.name for each in report.files.entries(folder)] == [name]
+
+
 def test_a_checkpoint_whose_event_is_missing_is_told_by_the_next_attempt(report):
     data = lora_bytes(4, 0.0)
     digest = hashlib.sha256(data).hexdigest()
@@ -82,7 +120,7 @@ def test_a_file_of_a_step_that_was_made_again_goes_whoever_was_killed_before_del
 def test_a_state_whose_event_is_missing_is_told_and_the_older_one_goes(report):
     keep_state(report, 2)
     with report.state_folder(4) as folder:
-        (folder / "state.json").write_text("4")
+        (folder / "state.json").write_text('{"step": 4}')
     state = again(report).told()
     assert [row["dir"] for row in state.states] == ["states/step00000004"]
     assert RunFolder(report.run_dir).latest_state()[0] == 4
@@ -100,9 +138,9 @@ def test_a_state_that_is_made_again_is_never_half_there_under_its_name(report, m
     """The old one is moved aside whole before the new one takes its place."""
     keep_state(report, 4)
     seen = []
-    monkeypatch.setattr(Tree, "clear", lambda self, folder: seen.append(saved.states_on_disk(report.files)))
+    monkeypatch.setattr(Tree, "clear", lambda self, folder: seen.append(states_of(report.files)))
     with report.state_folder(4) as folder:
-        (folder / "state.json").write_text("4 again")
+        (folder / "state.json").write_text('{"step": 4, "again": 1}')
     assert all((each / "state.json").is_file() for states in seen for each in states)
 
 

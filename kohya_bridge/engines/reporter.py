@@ -19,6 +19,7 @@ from ..errors import StorageError
 from ..events import EventLog
 from ..files import Tree
 from ..run_state import RunState
+from ..state_folders import states_of
 from ..state_reader import read_state
 from . import saved
 from .losses import write_losses
@@ -43,6 +44,8 @@ class Reporter:
         self.total = 0
         self.final: tuple[Path, int] | None = None
         """The final LoRA and its step, once it is saved."""
+        self._states: set[str] = set()
+        """Folders of states that the events tell of."""
         self._ema: float | None = None
         self._last_step_time: float | None = None
         self._seconds: float | None = None
@@ -140,7 +143,8 @@ class Reporter:
 
         The event goes first: cut short between the two, the next attempt deletes what is told to be gone.
         """
-        known = [each for each in saved.states_on_disk(self.files) if each.name <= f"step{step:08d}"]
+        self._states.add(f"states/step{step:08d}")
+        known = [each for each in states_of(self.files, self._states) if each.name <= f"step{step:08d}"]
         surplus = known[: -self.keep_states]
         self._tell_state(step, removed=[f"states/{each.name}" for each in surplus])
         for each in surplus:
@@ -151,11 +155,12 @@ class Reporter:
 
     def _tell_states(self, before: RunState) -> None:
         """Tell of a state whose event is missing and of those that are gone, and delete those that were told to be."""
-        there = saved.states_on_disk(self.files)
+        self._states = {row["dir"] for row in before.states}
+        there = states_of(self.files, self._states)
         if not there:
             return
         stays = {f"states/{each.name}" for each in there[-self.keep_states :]}
-        told = {row["dir"] for row in before.states}
+        told = set(self._states)
         newest = there[-1].name
         if f"states/{newest}" not in told or told - stays:
             self._tell_state(int(newest.removeprefix("step")), removed=sorted(told - stays))

@@ -19,10 +19,12 @@ from ..files import Tree
 from ..models.lora_check import lora_problems
 
 CHECKPOINT_NAME = re.compile(r"(?P<name>.+)-step(?P<step>[0-9]{8})-(?P<hash>[0-9a-f]{8})\.safetensors")
-STATE_NAME = re.compile(r"step[0-9]{8}")
 _HALF_RECORDED = re.compile(r"\.(?:run|child|stopping|plan|choices)\.(?:json|yaml)\.[0-9a-f]+\.tmp")
 PARTIAL = ".partial-"
 """Begins the name of whatever is not complete yet, or not quite gone."""
+_UNFINISHED = re.compile(
+    r"\.partial-(?:(?:removed-)?step[0-9]{8}|[0-9]+(?:\.\w+)?)|\.writing[\w-]*\.safetensors(?:\.part)?"
+)
 _HALF_WRITTEN = re.compile(r"\.(?:losses|best|environment|timings)\.(?:json|safetensors)\.[0-9a-f]+\.tmp")
 
 
@@ -75,13 +77,6 @@ def state_folder(files: Tree, step: int) -> Iterator[Path]:
                 files.clear(each)
 
 
-def states_on_disk(files: Tree) -> list[Path]:
-    """Complete states, the oldest first."""
-    return [
-        each for each in files.entries("states") if STATE_NAME.fullmatch(each.name) and files.is_folder(each)
-    ]
-
-
 def remove_state(files: Tree, state: Path) -> None:
     """Delete a state; what is left of it when that is cut short bears no state's name. One that can't be deleted stays."""
     with suppress(OSError):
@@ -101,7 +96,7 @@ def _aside(state: Path) -> Path:
 def remove_unfinished(files: Tree) -> None:
     """Remove what an attempt that was killed in mid-write left under names of its own."""
     made = [*files.entries("checkpoints"), *files.entries("states")]
-    unfinished = [each for each in made if each.name.startswith((PARTIAL, ".writing"))]
+    unfinished = [each for each in made if _UNFINISHED.fullmatch(each.name)]
     for each in [*unfinished, *(each for each in files.entries() if _HALF_WRITTEN.fullmatch(each.name))]:
         with suppress(OSError):
             files.clear(each)

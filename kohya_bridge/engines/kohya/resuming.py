@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ...files import Tree
+from ...state_folders import states_of
 from ...state_reader import read_state
-from ..saved import states_on_disk
 from .ledger import Ledger, RandomStates, capture_random_states, restore_random_states
 
 
@@ -30,7 +30,8 @@ def state_to_resume(run_dir: Path, told: dict[str, Any]) -> Path | None:
         return None
     named = Path(told["resume"]).name
     unmeasured = _steps_to_measure(run_dir, told)
-    for state in reversed(states_on_disk(Tree(run_dir))):
+    rows = read_state(run_dir / "events.jsonl").states
+    for state in reversed(states_of(Tree(run_dir), {row["dir"] for row in rows})):
         step = int(state.name.removeprefix("step"))
         if (
             state.name <= named

@@ -89,6 +89,11 @@ def read_state(folder: Path, trained: Trained) -> int:
 def _told(folder: Path) -> dict[str, Any]:
     try:
         told: dict[str, Any] = Tree(folder).read_json("state.json")
+        if (
+            not isinstance(told, dict)
+            or not {"run_id", "version", "step", "optimiser", "scaler"} <= told.keys()
+        ):
+            raise ValueError("its record is not one")
         return told
     except (OSError, ValueError) as error:
         raise _damaged(folder, error) from error
