@@ -191,6 +191,9 @@ class Desk:
 
         Returns at once: the keeper beside the trainer climbs the ladder, also when this process ends. A waiting run
         leaves the queue. Nothing happens to a run that has ended.
+
+        Raises:
+            Conflict: its folder names a process that was not started for it.
         """
         run = self.run(run_id)
         if self.slot.leave(run):
@@ -200,6 +203,11 @@ class Desk:
             run.ask("stop", rungs=[{"how": each.how, "seconds": each.seconds} for each in climbed])
             if not supervisor.keeper_lives(run):
                 self.slot.advance()  # gives the trainer a new keeper, who climbs
+        elif stranger := supervisor.named_stranger(run):
+            raise Conflict(
+                f"run.json of run {run.run_id} names process {stranger}, which was not started for this run: nothing was sent to it.",
+                "The folder was copied or received while its run trained; resume it here, or mend or delete it.",
+            )
 
     def pause(self, run_id: str) -> None:
         """Hold the trainer at its next step; it keeps the slot. Raises Conflict if the run does not train."""

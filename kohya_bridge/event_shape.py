@@ -36,9 +36,9 @@ EVENT_KINDS: dict[str, str] = {
     "`code` (a short name of the cause).",
 }
 
-_CHECKPOINT = re.compile(r"checkpoints/[^/\\\x00-\x1f]{1,250}\.safetensors")
+_CHECKPOINT = re.compile(r"checkpoints/[^/\\:\x00-\x1f]{1,250}\.safetensors")
 _STATE = re.compile(r"states/step[0-9]{8}")
-_SAMPLE = re.compile(r"samples/(?!\.{1,2}$)[^/\\\x00-\x1f]{1,250}")
+_SAMPLE = re.compile(r"samples/(?!\.{1,2}$)[^/\\:\x00-\x1f]{1,250}")
 _NOT_FINITE = ("nan", "inf", "-inf", "NaN", "Infinity", "-Infinity")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

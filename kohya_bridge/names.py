@@ -16,6 +16,7 @@ from .errors import InvalidInput
 from .workspace import check_run_id, check_slug
 
 LONGEST_NAME = 500
+_DEVICE = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3]", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -43,7 +44,20 @@ def _below(value: str) -> str:
 def _file(value: str) -> str:
     if "\\" in value:
         raise ValueError("it must be written with `/` between folders.")
+    if any(_means_else_on_windows(part) for part in value.split("/")):
+        raise ValueError(
+            "it has a part that means something else on Windows: a `:`, a device's name, or a dot at its end."
+        )
     return _below(value)
+
+
+def _means_else_on_windows(part: str) -> bool:
+    """Whether Windows takes a file's name for a device or a stream, or for another name."""
+    return (
+        ":" in part
+        or part.rstrip(". ") != part
+        or bool(_DEVICE.fullmatch(part.partition(".")[0].rstrip(" ")))
+    )
 
 
 def _one_line(value: str) -> str:

@@ -146,6 +146,25 @@ def _works_for(run: RunFolder, mark: ProcessMark) -> bool:
     return processes.lives(mark) and processes.was_started_for(mark.pid, run.dir)
 
 
+def named_stranger(run: RunFolder) -> int | None:
+    """The living process that `run.json` names as this run's though it was not started for it: of another run, as in a folder that was
+    copied while it trained, or somebody else's. Nothing is ever sent to it."""
+    try:
+        identity = run.identity()
+    except UnusableFile:
+        return None
+    if identity is None or identity.ended is not None:
+        return None
+    named = [ProcessMark(identity.pid, identity.started, identity.boot_id, identity.start_ticks)]
+    named += [ProcessMark(**identity.keeper)] if identity.keeper else []
+    strangers = (
+        each.pid
+        for each in named
+        if processes.lives(each) and not processes.was_started_for(each.pid, run.dir)
+    )
+    return next(strangers, None)
+
+
 def end_strays(run: RunFolder) -> None:
     """End what still works for a run of which no trainer is known: it was started by a keeper that was killed.
 

@@ -48,6 +48,33 @@ def test_every_kind_of_name_gives_the_same_text_back_or_says_what_is_wrong(name,
 
 @pytest.mark.parametrize(
     "name",
+    [
+        "grid.png:hidden",
+        "CON",
+        "aux.png",
+        "images/nul.txt",
+        "com1",
+        "LPT\u00b9.png",
+        "grid.png.",
+        "grid.png ",
+        "a /b",
+        "conin$",
+    ],
+)
+def test_a_name_that_windows_takes_for_something_else_is_none_of_ours(name):
+    with pytest.raises(ValidationError, match="Windows"):
+        TypeAdapter(FileName).validate_python(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["console.png", "com10.png", "a.con.png", "grid-step00000004-\u00e9.png", "auxiliary/x.png"]
+)
+def test_names_that_only_look_like_devices_are_taken(name):
+    assert TypeAdapter(FileName).validate_python(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
     ["model.safetensors", "SDXL/модель v1.safetensors", "SDXL\\model.safetensors", "模型　v1.safetensors"],
 )
 def test_names_of_model_files_as_people_have_them_are_taken(name):

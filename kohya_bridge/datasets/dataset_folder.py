@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from .. import disk
 from ..captions import CaptionRow, parse_captions
 from ..errors import BridgeError, NotFound
 from ..files import Tree
@@ -111,7 +112,7 @@ def _files_of(dir: Path) -> tuple[dict[str, Path], list[ReadingProblem]]:
         for entry in entries:
             path = Path(entry.path)
             name = path.relative_to(dir).as_posix()
-            if entry.is_symlink() and not path.resolve().is_relative_to(dir):
+            if _leads_out(entry, dir):
                 problems.append(ReadingProblem("outside", name))
             elif entry.is_dir(follow_symlinks=False):
                 kept_aside = folder == dir and entry.name == ORIGINALS_NAME
@@ -121,6 +122,15 @@ def _files_of(dir: Path) -> tuple[dict[str, Path], list[ReadingProblem]]:
             else:
                 problems.append(ReadingProblem("not_a_file", name))
     return dict(sorted(files.items())), problems
+
+
+def _leads_out(entry: os.DirEntry[str], dir: Path) -> bool:
+    """Whether a link, or a junction on Windows, leads to a place that is not in the folder."""
+    try:
+        is_link = disk.is_link(entry.stat(follow_symlinks=False))
+    except OSError:  # it went away
+        return False
+    return is_link and not Path(entry.path).resolve().is_relative_to(dir)
 
 
 def _is_picture(name: str) -> bool:

@@ -70,7 +70,9 @@ def read_foreign(folder: Path) -> ForeignFolder:
 def _pictures(tree: Tree, notes: list[str]) -> list[Path]:
     found = []
     for root, dirs, files in os.walk(tree.dir):
-        dirs[:] = sorted(each for each in dirs if not each.startswith("."))
+        linked = {each for each in dirs if not tree.is_folder(Path(root, each))}
+        notes += [f"{each}: the link to another folder was not followed." for each in sorted(linked)]
+        dirs[:] = sorted(each for each in dirs if not each.startswith(".") and each not in linked)
         for name in sorted(files):
             file = Path(root, name)
             if not name.lower().endswith(PICTURE_SUFFIXES) or name.startswith("."):

@@ -103,6 +103,40 @@ def test_a_link_out_of_the_folder_is_not_followed(workspace, source, tmp_path):
     assert len(imported.dataset.items) == 1 and "b.png" in imported.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("a.txt", "the secret"),
+        ("a.caption", "the secret"),
+        ("captions.jsonl", '{"file_name": "a.png", "prompt": "the secret"}'),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "the secret"}'),
+        ("images/captions.jsonl", '{"file_name": "a.png", "prompt": "the secret"}'),
+        ("meta_cap.json", '{"a": {"caption": "the secret"}}'),
+        ("images", ""),
+        ("10_more", ""),
+    ],
+)
+def test_whatever_is_a_link_out_of_the_folder_is_passed_over_and_named(
+    workspace, source, tmp_path, name, secret
+):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    save(outside / "theirs.png", 9).with_suffix(".txt").write_text("the secret", encoding="utf-8")
+    (outside / "told").write_text(secret, encoding="utf-8")
+    save(source / "a.png", 1)
+    (source / name).parent.mkdir(exist_ok=True)
+    (source / name).symlink_to(outside / "told" if secret else outside)
+    imported = import_folder(workspace, source, "x")
+    assert captions(imported) == [""] and any(name.rpartition("/")[2] in note for note in imported.notes)
+
+
+def test_a_link_to_another_place_of_the_same_folder_is_followed(workspace, source):
+    save(source / "a.png", 1)
+    (source / "words.md").write_text("from beside it", encoding="utf-8")
+    (source / "a.txt").symlink_to("words.md")
+    assert captions(import_folder(workspace, source, "x")) == ["from beside it"]
+
+
 def test_a_missing_or_empty_folder_is_refused(workspace, source):
     with pytest.raises(NotFound):
         import_folder(workspace, source / "nothing", "x")

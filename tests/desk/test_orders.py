@@ -240,12 +240,28 @@ def test_a_process_that_a_folder_names_is_not_ended_and_does_not_hold_the_slot(
     gone.kill()
     gone.wait()
     assert not supervisor.trainer_lives(run) and not supervisor.keeper_lives(run)
-    desk.stop(run.run_id, at_once=at_once)
+    with pytest.raises(Conflict, match=rf"names process {bystander.pid}, .* nothing was sent to it"):
+        desk.stop(run.run_id, at_once=at_once)
     sound = desk.submit(request(settings={"seed": 5}))
     assert desk.wait(sound.run_id, poll_s=0.05).status == "completed"
     desk.stop(run.run_id, at_once=at_once)
     assert bystander.poll() is None
     assert run.state().status == "failed"
+
+
+def test_a_folder_that_was_copied_from_a_run_that_trains_ends_nothing_of_it(desk_with):
+    """The processes that it names are ours and alive, and work for another run."""
+    desk = desk_with(QuickEngine(seconds_per_step=0.05))
+    living = desk.submit(request(settings={"max_train_steps": 60}))
+    wait_until(lambda: supervisor.trainer_lives(living) and desk.state(living.run_id).step > 0)
+    copied = planned(desk, settings={"seed": 5})
+    shutil.copytree(living.dir, copied.dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns("plan.yaml"))
+    for at_once in (False, True):
+        with pytest.raises(Conflict, match="which was not started for this run: nothing was sent to it"):
+            desk.stop(copied.run_id, at_once=at_once)
+    assert not supervisor.trainer_lives(copied) and not copied.asked("stop")
+    assert supervisor.trainer_lives(living)
+    assert desk.wait(living.run_id, poll_s=0.05).status == "completed"
 
 
 def test_a_keeper_that_is_told_to_adopt_somebody_else_refuses(desk, bystander, tmp_path):

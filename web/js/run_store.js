@@ -355,7 +355,7 @@ function isObject(value) {
 }
 
 /** The rows of a list that are rows. @param {any} list @returns {any[]} */
-function rowsOf(list) {
+export function rowsOf(list) {
   return Array.isArray(list) ? list.filter(isObject) : [];
 }
 
@@ -369,7 +369,7 @@ function counted(counts, kind) {
 
 /** Is so much of its folder unreadable that it can only be looked at, mended and deleted? @param {RunView} run */
 export function isAside(run) {
-  return !run.plan || (run.damages ?? []).some((each) => each.file === "events.jsonl" && !each.is_a_part);
+  return !run.plan || rowsOf(run.damages).some((each) => each.file === "events.jsonl" && !each.is_a_part);
 }
 
 /** Is a child at work on it? @param {RunState} state */
