@@ -10,7 +10,7 @@ import yaml
 
 from ..dataset import read_dataset
 from ..device.finding import find_device
-from ..engines.kohya.import_config import import_config
+from ..engines.kohya.importing import HEADER, import_config
 from ..errors import Conflict
 from ..files import write_atomically
 from ..plan import TrainingRequest
@@ -47,10 +47,11 @@ def import_file(context: Context, arguments: argparse.Namespace) -> int:
     )
     values = found.request.model_dump(mode="json", exclude_defaults=True)
     text = f"# Imported from {found.source}.\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    context.out.emit(
-        {"request": values, "left": [each.__dict__ for each in found.left], "notes": list(found.notes)}
-    )
-    context.out.say(found.report())
+    context.out.emit(found.to_json())
+    context.out.say(found.headline())
+    for note in found.notes:
+        context.out.say(note)
+    context.out.table(HEADER, found.table())
     name = arguments.name or arguments.dataset
     if name == "-":
         context.out.say(text)

@@ -26,7 +26,7 @@ from kohya_bridge.datasets.foreign_captions import read_foreign
 from kohya_bridge.datasets.pictures import DECODER_FAILURES, as_trained, file_pixel_digest, inspect_picture
 from kohya_bridge.drawing import printable
 from kohya_bridge.engines.failures import explain_death
-from kohya_bridge.engines.kohya.import_config import import_config
+from kohya_bridge.engines.kohya.importing import import_config
 from kohya_bridge.event_reader import read_events
 from kohya_bridge.event_shape import is_sound, parse_line
 from kohya_bridge.forbidding import parse, parse_yaml

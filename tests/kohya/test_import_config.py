@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from kohya_bridge.device.description import Device
 from kohya_bridge.device.precision import usual
-from kohya_bridge.engines.kohya.import_config import import_config
+from kohya_bridge.engines.kohya.importing import import_config
 from kohya_bridge.errors import InvalidInput, NotFound
 from kohya_bridge.plan import make_settings
 
@@ -94,7 +94,7 @@ def test_an_imported_request_gives_valid_settings(tmp_path):
 
 def test_paths_secrets_and_places_stay_behind_with_a_reason_and_no_secret_is_shown(tmp_path):
     found = import_config(write(tmp_path, "a.json", json.dumps(GUI_PRESET)), dataset="alice", images=30)
-    assert "path" in why(found, "vae")
+    assert "names a file" in why(found, "vae")
     assert "secret" in why(found, "wandb_api_key")
     assert "a-secret-key" not in found.report()
     assert "dataset" in why(found, "train_data_dir")
@@ -146,7 +146,7 @@ def test_a_toml_preset_is_flattened_and_what_only_sd_scripts_knows_goes_to_the_k
         "optimizer_type": "prodigyplus.ProdigyPlusScheduleFree",
         "lr_scheduler": "cosine_with_min_lr",
     }
-    assert any("896" in note for note in found.notes)
+    assert any(row.ours == 896 and "same area" in row.why for row in found.rows)
 
 
 def test_epochs_without_a_picture_count_are_left_with_the_reason(tmp_path):
@@ -156,10 +156,12 @@ def test_epochs_without_a_picture_count_are_left_with_the_reason(tmp_path):
 
 
 def test_a_value_that_no_setting_takes_is_left_and_the_rest_is_carried(tmp_path):
-    preset = {**GUI_PRESET, "network_dim": 100000, "mixed_precision": "fp64"}
+    preset = {**GUI_PRESET, "network_dim": 100000, "mixed_precision": "fp64", "keep_tokens": 700}
     found = import_config(write(tmp_path, "a.json", json.dumps(preset)), dataset="alice", images=30)
-    assert {each.name for each in found.left} >= {"network_dim", "mixed_precision"}
-    assert found.request.settings["network_alpha"] == 16
+    assert "keep_tokens" in {each.name for each in found.left} and found.request.settings["keep_tokens"] == 0
+    assert found.request.settings["network_dim"] == 512
+    assert found.request.settings["mixed_precision"] == "auto"
+    assert found.request.settings["network_alpha"] == 16 * 512 / 100000
 
 
 ODD = some.recursive(
@@ -229,6 +231,8 @@ def test_the_shell_writes_the_config_and_the_report(tmp_path, capsys):
 
     file = write(tmp_path, "a.json", json.dumps(GUI_PRESET))
     assert main(["adopt", str(file), "--dataset", "alice", "--workspace", str(tmp_path)]) == 0
-    assert "left: vae" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "field\ttheirs\tours\twhy" in said and "lr_warmup_steps" not in said and "vae" in said
+    assert "seed\trandom\t42\tHere the same seed is the same training." in said
     assert (tmp_path / "kohya" / "configs" / "alice.yaml").is_file()
     assert main(["adopt", str(file), "--dataset", "alice", "--workspace", str(tmp_path)]) == 7

@@ -1,4 +1,4 @@
-"""Every option that a training script takes, from its own parser: `python -m kohya_bridge.engines.kohya.options [SCRIPT]`.
+"""Every option that a training script takes, from its own parser: `python -m kohya_bridge.engines.kohya.options [SCRIPT | --record]`.
 
 In: a checkout, its interpreter, a script. Out: name, type, choices and default of each option. The parser is asked once for
 each commit (it costs the imports of sd-scripts, 4 seconds); the answer is kept as JSON in the workspace's cache.
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ... import json_text
+from ...architectures import ARCHITECTURES
 from ...errors import Unavailable
-from ...files import Tree
+from ...files import Tree, write_atomically
 from ...workspace import Workspace
 from ..contract import python_module_command
 from .checkout import SETUP_COMMAND, Checkout, find_checkout, find_interpreter
 
+RECORD = Path(__file__).parent / "importing" / "sd_scripts_options.json"
+EVERY_SCRIPT = "every script"
 DESCRIBE = "kohya_bridge.engines.kohya.describe_parser"
 TIMEOUT_S = 300
 
@@ -84,8 +87,32 @@ def _option(row: dict[str, Any]) -> Option:
     return Option(**{**row, "choices": None if row["choices"] is None else tuple(row["choices"])})
 
 
+def record(file: Path = RECORD) -> dict[str, Any]:
+    """Write name and default of every option of every family's script into `file`, for when no checkout is at hand."""
+    checkout, interpreter, cache_dir = find_checkout(), find_interpreter(), Workspace.default().cache_dir
+    scripts = dict.fromkeys(
+        each.kohya.script.removesuffix(".py") for each in ARCHITECTURES.values() if each.kohya
+    )
+    known = {
+        script: {
+            each.name: each.default
+            for each in parser_options(checkout, interpreter, script, cache_dir=cache_dir).values()
+        }
+        for script in scripts
+    }
+    first, *others = ["train_network", *(script for script in known if script != "train_network")]
+    recorded: dict[str, Any] = {"commit": checkout.commit[:8], EVERY_SCRIPT: known[first]}
+    for script in sorted(others):
+        recorded[script] = {name: value for name, value in known[script].items() if name not in known[first]}
+    write_atomically(file, json_text.write(recorded, indent=1) + "\n")
+    return recorded
+
+
 def main(script: str = "train_network") -> int:
-    """List the options of a script with type, default and upstream's own words."""
+    """List the options of a script with type, default and upstream's own words; `--record` keeps those of every script."""
+    if script == "--record":
+        print(f"Recorded {record()['commit']} in {RECORD.name}.")
+        return 0
     cache_dir = Workspace.default().cache_dir
     for each in parser_options(find_checkout(), find_interpreter(), script, cache_dir=cache_dir).values():
         choices = f" {list(each.choices)}" if each.choices else ""

@@ -6,12 +6,13 @@ In: a value of JSON, TOML or YAML, whatever its type. Out: the number or word th
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 # What an option must be to be translated; a value that is not is left behind.
 NUMBERS = (
     "learning_rate", "unet_lr", "text_encoder_lr", "lr_warmup_steps", "resolution", "max_train_epochs", "train_batch_size",
-    "gradient_accumulation_steps", "num_repeats", "dataset_repeats",
+    "gradient_accumulation_steps", "num_repeats", "dataset_repeats", "network_dim", "network_alpha", "max_train_steps", "clip_skip",
 )  # fmt: skip
 TEXTS = (
     "family",
@@ -21,7 +22,7 @@ TEXTS = (
     "mixed_precision",
     "pretrained_model_name_or_path",
 )
-LISTS = ("optimizer_args", "network_args", "lr_scheduler_args")
+LISTS = ("optimizer_args", "network_args", "lr_scheduler_args")  # or words in a line
 
 
 def misfit(name: str, value: Any) -> str:
@@ -31,7 +32,7 @@ def misfit(name: str, value: Any) -> str:
     if name in TEXTS:
         return "" if isinstance(value, str) else "it is no word."
     if name in LISTS:
-        return "" if isinstance(value, list) else "it is no list."
+        return "" if isinstance(value, list | str) else "it is no list."
     numbers = value if isinstance(value, list) else sides_in(value) if name == "resolution" else [value]
     if name in NUMBERS and not (numbers and all(_is_number(each) for each in numbers)):
         return "it is no number that fits."
@@ -45,7 +46,10 @@ def _is_number(value: Any) -> bool:
 
 
 def sides_in(value: Any) -> list[Any]:
-    return [as_meant(each) for each in str(value).strip("()[]").split(",") if each.strip()]
+    """The sides of a resolution: `512`, `768,512`, `512x512`, `(512, 512)`."""
+    return [
+        as_meant(each) for each in re.split(r"[,x\u00d7*]", str(value).strip("()[] ").lower()) if each.strip()
+    ]
 
 
 def as_meant(value: Any) -> Any:
@@ -59,9 +63,18 @@ def as_meant(value: Any) -> Any:
         return text.lower() == "true"
     if text == "None":
         return None
+    if text.startswith("[") and text.endswith("]"):
+        return [as_meant(each) for each in text[1:-1].split(",") if each.strip()]
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
     return text
+
+
+def words_of(value: Any) -> list[str]:
+    """A list of words: as it is, or a line parted at blanks without its quotation marks, as the GUI parts it."""
+    if isinstance(value, list):
+        return [str(each) for each in value]
+    return str(value).replace('"', "").split()
