@@ -18,7 +18,7 @@ from pathlib import Path
 from kohya_bridge.engines.contract import MachinePaths, python_module_command, write_child_file
 from kohya_bridge.plan import TrainingPlan
 from kohya_bridge.run_folder import RunFolder
-from tests.forks import forks, stand_alone
+from tests.forks import Forked, forks, stand_alone
 from tests.waiting import wait_until
 
 COLOURS = ("red", "green", "blue", "white", "black", "gold")
@@ -204,12 +204,20 @@ def finish(run: RunFolder, *, timeout_s: float = 120, **options) -> int:
 
 
 def wait_for_step(
-    run: RunFolder, step: int, child: multiprocessing.Process, *, timeout_s: float = 60
+    run: RunFolder,
+    step: int,
+    child: multiprocessing.Process | subprocess.Popen | Forked,
+    *,
+    timeout_s: float = 60,
 ) -> None:
     """Until the run has told of that step."""
 
     def reached() -> bool:
-        alive = child.poll() is None if isinstance(child, subprocess.Popen) else child.is_alive()
+        alive = (
+            child.is_alive()
+            if isinstance(child, multiprocessing.process.BaseProcess)
+            else child.poll() is None
+        )
         assert alive or run.state().step >= step, f"the child ended before step {step}:\n{run.log_tail()}"
         return run.state().step >= step
 

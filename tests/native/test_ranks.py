@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 
 from kohya_bridge.engines.child import EXIT_COMPLETED
 from kohya_bridge.engines.contract import python_module_command
+from scripts.host.comfy_host import free_port
+from tests.forks import Forked
 from tests.native_world import events, finish, start, wait_for_step
 
 pytestmark = pytest.mark.torch
@@ -32,6 +34,22 @@ def launch(run, *, processes: int) -> subprocess.Popen:
         )
 
 
+def fork_ranks(run, *, processes: int) -> list[Forked]:
+    """What that launcher starts, without the launcher: a process for each rank, told of the others by its environment."""
+    module = python_module_command("kohya_bridge.engines.native", str(run.dir))
+    together = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return [
+        Forked(
+            module.argv[2],
+            module.argv[3:],
+            cwd=module.cwd,
+            env={**os.environ, **module.environment, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            log=run.log_file,
+        )
+        for rank in range(processes)
+    ]
+
+
 def weights(run):
     return load_file(run.dir / run.checkpoint("latest")["file"])
 
@@ -53,10 +71,10 @@ def test_two_processes_train_the_weights_of_one_that_accumulates_two_batches(wor
 
 def test_a_soft_stop_ends_every_process_at_the_same_step(world):
     run = world.run(world.plan(max_train_steps=5000, save_every_n_steps=0, validate_every_n_steps=0))
-    launcher = launch(run, processes=2)
-    wait_for_step(run, 3, launcher)
+    ranks = fork_ranks(run, processes=2)
+    wait_for_step(run, 3, ranks[0])
     run.ask("stop")
-    assert launcher.wait(60) == 0, run.log_tail()
+    assert [each.wait(60) for each in ranks] == [0, 0], run.log_tail()
     assert run.state().status == "stopped"
     world.go_on(run)
     again = start(run)  # one process may go on from the state of two
