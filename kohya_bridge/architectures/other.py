@@ -6,7 +6,7 @@ Nobody has tried these numbers on the family at hand: its gradients are checked 
 from __future__ import annotations
 
 from .base import Architecture, Captions, Drawing, Estimates, Names, TextLoader
-from .shared import ANY_TEXT_ENCODER, ANY_VAE, flow_presets
+from .shared import ANY_TEXT_ENCODERS, ANY_VAE, flow_presets
 
 FAMILIES = (
     Architecture(
@@ -26,7 +26,9 @@ FAMILIES = (
             forward_tflop=75.0,
         ),
         drawing=Drawing(
-            TextLoader("CLIPLoader", ("text_encoder",), "stable_diffusion"),
+            TextLoader(
+                "QuadrupleCLIPLoader", tuple(each.option for each in ANY_TEXT_ENCODERS), "stable_diffusion"
+            ),
             "vae",
             "EmptySD3LatentImage",
             steps=25,
@@ -46,6 +48,6 @@ FAMILIES = (
         untried=True,
         latent_channels=16,
         base_folder="diffusion_models",
-        model_files=(ANY_TEXT_ENCODER, ANY_VAE),
+        model_files=(*ANY_TEXT_ENCODERS, ANY_VAE),
     ),
 )

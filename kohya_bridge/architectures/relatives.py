@@ -24,6 +24,8 @@ class Relative:
     medium: Literal["image", "edit", "video", "sound", "shape"] = "image"
     drawn: bool = True
     named: str = ""
+    text_type: str = "stable_diffusion"
+    """The type by which ComfyUI's loaders load its text encoders; with another one a caption would be another."""
 
     def fits(self, shapes: Shapes, file_name: str) -> bool:
         """Whether a file is such a model."""
@@ -60,36 +62,36 @@ RELATIVES: tuple[Relative, ...] = (
     Relative("the SDXL refiner", Marks((*_UNET, "label_emb."), (), {"*.attn2.to_k.weight": (None, 1280)}), drawn=False),
     Relative("Stable Cascade", _begins("clf.1."), drawn=False),
     # with the blocks of FLUX
-    Relative("Chroma Radiance", _begins("double_blocks.0.", "nerf_blocks.")),
-    Relative("Ovis-Image", _begins("double_blocks.0.img_mlp.gate_proj.")),
+    Relative("Chroma Radiance", _begins("double_blocks.0.", "nerf_blocks."), text_type="chroma"),
+    Relative("Ovis-Image", _begins("double_blocks.0.img_mlp.gate_proj."), text_type="ovis"),
     Relative("a FLUX.1 model for inpainting or control", Marks(("single_blocks.0.",), ("double_stream_modulation_img.",), {"img_in.weight": (None, 384)}), drawn=False),
     Relative("a FLUX.1 model for inpainting or control", Marks(("single_blocks.0.",), ("double_stream_modulation_img.",), {"img_in.weight": (None, 128)}), drawn=False),
-    Relative("LongCat-Image", Marks(("double_blocks.0.", "single_blocks.0."), ("vector_in.", "double_stream_modulation_img."), {"txt_in.weight": (None, 3584)})),
+    Relative("LongCat-Image", Marks(("double_blocks.0.", "single_blocks.0."), ("vector_in.", "double_stream_modulation_img."), {"txt_in.weight": (None, 3584)}), text_type="longcat_image"),
     Relative("HunyuanVideo", _begins("txt_in.individual_token_refiner.", "vision_in."), "video"),
     Relative("HunyuanVideo", _begins("txt_in.individual_token_refiner.", without=("byt5_in.",)), "video"),
     Relative("Hunyuan 3D", _begins("latent_in.", "double_blocks.0."), "shape"),
     # with the blocks of Lumina
-    Relative("NewBie-Image", _begins("cap_embedder.", "clip_text_pooled_proj.")),
-    Relative("Z-Image in pixel space", _begins("cap_embedder.", "dec_net.")),
+    Relative("NewBie-Image", _begins("cap_embedder.", "clip_text_pooled_proj."), text_type="newbie"),
+    Relative("Z-Image in pixel space", _begins("cap_embedder.", "dec_net."), text_type="lumina2"),
     # with the blocks of Qwen-Image
-    Relative("Mage-Flow", Marks(("transformer_blocks.0.",), (), {"txt_norm.weight": (2560,), "proj_out.weight": (128, None)})),
-    Relative("Lens", _begins("transformer_blocks.0.attn.norm_added_q.", "transformer_blocks.0.img_mlp.w1.")),
+    Relative("Mage-Flow", Marks(("transformer_blocks.0.",), (), {"txt_norm.weight": (2560,), "proj_out.weight": (128, None)}), text_type="mage"),
+    Relative("Lens", _begins("transformer_blocks.0.attn.norm_added_q.", "transformer_blocks.0.img_mlp.w1."), text_type="lens"),
     Relative("Qwen-Image-Layered", _begins("transformer_blocks.0.", "time_text_embed.addition_t_embedding."), drawn=False),
     # of their own
-    Relative("HiDream", _begins("caption_projection.0.linear.")),
+    Relative("HiDream", _begins("caption_projection.0.linear."), text_type="hidream"),
     Relative("HiDream-O1", _begins("t_embedder1.mlp.0.", "x_embedder.proj1.")),
     Relative("AuraFlow", _begins("double_layers.0.attn.w1q.")),
     Relative("AuraFlow", _begins("joint_transformer_blocks.0.attn.add_k_proj.")),
     Relative("ERNIE-Image", _begins("layers.0.mlp.linear_fc2.")),
-    Relative("Boogu-Image", _begins("double_stream_layers.0.img_instruct_attn.")),
-    Relative("OmniGen2", _begins("time_caption_embed.timestep_embedder.")),
-    Relative("Ideogram 4", _begins("embed_image_indicator.")),
-    Relative("PixArt", _begins("t_block.1.")),
-    Relative("PixArt", _begins("adaln_single.emb.timestep_embedder.", "pos_embed.proj.")),
-    Relative("Hunyuan DiT", _begins("mlp_t5.0.")),
-    Relative("PixelDiT", _begins("core.pixel_embedder.")),
-    Relative("Cosmos Predict 2", _begins("blocks.0.mlp.layer1.", without=("llm_adapter.",))),
-    Relative("Kandinsky 5 Image", Marks(("visual_transformer_blocks.0.",), (), {"visual_embeddings.in_layer.bias": (2560,)})),
+    Relative("Boogu-Image", _begins("double_stream_layers.0.img_instruct_attn."), text_type="boogu"),
+    Relative("OmniGen2", _begins("time_caption_embed.timestep_embedder."), text_type="omnigen2"),
+    Relative("Ideogram 4", _begins("embed_image_indicator."), text_type="ideogram4"),
+    Relative("PixArt", _begins("t_block.1."), text_type="pixart"),
+    Relative("PixArt", _begins("adaln_single.emb.timestep_embedder.", "pos_embed.proj."), text_type="pixart"),
+    Relative("Hunyuan DiT", _begins("mlp_t5.0."), text_type="hunyuan_dit"),
+    Relative("PixelDiT", _begins("core.pixel_embedder."), text_type="pixeldit"),
+    Relative("Cosmos Predict 2", _begins("blocks.0.mlp.layer1.", without=("llm_adapter.",)), text_type="cosmos"),
+    Relative("Kandinsky 5 Image", Marks(("visual_transformer_blocks.0.",), (), {"visual_embeddings.in_layer.bias": (2560,)}), text_type="kandinsky5_image"),
     Relative("Kandinsky 5", _begins("visual_transformer_blocks.0."), "video"),
     Relative("Wan", _begins("head.modulation"), "video"),
     Relative("Wan", _begins("condition_embedder.time_embedder.", "scale_shift_table"), "video"),

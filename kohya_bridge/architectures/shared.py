@@ -71,7 +71,15 @@ FLUX2_VAE = ModelFile(
 QWEN_IMAGE_VAE = ModelFile(
     "vae", "Qwen-Image VAE", VAE, known_by={"decoder.middle.0.residual.0.gamma": (None, 1, 1, 1)}
 )
-ANY_TEXT_ENCODER = ModelFile("text_encoder", "text encoder", TEXT)
+ANY_TEXT_ENCODERS = tuple(
+    ModelFile(f"text_encoder{number}", title, TEXT, required=not number)
+    for number, title in (
+        ("", "text encoder"),
+        ("_2", "second text encoder"),
+        ("_3", "third text encoder"),
+        ("_4", "fourth text encoder"),
+    )
+)
 ANY_VAE = ModelFile("vae", "VAE", VAE)
 OTHER_VAE = ModelFile("vae", "another VAE", VAE, required=False)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..architectures import architecture
 from ..errors import InvalidInput
 from ..models.lora_check import lora_problems
 from ..package import package_lora
@@ -20,7 +21,7 @@ from ..runs.plan_paths import paths_of
 from ..selection import choose_best
 from ..validation.asked_grid import USUAL_COLUMNS
 from ..validation.manifest import Sampling
-from ..validation.renderer import SAMPLERS, SCHEDULERS
+from ..validation.renderer import SAMPLERS, SCHEDULERS, is_drawn_by_host
 from ..validation.validate import validate_run as render_and_judge
 from . import exit_codes
 from .context import Context
@@ -33,7 +34,7 @@ def add(verbs: Verbs) -> None:
     validate = verbs.add(
         "validate",
         validate_run,
-        "Check every checkpoint of a run, say which is best and why, and render a labelled grid without ComfyUI.",
+        "Check every checkpoint of a run, say which is best and why, and render a labelled grid without a running ComfyUI.",
     )
     validate.add_argument("run", help="run id, or its first digits")
     _add_grid_options(validate)
@@ -84,10 +85,14 @@ def _add_grid_options(parser: argparse.ArgumentParser) -> None:
     )
     grid.add_argument("--trigger-off", action="store_true", help="add rows without the trigger")
     grid.add_argument("--size", metavar="WxH", help="pixels (default: the training's resolution)")
-    grid.add_argument("--steps", type=int, default=20, help="sampling steps (default: 20)")
-    grid.add_argument("--cfg", type=float, default=7.0, help="guidance (default: 7)")
-    grid.add_argument("--sampler", default="euler", help=f"{', '.join(SAMPLERS)} (default: euler)")
-    grid.add_argument("--scheduler", default="normal", help=f"{', '.join(SCHEDULERS)} (default: normal)")
+    usual = "as the family is usually drawn"
+    grid.add_argument("--steps", type=int, help=f"sampling steps (default: {usual})")
+    grid.add_argument("--cfg", type=float, help=f"guidance (default: {usual})")
+    grid.add_argument(
+        "--sampler",
+        help=f"{', '.join(SAMPLERS)}, or ComfyUI's where its models draw (default: {usual})",
+    )
+    grid.add_argument("--scheduler", help=f"{', '.join(SCHEDULERS)}, or ComfyUI's (default: {usual})")
 
 
 def validate_run(context: Context, arguments: argparse.Namespace) -> int:
@@ -125,20 +130,19 @@ def validate_run(context: Context, arguments: argparse.Namespace) -> int:
 def _render_grid(context: Context, run: RunFolder, arguments: argparse.Namespace) -> None:
     plan = run.plan()
     width, height = _size(arguments.size, plan.settings.resolution)
-    paths = paths_of(run, plan, context.desk.places)
+    paths, usual = paths_of(run, plan, context.desk.places), architecture(plan.base_model.family).drawing
     judged = render_and_judge(
         run,
-        base_model_file=paths.base_model_file,
-        tokenizer_dir=paths.tokenizer_dir,
+        paths=paths,
         sampling=Sampling(
-            sampler=arguments.sampler,
-            scheduler=arguments.scheduler,
-            steps=arguments.steps,
-            cfg=arguments.cfg,
+            sampler=arguments.sampler or usual.sampler,
+            scheduler=arguments.scheduler or usual.scheduler,
+            steps=usual.steps if arguments.steps is None else arguments.steps,
+            cfg=usual.cfg if arguments.cfg is None else arguments.cfg,
             width=width,
             height=height,
             base_model=plan.base_model.name,
-            renderer="diffusers",
+            renderer="comfyui" if is_drawn_by_host(plan) else "diffusers",
         ),
         checkpoints=arguments.which,
         prompts=tuple(arguments.prompt),

@@ -25,7 +25,7 @@ GIB = 2**30
 _BYTES_PER_WEIGHT_OF_LORA = 16  # fp32 master, gradient and two moments
 _BYTES_IN_FILE = 2
 _CONTEXT_GIB = 0.8  # CUDA's own memory and the workspaces of its libraries
-MUCH_SMALLER = 0.5
+MUCH_SMALLER = 0.35  # four-bit weights in bytes count as half
 """A base with less than this part of its family's weights is taken for a smaller one, and all its costs shrink with it."""
 SHARE_OF_DATA_SHEET = 1 / 3
 """What a training reaches of a card's promised rate. Large models in large batches reach 0.4 to 0.5 (PaLM, section 4.1); a LoRA's single

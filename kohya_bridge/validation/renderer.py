@@ -1,6 +1,6 @@
-"""Rendering a grid without ComfyUI: a child process loads the base model and renders, this side only asks and waits.
+"""Rendering a grid without a running ComfyUI: a child process loads the base model and renders, this side only asks and waits.
 
-In: a run, a `GridPlan`, where base model and tokenizer lie. Out: pictures by render key. Torch is never imported here. What
+In: a run, a `GridPlan`, where the models lie. Out: pictures by render key. Torch is never imported here. What
 was rendered before in the same way is taken from the validation folder.
 """
 
@@ -17,10 +17,12 @@ from typing import Any
 from PIL import Image
 
 from .. import json_text
+from ..architectures import architecture
 from ..datasets.pictures import opened
-from ..engines.contract import python_module_command
-from ..errors import BridgeError, FieldProblem, InvalidInput
+from ..engines.contract import MachinePaths, python_module_command
+from ..errors import BridgeError, FieldProblem, InvalidInput, Unavailable
 from ..files import Tree, open_named
+from ..models.comfy_folders import host_folder
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
 from .cells import GridPlan, Render
@@ -41,8 +43,7 @@ def render_grid(
     grid: GridPlan,
     *,
     sampling: Sampling,
-    base_model_file: Path,
-    tokenizer_dir: Path,
+    paths: MachinePaths,
     folder: Path,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Image.Image]:
@@ -50,14 +51,19 @@ def render_grid(
 
     Raises:
         InvalidInput: a sampler, scheduler or size that can't be.
+        Unavailable: the family is drawn by ComfyUI's own models, and no ComfyUI was found.
         RenderingFailed: the child failed; the log is `render.log` in `folder`.
     """
-    check_sampling(sampling)
+    plan = run.plan()
+    by_host = is_drawn_by_host(plan)
+    check_sampling(sampling, names=not by_host)
     pictures = find_rendered(folder, grid, sampling)
     missing = [each for each in grid.renders if each.key not in pictures]
     if missing:
         with tempfile.TemporaryDirectory(prefix="render-") as out_dir:
-            job = _job(run, run.plan(), missing, sampling, base_model_file, tokenizer_dir, Path(out_dir))
+            job = _job(run, plan, missing, sampling, paths, Path(out_dir))
+            if by_host:
+                job["files"] = _files_of_host(plan, paths)
             _run_child(job, Path(out_dir), folder / LOG_NAME, on_progress)
             for each in missing:
                 with open_named(Path(out_dir) / f"{each.key}.png") as stream, opened(stream) as picture:
@@ -65,14 +71,19 @@ def render_grid(
     return pictures
 
 
-def check_sampling(sampling: Sampling) -> None:
-    """Raises InvalidInput with everything that diffusers' side can't render."""
+def is_drawn_by_host(plan: TrainingPlan) -> bool:
+    """Whether the pictures are ComfyUI's own, made by the code in its folder."""
+    return architecture(plan.base_model.family).trainable == "host"
+
+
+def check_sampling(sampling: Sampling, *, names: bool = True) -> None:
+    """Raises InvalidInput with everything that can't be rendered; with `names`, by diffusers' side."""
     problems = []
-    if sampling.sampler not in SAMPLERS:
+    if names and sampling.sampler not in SAMPLERS:
         problems.append(
             FieldProblem("sampler", sampling.sampler, "is not known here.", f"Use {', '.join(SAMPLERS)}.")
         )
-    if sampling.scheduler not in SCHEDULERS:
+    if names and sampling.scheduler not in SCHEDULERS:
         problems.append(
             FieldProblem(
                 "scheduler", sampling.scheduler, "is not known here.", f"Use {', '.join(SCHEDULERS)}."
@@ -94,13 +105,12 @@ def _job(
     plan: TrainingPlan,
     renders: list[Render],
     sampling: Sampling,
-    base_model_file: Path,
-    tokenizer_dir: Path,
+    paths: MachinePaths,
     out_dir: Path,
 ) -> dict[str, Any]:
     return {
-        "base_model_file": str(base_model_file),
-        "tokenizer_dir": str(tokenizer_dir),
+        "base_model_file": str(paths.base_model_file),
+        "tokenizer_dir": str(paths.tokenizer_dir),
         "family": plan.base_model.family,
         "mixed_precision": plan.settings.mixed_precision,
         "clip_skip": plan.settings.clip_skip,
@@ -118,6 +128,23 @@ def _job(
             }
             for each in renders
         ],
+    }
+
+
+def _files_of_host(plan: TrainingPlan, paths: MachinePaths) -> dict[str, str]:
+    """Where ComfyUI and the family's files lie."""
+    host = host_folder(paths.tokenizer_dir)
+    if host is None:
+        title = architecture(plan.base_model.family).title
+        raise Unavailable(
+            f"{title} is drawn by ComfyUI's own models, and no ComfyUI was found.",
+            "Set COMFYUI_DIR to its folder, or connect LoRA Validate Grid in ComfyUI. --no-pictures checks the checkpoints alone.",
+        )
+    return {
+        **paths.extra,
+        "base_model_file": str(paths.base_model_file),
+        "cache_dir": str(paths.cache_dir),
+        "comfyui_dir": str(host),
     }
 
 

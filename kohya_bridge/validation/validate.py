@@ -1,4 +1,4 @@
-"""Validating a run from the shell: rendering without ComfyUI, judging.
+"""Validating a run from the shell: rendering without a running ComfyUI, judging.
 
 In: a run and what a person typed. Out: the same `Judged` that the ComfyUI node gives, in the same files.
 """
@@ -6,8 +6,8 @@ In: a run and what a person typed. Out: the same `Judged` that the ComfyUI node 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
+from ..engines.contract import MachinePaths
 from ..run_folder import RunFolder
 from ..workspace import Workspace
 from .asked_grid import USUAL_COLUMNS, asked_grid
@@ -19,8 +19,7 @@ from .renderer import render_grid
 def validate_run(
     run: RunFolder,
     *,
-    base_model_file: Path,
-    tokenizer_dir: Path,
+    paths: MachinePaths,
     sampling: Sampling,
     checkpoints: str = "best",
     prompts: tuple[str, ...] = (),
@@ -53,8 +52,7 @@ def validate_run(
         run,
         grid,
         sampling=sampling,
-        base_model_file=base_model_file,
-        tokenizer_dir=tokenizer_dir,
+        paths=paths,
         folder=workspace.validation_dir(run.slug, run.run_id),
         on_progress=on_progress,
     )

@@ -36,6 +36,7 @@ OF_ENGINES = {
     "kohya_bridge/datasets/foreign_captions.py": {"kohya"},
     "kohya_bridge/plan.py": {"kohya"},
     "kohya_bridge/runs/experiments.py": {"kohya"},
+    "kohya_bridge/runs/retry.py": {"kohya"},
     "kohya_bridge/steering/preflight.py": {"kohya"},
     "kohya_bridge/workspace.py": {"kohya"},
     "kohya_bridge/building/character_options.py": {"kohya"},

@@ -109,7 +109,22 @@ def quantised(folder: str, kind: str) -> dict:
     from tests.host_models.quantised import write
 
     files = write(Path(folder), "zimage", kind)
-    return files if "unknown" in files else stored(files["stored"], files["plain"])
+    return files if "unknown" in files else {**stored(files["stored"], files["plain"]), **files}
+
+
+def loaded(file: str) -> str:
+    """What is said where a diffusion model is loaded."""
+    import torch
+
+    from kohya_bridge.engines.native.host_side.loading import load_diffusion_model, read_file
+    from kohya_bridge.errors import InvalidInput
+
+    tensors, metadata = read_file(Path(file))
+    try:
+        load_diffusion_model(tensors, metadata, dtype=torch.float32, name=Path(file).name)
+    except InvalidInput as error:
+        return error.problem
+    return "loaded"
 
 
 def stored(file: str, plain_file: str = "") -> dict:
@@ -253,6 +268,34 @@ def doctors_check(files: dict, cache: str, comfyui_dir: str) -> dict:
     return check({**job, **more})
 
 
+def rendered(job: dict) -> dict:
+    """Has the job's pictures drawn; what is said of one with a sampler that no ComfyUI has."""
+    from kohya_bridge.engines.native.render import render_job
+    from kohya_bridge.errors import InvalidInput
+
+    render_job(job)
+    try:
+        render_job({**job, "sampler": "of_another_time"})
+    except InvalidInput as error:
+        return {"names": error.problem}
+    return {}
+
+
+def belief(file: str, family: str) -> str:
+    """The name under which the verdict on a model's gradients is kept."""
+    import torch
+
+    from kohya_bridge.architectures import architecture
+    from kohya_bridge.engines.native.host_side.believed import Gradients
+    from kohya_bridge.engines.native.host_side.loading import number_format, read_file
+    from kohya_bridge.engines.native.host_side.opening import Host
+
+    host = Host(Path(file).parent, "1", "")
+    tensors, metadata = read_file(Path(file))
+    gradients = Gradients(host, architecture(family), Path(file), torch.device("cpu"))
+    return gradients._key(number_format(tensors, metadata), tensors)
+
+
 def refused(file: str) -> dict:
     """What is said of files with a weight too many or too few, and of those with and without a layer that is never called."""
     import torch
@@ -282,7 +325,8 @@ def refused(file: str) -> dict:
 
 
 def same_as_diffusers(file: str, comfyui_dir: str) -> dict:
-    """A checkpoint of SD 1.x by both sides: how far latents, text and the prediction are apart, relative to the largest."""
+    """A checkpoint of SD 1.x by both sides: how far latents, text and the prediction are apart, relative to the largest; and how far
+    the two predictions are from the same network in 64 bits, which is what fp32 rounds away."""
     import torch
 
     from kohya_bridge.engines.native.diffusers_side.denoiser import denoise
@@ -316,6 +360,7 @@ def same_as_diffusers(file: str, comfyui_dir: str) -> dict:
         sizes = torch.zeros(1, 6)
         said = model.predict(noisy, times, {"cross_attn": hidden[None]}, sizes)
         truth = denoise(ours.unet, fp32, noisy, times, {"hidden": hidden}, sizes)
+        exact = ours.unet.double()(noisy.double(), times, encoder_hidden_states=hidden.double()).sample
 
     def apart(one, other) -> float:
         return float((one - other).abs().max() / other.abs().max())
@@ -324,6 +369,7 @@ def same_as_diffusers(file: str, comfyui_dir: str) -> dict:
         "latents": apart(encoders.latents(pixels), latents),
         "text": apart(theirs["cross_attn"], hidden),
         "prediction": apart(said, truth),
+        "rounding": max(apart(said.double(), exact), apart(truth.double(), exact)),
     }
 
 

@@ -34,7 +34,10 @@ def write(folder: Path, family: str, kind: str) -> dict:
     if kind in OLD:
         stored["scaled_fp8"] = torch.empty(0, dtype=torch.float8_e4m3fn)
     elif not _knows(kind):
-        return {"unknown": f"this ComfyUI has no {kind}"}
+        return {
+            "unknown": f"this ComfyUI has no {kind}",
+            "stored": _as_a_later_host_stores(folder, plain, layers, kind, family),
+        }
     for layer in layers:
         more, exact[f"{layer}.weight"] = (_scaled if kind in OLD else _by_the_host)(
             layer, plain[f"{layer}.weight"], kind
@@ -46,6 +49,45 @@ def write(folder: Path, family: str, kind: str) -> dict:
         state = {key: tensor.contiguous().clone() for key, tensor in state.items()}
         save_file(state, files[name], metadata={MARK: family})
     return files
+
+
+STORED_LATER = {
+    "float8_e4m3fn": {"weight": ("float8_e4m3fn", 1), "weight_scale": ("float32", ())},
+    "float8_e5m2": {"weight": ("float8_e5m2", 1), "weight_scale": ("float32", ())},
+    "int8_tensorwise": {"weight": ("int8", 1), "weight_scale": ("float32", ())},
+    "int8_tensorwise convrot": {"weight": ("int8", 1), "weight_scale": ("float32", (None, 1))},
+    "nvfp4": {"weight": ("uint8", 2), "weight_scale": ("float8_e4m3fn", 16), "weight_scale_2": ("float32", ())},
+    "mxfp8": {"weight": ("float8_e4m3fn", 1), "weight_scale": ("uint8", 32)},
+    "convrot_w4a4": {"weight": ("int8", 2), "weight_scale": ("float32", (None,))},
+    "asym_w4a8_int8": {
+        "weight": ("int8", 2), "weight_codebook": ("float32", (16,)), "weight_s_channel": ("float32", (None,)), "weight_s_rel": ("float8_e4m3fn", 16),
+    },
+}  # fmt: skip
+"""What ComfyUI 0.33's own quantiser writes for a matrix: each tensor's format, and its shape (None: the matrix' height), or by how much its
+rows are shorter than the matrix'."""
+
+
+def _as_a_later_host_stores(folder: Path, plain: dict, layers: list, kind: str, family: str) -> str:
+    """A file in a format that this host can't make: its layout, with zeros for numbers."""
+    import torch
+    from safetensors.torch import save_file
+
+    state = dict(plain)
+    for layer in layers:
+        height, width = plain[f"{layer}.weight"].shape
+        for name, (dtype, shape) in STORED_LATER[kind].items():
+            size = (height, width // shape) if isinstance(shape, int) else [each or height for each in shape]
+            state[f"{layer}.{name}"] = torch.zeros(size, dtype=getattr(torch, dtype))
+        state[f"{layer}.comfy_quant"] = _note(kind)
+    save_file(state, folder / "later.safetensors", metadata={MARK: family})
+    return str(folder / "later.safetensors")
+
+
+def _note(kind: str):
+    import torch
+
+    said = {"format": kind.split()[0], **({"convrot": True} if LATER[kind] else {})}
+    return torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8)
 
 
 def _fits(name: str, weight) -> bool:
@@ -72,11 +114,11 @@ def _scaled(layer: str, weight, kind: str):
 
 
 def _by_the_host(layer: str, weight, kind: str):
-    import torch
     from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor
 
     name, extra = kind.split()[0], LATER[kind]
     made = QuantizedTensor.from_float(weight, QUANT_ALGOS[name]["comfy_tensor_layout"], **extra)
-    said = {"format": name, **({"convrot": True} if extra else {})}
-    note = torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8)
-    return {**made.state_dict(f"{layer}.weight"), f"{layer}.comfy_quant": note}, made.dequantize().float()
+    return {
+        **made.state_dict(f"{layer}.weight"),
+        f"{layer}.comfy_quant": _note(kind),
+    }, made.dequantize().float()

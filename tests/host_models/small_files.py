@@ -17,9 +17,22 @@ LLAMA = {
     "num_key_value_heads": 2,
 }
 ENCODERS = {
-    "zimage": ("z_image", "ZImageTokenizer", "te", {"_model_config": LLAMA, "qwen3_4b_model_config": LLAMA}),
+    "zimage": (
+        "z_image",
+        "ZImageTokenizer",
+        "te",
+        {},
+        {"_model_config": LLAMA, "qwen3_4b_model_config": LLAMA},
+    ),
+    "hidream": (
+        "hidream",
+        "HiDreamTokenizer",
+        "hidream_clip",
+        {"clip_l": False, "clip_g": False, "t5": False},
+        {"_model_config": LLAMA, "llama_model_config": LLAMA},
+    ),
 }
-"""Family to module, tokenizer, encoder and the options that make it small; the first serves the others."""
+"""Family to module, tokenizer, encoder with what it is made of, and the options that make it small; the first serves the others."""
 MARK = "reduced_family"
 
 
@@ -113,9 +126,9 @@ def small_clip(family: str):
     import comfy.sd
     import torch
 
-    module, tokenizer, encoder, options = ENCODERS.get(family, ENCODERS["zimage"])
+    module, tokenizer, encoder, made_of, options = ENCODERS.get(family, ENCODERS["zimage"])
     home = importlib.import_module(f"comfy.text_encoders.{module}")
-    made = getattr(home, encoder)()
+    made = getattr(home, encoder)(**made_of)
     target = types.SimpleNamespace(clip=made, tokenizer=getattr(home, tokenizer), params={})
     clip = comfy.sd.CLIP(target, tokenizer_data={}, model_options=dict(options))
     draw = torch.Generator().manual_seed(8)

@@ -2,22 +2,32 @@
 
 import json
 import os
+import shutil
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
 from kohya_bridge.engines.contract import MachinePaths, write_child_file
+from kohya_bridge.errors import Unavailable
 from kohya_bridge.models.comfy_folders import host_name
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
+from kohya_bridge.models.places import IMPORTS_KEY
+from kohya_bridge.package import package_lora
 from kohya_bridge.plan import TrainingPlan
 from kohya_bridge.run_folder import RunFolder
+from kohya_bridge.validation.manifest import Sampling
+from kohya_bridge.validation.renderer import RenderingFailed
+from kohya_bridge.validation.validate import validate_run
+from kohya_bridge.workspace import Workspace
+from scripts.host.launch import CPU_TORCHVISION
+from tests.host.canvas import REDUCED_MODELS
 from tests.native_world import SETTINGS, events, make_dataset
 
 pytestmark = pytest.mark.host
 
 FAMILY = "zimage"
-UNTRIED = ("other", "auraflow", "vae")  # the family of the plan, what it is, and what its VAE is called there
 
 
 class HostWorld:
@@ -31,6 +41,12 @@ class HostWorld:
             if number % 2:  # captions of two lengths share a batch
                 rows[number] = json.dumps({**json.loads(row), "prompt": "char_dot (a:1.5)"})
         (self.dataset / "captions.jsonl").write_text("\n".join(rows) + "\n")
+
+    @property
+    def imports(self) -> str:
+        """What a Python of the tests lacks for this ComfyUI."""
+        torchvision = self.hosted.install.torchvision_dir
+        return os.pathsep.join(map(str, [CPU_TORCHVISION, torchvision])) if torchvision else ""
 
     def plan(self, **settings) -> TrainingPlan:
         values = {**SETTINGS, "min_snr_gamma": 0.0, "unet_lr": 2e-2, "network_dim": 2, "network_alpha": 2.0}
@@ -53,7 +69,7 @@ class HostWorld:
             dataset_dir=self.dataset,
             cache_dir=self.root / "cache",
             tokenizer_dir=self.hosted.install.dir / "comfy" / "sd1_tokenizer",
-            extra={**extra, "comfyui_dir": str(self.hosted.install.dir)},
+            extra={**extra, "comfyui_dir": str(self.hosted.install.dir), IMPORTS_KEY: self.imports},
         )
 
     def run(self, plan: TrainingPlan, name: str, **loras: str) -> RunFolder:
@@ -146,13 +162,131 @@ def test_a_training_adapter_is_on_while_the_character_is_learned_and_no_part_of_
     assert len(facts.modules) == len(read_lora_facts(adapter).modules)
 
 
-def test_a_family_without_a_file_of_its_own_is_trained_checked_first_and_loaded(hosted, tmp_path):
-    family, model, vae = UNTRIED
-    world = HostWorld(hosted, tmp_path, family=family, model=model, vae=vae)
-    run = world.finish(world.run(world.plan(max_train_steps=4), "untried"))
+DRAWN = Sampling(
+    sampler="res_multistep",
+    scheduler="simple",
+    steps=2,
+    cfg=4.0,
+    width=64,
+    height=64,
+    base_model="small",
+    renderer="comfyui",
+)
+
+
+def drawn_in_a_shell(world, run, **sampling):
+    return validate_run(
+        run,
+        paths=world.paths(),
+        sampling=DRAWN.model_copy(update=sampling),
+        prompts=("a dot",),
+        seeds=(1,),
+        checkpoints="latest",
+        workspace=Workspace.at(world.root),
+    )
+
+
+@pytest.mark.full  # two Pythons that import ComfyUI
+def test_a_grid_is_drawn_in_a_shell_by_the_comfyui_in_its_folder(world, straight, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REDUCED_MODELS), os.environ.get("PYTHONPATH", "")]))
+    saved = drawn_in_a_shell(world, straight).saved
+    pictures = [
+        (saved.manifest_file.parent / each.picture.file).read_bytes() for each in saved.manifest.cells
+    ]
+    assert len(pictures) == 2 and pictures[0] != pictures[1], "with the LoRA it is another picture"
+    with pytest.raises(RenderingFailed, match="can't be rendered"):
+        drawn_in_a_shell(world, straight, sampler="of_another_time")
+
+
+def test_pictures_are_drawn_by_comfyuis_own_sampler_with_and_without_the_lora(
+    hosted, world, straight, tmp_path
+):
+    lora = str(straight.dir / straight.checkpoint("latest")["file"])
+    one = {"prompt": "a dot", "negative": "", "seed": 1}
+    renders = [
+        {**one, "key": "bare", "lora_file": None, "strength": 0.0},
+        {**one, "key": "worn", "lora_file": lora, "strength": 1.0},
+        {**one, "key": "again", "lora_file": None, "strength": 0.0},
+    ]
+    paths = world.paths()
+    job = {
+        **DRAWN.model_dump(),
+        "family": FAMILY,
+        "base_model_file": paths.base_model_file,
+        "mixed_precision": "no",
+        "files": {
+            **paths.extra,
+            "base_model_file": paths.base_model_file,
+            "cache_dir": str(paths.cache_dir),
+        },
+        "out_dir": str(tmp_path),
+        "renders": renders,
+    }
+    assert hosted.case("rendered", job=job) != {}
+    bare, worn, again = ((tmp_path / f"{each['key']}.png").read_bytes() for each in renders)
+    assert bare == again != worn
+
+
+def test_without_a_comfyui_it_is_said_how_to_draw(world, straight, tmp_path, monkeypatch):
+    paths = replace(world.paths(), tokenizer_dir=tmp_path)
+    monkeypatch.setattr(world, "paths", lambda: paths)
+    with pytest.raises(Unavailable, match="no ComfyUI was found") as caught:
+        drawn_in_a_shell(world, straight, steps=3)
+    assert "COMFYUI_DIR" in caught.value.fix
+
+
+GENTLY = {"gradient_checkpointing": True, "unet_lr": 2e-3}  # the random AuraFlow leaps at ten times that
+
+
+@pytest.fixture(scope="module", params=["auraflow", pytest.param("hidream", marks=pytest.mark.full)])
+def untried(request, hosted, tmp_path_factory):
+    """A family that has no file of its own: what it is called, its world, and a run of it."""
+    model = request.param
+    world = HostWorld(hosted, tmp_path_factory.mktemp(model), family="other", model=model, vae="vae")
+    run = world.run(world.plan(**GENTLY), "untried")
+    return {"auraflow": "AuraFlow", "hidream": "HiDream"}[model], world, world.finish(run)
+
+
+def test_a_family_without_a_file_of_its_own_is_checked_before_the_first_step_and_learns(untried):
+    title, _, run = untried
+    kinds = [(each["kind"], each.get("code")) for each in run.events()]
     (told,) = [each for each in events(run, "notice") if each["code"] == "untried_family"]
-    assert "gradients were checked" in told["problem"]
-    file = run.dir / run.checkpoint("latest")["file"]
-    found = hosted.case("drawn_with", file=world.files["base"], lora=str(file))
+    assert told["problem"].startswith(f"Nobody has tried {title} here")
+    assert "gradients were checked: the worst of" in told["problem"]
+    assert kinds.index(("notice", "untried_family")) < [kind for kind, _ in kinds].index("progress")
+    measured = [row["loss"] for row in run.state().validations]
+    assert len(measured) == 4 and measured[-1] < measured[0]
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bytes_and_is_not_checked_again(untried):
+    _, world, straight = untried
+    killed = world.run(world.plan(**GENTLY), "killed")
+    world.kill_at(killed, 6)
+    world.finish(killed)
+    one, two = straight.checkpoint("latest"), killed.checkpoint("latest")
+    assert one["file"] == two["file"]
+    assert (straight.dir / one["file"]).read_bytes() == (killed.dir / two["file"]).read_bytes()
+    assert len(list((world.root / "cache" / "gradients").glob("*.json"))) == 1
+
+
+def test_it_is_packaged_and_comfyui_loads_it_without_an_unknown_key(hosted, untried, tmp_path):
+    _, world, run = untried
+    folder = Workspace.at(world.root).dataset_dir("dot")
+    shutil.copytree(world.dataset, folder, dirs_exist_ok=True)
+    (folder / "metadata.yaml").write_text(
+        "lora_tag: char_dot\nlicence: CC0-1.0\nsource: drawn here\nrelease_approved: true\nrating: sfw\n"
+    )
+    package = package_lora(run, "latest", lora_dir=tmp_path, workspace=Workspace.at(world.root))
+    assert "another image model" in package.card_file.read_text("utf-8")
+    found = hosted.case("drawn_with", file=world.files["base"], lora=str(package.file))
     assert found["unknown"] == [] and found["patches"] == found["modules"]
     assert found["difference"] < 1e-5 < found["moved"], found
+
+
+def test_what_is_believed_of_one_untried_model_is_not_believed_of_another(hosted, tmp_path):
+    worlds = [
+        HostWorld(hosted, tmp_path / model, family="other", model=model, vae="vae")
+        for model in ("auraflow", "zimage")
+    ]
+    keys = {hosted.case("belief", file=world.files["base"], family="other") for world in worlds}
+    assert len(keys) == 2

@@ -1,5 +1,7 @@
 """What a plan for ComfyUI's own models is told before it starts; no torch and no ComfyUI is loaded for it."""
 
+import json
+
 import pytest
 
 from kohya_bridge.architectures import ARCHITECTURES
@@ -25,7 +27,7 @@ def comfyui(tmp_path):
     return folder
 
 
-def problems(folder, *, base="base.safetensors", family="zimage", **settings):
+def problems(folder, *, base="base.safetensors", family="zimage", text_encoder="", **settings):
     plan = TrainingPlan.model_validate(
         {
             "character": "dot",
@@ -36,7 +38,9 @@ def problems(folder, *, base="base.safetensors", family="zimage", **settings):
             "settings": {"mixed_precision": "bf16", "min_snr_gamma": 0.0, **settings},
         }
     )
-    paths = MachinePaths(folder / base, folder, folder, folder / "comfy" / "sd1_tokenizer")
+    paths = MachinePaths(
+        folder / base, folder, folder, folder / "comfy" / "sd1_tokenizer", {"text_encoder": text_encoder}
+    )
     return {each.code: each for each in host_problems(plan, paths)}
 
 
@@ -62,6 +66,50 @@ def test_without_a_comfyui_it_can_not_start(tmp_path):
 def test_a_gguf_is_refused_with_what_to_take_instead(comfyui):
     found = problems(comfyui, base="z-image-Q4_K_M.gguf")["gguf"]
     assert found.blocks and ".safetensors" in found.fix
+
+
+def stored(file, note, *, metadata=None):
+    """A matrix of bytes with a note beside it, as ComfyUI's quantiser writes them."""
+    tensors = {"layers.0.qkv.weight": b"\0" * 8, **({"layers.0.qkv.comfy_quant": note} if note else {})}
+    entries, data = {"__metadata__": metadata or {}}, b""
+    for name, content in tensors.items():
+        entries[name] = {
+            "dtype": "U8",
+            "shape": [len(content)],
+            "data_offsets": [len(data), len(data) + len(content)],
+        }
+        data += content
+    header = json.dumps(entries).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + data)
+
+
+FORMER = {"_quantization_metadata": json.dumps({"layers": {"layers.0.qkv": {"format": "nvfp4"}}})}
+
+
+@pytest.mark.parametrize(
+    ("sources", "note", "metadata", "told"),
+    [
+        ({}, b'{"format": "nvfp4"}', {}, False),  # nobody knows: the child tells
+        ({"ops.py": "comfy_quant", "quant_ops.py": '"nvfp4": {'}, b'{"format": "nvfp4"}', {}, False),
+        ({"ops.py": "comfy_quant", "quant_ops.py": '"mxfp8": {'}, b'{"format": "nvfp4"}', {}, True),
+        ({"ops.py": "", "quant_ops.py": '"nvfp4": {'}, b'{"format": "nvfp4"}', {}, True),
+        ({"ops.py": "", "quant_ops.py": '"nvfp4": {'}, b"", FORMER, False),
+        ({"ops.py": "", "quant_ops.py": ""}, b"", FORMER, True),
+        ({"ops.py": "", "quant_ops.py": ""}, b"[" * 4000, {"_quantization_metadata": "[1]"}, False),
+        ({"ops.py": "", "quant_ops.py": ""}, b"\xff", {"_quantization_metadata": "[" * 9000}, False),
+    ],
+)
+@pytest.mark.parametrize("option", ["base", "text_encoder"])
+def test_a_file_in_a_format_that_this_comfyui_cannot_read_is_refused_by_its_name(
+    comfyui, sources, note, metadata, told, option
+):
+    for name, text in sources.items():
+        (comfyui / "comfy" / name).write_text(text)
+    stored(comfyui / f"{option}.safetensors", note, metadata=metadata)
+    found = problems(comfyui, text_encoder=str(comfyui / "text_encoder.safetensors"))
+    assert ("old_host_format" in found) == told
+    if told:
+        assert f"{option}.safetensors is stored as nvfp4" in found["old_host_format"].problem
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,8 +67,7 @@ class Trained:
     def validate(self, **options):
         return validate_run(
             self.run,
-            base_model_file=self.world.base,
-            tokenizer_dir=tokenizer_dir(),
+            paths=self.world.paths(),
             **{"sampling": SAMPLING, "checkpoints": "all", "strengths": (1.0,), **options},
         )
 
@@ -181,8 +181,7 @@ def test_what_the_renderer_says_reaches_the_caller_as_problem_and_fix(trained, t
             trained.run,
             grid,
             sampling=SAMPLING,
-            base_model_file=tmp_path / "nothing-here.safetensors",
-            tokenizer_dir=tokenizer_dir(),
+            paths=replace(trained.world.paths(), base_model_file=tmp_path / "nothing-here.safetensors"),
             folder=tmp_path / "folder",
         )
 

@@ -5,10 +5,12 @@ In: a plan of such a family, this machine's paths. Out: `Problem`s. Imports neit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from ...architectures import architecture
 from ...models.comfy_folders import host_folder, host_name, knows
+from ...models.quantised_formats import unread_formats
 from ...plan import TrainingPlan
 from ..contract import MachinePaths, Problem
 
@@ -31,6 +33,8 @@ def host_problems(plan: TrainingPlan, paths: MachinePaths) -> Iterator[Problem]:
             "Update ComfyUI: the model is trained through it"
             + (", or choose the kohya engine." if of_family.kohya else "."),
         )
+    else:
+        yield from _unread(paths, [each.option for each in of_family.model_files], host)
     if paths.base_model_file.suffix.lower() == ".gguf":
         yield Problem(
             "gguf",
@@ -55,4 +59,19 @@ def host_problems(plan: TrainingPlan, paths: MachinePaths) -> Iterator[Problem]:
         if getattr(settings, name) != off:
             yield Problem(
                 "no_effect", f"{name} has no effect on {title}: ComfyUI's encoder decides.", "", blocks=False
+            )
+
+
+def _unread(paths: MachinePaths, options: Iterable[str], host: Path) -> Iterator[Problem]:
+    """Files in formats that this ComfyUI does not read."""
+    for file in (
+        paths.base_model_file,
+        *(Path(paths.extra[option]) for option in options if option in paths.extra),
+    ):
+        formats = unread_formats(file, host)
+        if formats:
+            yield Problem(
+                "old_host_format",
+                f"{file.name} is stored as {', '.join(formats)}, which ComfyUI {host_name(host)} can't read.",
+                "Update ComfyUI, or choose the file in bf16, fp16 or plain fp8.",
             )

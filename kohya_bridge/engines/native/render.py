@@ -1,7 +1,8 @@
-"""`python -m kohya_bridge.engines.native.render JOB.json`: render validation cells without ComfyUI, by diffusers' samplers.
+"""`python -m kohya_bridge.engines.native.render JOB.json`: render validation cells without a running ComfyUI, by diffusers' samplers, or where the
+family is the host's by the sampler in ComfyUI's folder.
 
 In: a job file (`validation/renderer.py` writes it). Out: one PNG for each render under its key, and a JSON line on stdout
-after each. The same job gives the same pixels on the same machine; ComfyUI's own samplers give others.
+after each. The same job gives the same pixels on the same machine; ComfyUI's own samplers give others than diffusers'.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 
 from ... import json_text
+from ...architectures import architecture
 from ...device.accelerator import Accelerator
 from ...device.description import Device
 from ...device.precision import NO, settled
@@ -34,32 +36,64 @@ if TYPE_CHECKING:
 
 def render_job(job: dict[str, Any]) -> None:
     """Render everything that the job asks for; one line of progress for each picture."""
-    import_diffusers()  # first: what follows imports it as a whole otherwise
-    from .diffusers_side.models import load_base
-    from .diffusers_side.wearing import wearing
-
     accelerator = Accelerator.find(torch)
     device = torch.device(accelerator.type)
     seen = examine(torch) if accelerator.is_gpu else accelerator.describe()
     dtype = DTYPES[rendering_precision(job["mixed_precision"], seen)]
-    base = load_base(
-        Path(job["base_model_file"]),
-        family=job["family"],
-        dtype=dtype,
-        device=device,
-        tokenizer_dir=Path(job["tokenizer_dir"]),
-    )
+    drawing = _drawing(job, dtype, device)
     done, total = 0, len(job["renders"])
     for (file, strength), group in groupby(
         job["renders"], key=lambda each: (each["lora_file"], each["strength"])
     ):
-        worn: AbstractContextManager[None] = wearing(base, Path(file), strength) if file else nullcontext()
+        worn: AbstractContextManager[None] = drawing.wearing(Path(file), strength) if file else nullcontext()
         with worn:
             for each in group:
-                picture = _render(base, job, each)
-                _save(picture, Path(job["out_dir"]) / f"{each['key']}.png")
+                _save(drawing.picture(each), Path(job["out_dir"]) / f"{each['key']}.png")
                 done += 1
                 print(json_text.write({"done": done, "total": total, "key": each["key"]}), flush=True)
+
+
+class Drawing(Protocol):
+    """A base model that draws."""
+
+    def wearing(self, file: Path, strength: float) -> AbstractContextManager[None]:
+        """With the LoRA in `file` on it, for as long as the block lasts."""
+
+    def picture(self, each: dict[str, Any]) -> Image.Image:
+        """One of the job's renders."""
+
+
+def _drawing(job: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Drawing:
+    if architecture(job["family"]).trainable == "host":
+        from .host_side.drawing import HostDrawing
+
+        return HostDrawing(job, dtype=dtype, device=device)
+    return DiffusersDrawing(job, dtype, device)
+
+
+class DiffusersDrawing:
+    """SD 1.x and SDXL by diffusers' samplers."""
+
+    def __init__(self, job: dict[str, Any], dtype: torch.dtype, device: torch.device):
+        import_diffusers()  # first: what follows imports it as a whole otherwise
+        from .diffusers_side.models import load_base
+
+        self.job = job
+        self.base = load_base(
+            Path(job["base_model_file"]),
+            family=job["family"],
+            dtype=dtype,
+            device=device,
+            tokenizer_dir=Path(job["tokenizer_dir"]),
+        )
+
+    def wearing(self, file: Path, strength: float) -> AbstractContextManager[None]:
+        from .diffusers_side.wearing import wearing
+
+        return wearing(self.base, file, strength)
+
+    def picture(self, each: dict[str, Any]) -> Image.Image:
+        return _render(self.base, self.job, each)
 
 
 def rendering_precision(trained_in: str, device: Device) -> str:

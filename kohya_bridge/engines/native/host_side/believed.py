@@ -1,7 +1,7 @@
 """Which gradients of this ComfyUI are known to be right, so that a model is checked once and not before every run.
 
 In: the host, a family, a model file, a device. Out: a `Verdict`, remembered for (host version, family, number format, device,
-torch). The check runs on a shallow copy of the model in fp32, made of the file's own first blocks, and takes a minute at most;
+torch), and for a family that stands for many models, of that model's layers. The check runs on a shallow copy of the model in fp32, made of the file's own first blocks, and takes a minute at most;
 where the host can't make a shallow one, on the whole model.
 """
 
@@ -53,7 +53,7 @@ class Gradients:
         """
         tensors, metadata = read_file(self.file)
         stored = number_format(tensors, metadata)
-        cache, kept = Tree(cache_dir), f"gradients/{self._key(stored)}.json"
+        cache, kept = Tree(cache_dir), f"gradients/{self._key(stored, tensors)}.json"
         if cache.is_file(kept):
             verdict = Verdict(**cache.read_json(kept)["verdict"])
         else:
@@ -69,8 +69,17 @@ class Gradients:
             )
         return verdict
 
-    def _key(self, stored: str) -> str:
-        parts = (FORMAT, self.host.name, self.family.name, stored, self.device.type, torch.__version__)
+    def _key(self, stored: str, tensors: Mapping[str, Any]) -> str:
+        parts: tuple[Any, ...] = (
+            FORMAT,
+            self.host.name,
+            self.family.name,
+            stored,
+            self.device.type,
+            torch.__version__,
+        )
+        if self.family.untried:  # it stands for many models, and what is true of one is not of another
+            parts += tuple(sorted((name, tuple(each.shape)) for name, each in tensors.items()))
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
 
     def _measured(

@@ -83,9 +83,18 @@ def _metadata(sd: Any, metadata: Mapping[str, str] | None) -> dict[str, Any]:
 
 
 def load_text_encoders(files: Sequence[Path], kind: str) -> Any:
-    """The host's `CLIP` of these files; `kind` is the loader's type, as ComfyUI's node shows it."""
+    """The host's `CLIP` of these files; `kind` is the loader's type, as ComfyUI's node shows it.
+
+    Raises:
+        InvalidInput: the host does not know that type (its loaders would take another one in silence), or the weights do not fit.
+    """
     sd = importlib.import_module("comfy.sd")
-    named = getattr(sd.CLIPType, kind.upper(), sd.CLIPType.STABLE_DIFFUSION)
+    named = getattr(sd.CLIPType, (kind or "stable_diffusion").upper(), None)
+    if named is None:
+        raise InvalidInput(
+            f"This ComfyUI has no text encoders of the type {kind}, which this model reads its captions by.",
+            "Update ComfyUI, or choose another model.",
+        )
     with complaints(", ".join(file.name for file in files)):
         return sd.load_clip([str(file) for file in files], clip_type=named)
 
@@ -115,9 +124,9 @@ def let_go() -> None:
 
 
 @contextmanager
-def complaints(name: str) -> Iterator[None]:
-    """Raise InvalidInput when the host's log tells of weights that are missing, or that it has no place for, and where weights of
-    another size stop its loaders."""
+def complaints(name: str, *, also: Sequence[str] = ()) -> Iterator[None]:
+    """Raise InvalidInput when the host's log tells of weights that are missing, or that it has no place for (or says one of `also`), and
+    where weights of another size stop its loaders."""
     heard: list[str] = []
     ear = logging.Handler()
     ear.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
@@ -134,6 +143,7 @@ def complaints(name: str) -> Iterator[None]:
         root.removeHandler(ear)
         root.setLevel(level)
     wrong = [each for each in heard if COMPLAINT.search(each) and _matters(each)]
+    wrong += [each for each in heard if any(word in each for word in also)]
     if wrong:
         raise _unfit(name, wrong[0])
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ....architectures import architecture
+from ....architectures.relatives import Relative
+from ....models.base_models import look
 from ....models.places import IMPORTS_KEY
+from ....models.safetensors_header import read_header
 from ....plan import BaseModelFacts
 from ....workspace import file_sha256
 from ...training.cache import part_digest
@@ -84,7 +88,15 @@ class HostSide:
 
     @property
     def _loader_type(self) -> str:
+        if self._relative:
+            return self._relative.text_type
         return self.family.drawing.text.type if self.family.drawing.text else ""
+
+    @cached_property
+    def _relative(self) -> Relative | None:
+        """What a model of an untried family is, where anything is known of it."""
+        found = look(read_header(self.paths["base_model_file"]))[0] if self.family.untried else None
+        return found if isinstance(found, Relative) else None
 
     def environment(self) -> dict[str, str]:
         return {"comfyui": self.host.name}
@@ -100,7 +112,7 @@ class HostSide:
         verdict = self.gradients(tuple(latents_CHW.shape), condition)
         if self.family.untried:
             tell(
-                f"Nobody has tried {self.family.title} here before. Its gradients were checked: the worst of {verdict.measured} "
+                f"Nobody has tried {self._relative.title if self._relative else self.family.title} here before. Its gradients were checked: the worst of {verdict.measured} "
                 f"slopes is off by {verdict.worst:.1e}.",
                 "Look at the first samples and grids with care.",
                 "untried_family",
