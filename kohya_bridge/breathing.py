@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 
-WORK_S = 0.0004
-REST_S = 0.0001
+WORK_S = 0.0003
+REST_S = 0.0006
 """Shorter than what the system needs to wake a thread that sleeps: the rest lasts about as long as that."""
 
 _here = threading.local()

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from .breathing import breathe
 from .errors import FieldProblem, InvalidInput
 from .files import open_named
 
@@ -114,7 +115,7 @@ def parse_yaml(text: str, *, what: str) -> Any:
         InvalidInput: not YAML, or with anchors and aliases.
     """
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_LOADER)):
+        if any(_is_alias(event) for event in yaml.parse(text, Loader=_LOADER)):
             raise InvalidInput(f"{what} uses YAML aliases (*name).", "Write the values out.")
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -133,6 +134,10 @@ def parse_yaml(text: str, *, what: str) -> Any:
 class _Loader(_LOADER):  # type: ignore[misc]
     """Refuses whole numbers that Python does not write out: every message about one would fail. Hexadecimal ones come that long."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        breathe()
+        return super().construct_object(node, deep)
+
     def construct_int(self, node: yaml.ScalarNode) -> int:
         number: int = self.construct_yaml_int(node)
         str(number)
@@ -140,6 +145,11 @@ class _Loader(_LOADER):  # type: ignore[misc]
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
+
+
+def _is_alias(event: yaml.Event) -> bool:
+    breathe()
+    return isinstance(event, yaml.AliasEvent)
 
 
 def _problem(model: type[BaseModel], error: Any) -> FieldProblem:

@@ -113,7 +113,8 @@ def runs(panel: Panel, ask: Ask) -> bytes:
         "asks": [{**each.to_json(), "text": ""} for each in panel.desk.answers.asks(names)],
         "aside": _aside(panel),
     }
-    return b'%b,"runs":%b}' % (json_text.write(first)[:-1].encode(), panel.run_list.encoded(names))
+    before = json_text.write(first)[:-1].encode() + b',"runs":'
+    return panel.run_list.encoded(names, before=before, behind=b"}")
 
 
 def _aside(panel: Panel) -> dict[str, dict[str, str]]:
