@@ -81,6 +81,26 @@ def open_plain(file: Path, flags: int) -> int:
     raise OSError(22, "it is no plain file", str(file))
 
 
+def give_usual_mode(handle: int) -> None:
+    """Give an open file the permissions that any new file of this process has: libraries that write aside (safetensors 0.8) leave
+    it to its owner alone, and a group that shares a workspace could then not read what was trained. Windows has none."""
+    if not on_windows:
+        usual = 0o666 & ~_umask()
+        if stat.S_IMODE(os.fstat(handle).st_mode) != usual:
+            with suppress(PermissionError):  # somebody else's file stays as they made it
+                os.fchmod(handle, usual)
+
+
+def _umask() -> int:
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as told:
+            return next(int(line.split()[1], 8) for line in told if line.startswith("Umask:"))
+    except (OSError, StopIteration, ValueError):  # other systems tell it only when it is set
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return umask
+
+
 def replace(source: Path, target: Path) -> None:
     """Rename `source`, in place of a file `target` that may be there. Links are renamed and replaced as such."""
     _patiently(lambda: os.replace(source, target))

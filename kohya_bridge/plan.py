@@ -20,6 +20,7 @@ from .engine_names import AUTO, CHOICES, ENGINES
 from .forbidding import Forbidding, parse, read_yaml
 from .names import ModelName, OneLine, Sha256, Slug, Word
 from .presets import preset_settings
+from .redaction import ADVICE, secrets_below
 from .settings import TrainingSettings
 
 
@@ -85,6 +86,16 @@ class TrainingRequest(Forbidding):
     @classmethod
     def _chosen(cls, value: str) -> str:
         return _one_of(CHOICES, value)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _holds_no_secret(cls, value: Any) -> Any:
+        """What is chosen ends in `plan.yaml`, which is copied and read; a secret stays in the environment, where a resume finds it too."""
+        found = list(dict.fromkeys(secrets_below(value)))
+        if found:
+            where = ", ".join(filter(None, found))
+            raise ValueError(f"there is a secret in it{where and f': {where}'} | {ADVICE}")
+        return value
 
 
 def _one_of(names: tuple[str, ...], value: str) -> str:

@@ -20,6 +20,7 @@ from .event_reader import read_events
 from .events import EventLog
 from .files import Tree
 from .plan import TrainingPlan, read_plan
+from .redaction import without_secrets
 from .run_state import RunState
 from .state_folders import STATE_NAME, is_copy
 from .state_reader import read_state
@@ -225,7 +226,7 @@ class RunFolder:
             ) from None
 
     def log_tail(self, lines: int = 40, *, most_bytes: int = 64_000) -> str:
-        """The last lines of `train.log`; progress bars drawn over one line count as one."""
+        """The last lines of `train.log`, for people: without secrets, and progress bars drawn over one line count as one."""
         try:
             with self.files.open(self.log_file) as stream:
                 stream.seek(max(0, os.fstat(stream.fileno()).st_size - most_bytes))
@@ -233,7 +234,7 @@ class RunFolder:
         except OSError:
             return ""
         kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
-        return "\n".join(line for line in kept[-lines - 1 :] if line)
+        return without_secrets("\n".join(line for line in kept[-lines - 1 :] if line))
 
 
 def _identity(told: Any) -> ChildIdentity:

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..kohya_bridge import json_text
 from ..kohya_bridge.errors import FieldProblem, InvalidInput
+from ..kohya_bridge.redaction import cleaned, named_secrets
 from ..kohya_bridge.run_folder import RunFolder
 from . import host
 from .edge import plainly
@@ -184,6 +185,9 @@ def _render_all(grid: Any, run: RunFolder, how: Any, model: Any, clip: Any, vae:
 
 
 def _workflow_texts(hidden: Any) -> dict[str, str]:
-    """What ComfyUI puts into a PNG, so that dropping the picture on the canvas opens the graph that made it."""
-    texts = {"prompt": json_text.write(hidden.prompt)} if hidden.prompt else {}
-    return texts | {name: json_text.write(value) for name, value in (hidden.extra_pnginfo or {}).items()}
+    """What ComfyUI puts into a PNG, so that dropping the picture on the canvas opens the graph that made it; without secrets."""
+    told = {"prompt": hidden.prompt} if hidden.prompt else {}
+    told |= hidden.extra_pnginfo or {}
+    # The workflow holds the same values as the prompt, without their names.
+    known = named_secrets(hidden.prompt or {})
+    return {name: json_text.write(cleaned(value, known=known)) for name, value in told.items()}

@@ -26,6 +26,9 @@ REVIEWED: dict[str, dict[str, str]] = {
         ".unlink": "the person's own data folder",
         ".read_bytes": "the person's own data folder",
     },
+    "kohya_bridge/kept_secrets.py": dict.fromkeys(
+        ("os.open", "os.replace", ".mkdir", ".read_bytes"), "the person's own data folder"
+    ),
     "kohya_bridge/forbidding.py": {".read_text": "the pack's own source"},
     "kohya_bridge/lint/repair.py": {"shutil.copy2": "between two places that the module has proven, with the file's times"},
     "kohya_bridge/lint/documentation.py": {".read_text": "the pack's own page"},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 
 import pytest
 
@@ -159,3 +161,22 @@ def test_best_is_chosen_anew_by_every_attempt_and_its_files_follow(report):
     link.unlink()
     leave_best(report.run_dir, choice)
     assert link.samefile(second)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077], ids=oct)
+def test_what_a_library_wrote_for_its_owner_alone_is_kept_as_the_umask_says(report, umask):
+    """safetensors 0.8 writes a file aside with mode 600, and sd-scripts saves with it."""
+    before = os.umask(umask)
+    try:
+        written = report.files.make("checkpoints") / ".writing.safetensors"
+        written.write_bytes(lora_bytes(3, 0.0))
+        written.chmod(0o600)
+        kept = [report.checkpoint(written, 3, name="alice")]
+        with report.state_folder(3) as folder:
+            (folder / "model.safetensors").write_bytes(b"x")
+            (folder / "model.safetensors").chmod(0o600)
+        kept.append(report.run_dir / "states" / "step00000003" / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in kept] == [0o666 & ~umask] * 2

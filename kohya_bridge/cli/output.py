@@ -16,6 +16,7 @@ from rich.table import Table
 from .. import json_text
 from ..console import shown, shown_as_json, shown_in_one_line, shows_every_letter
 from ..errors import BridgeError
+from ..redaction import without_secrets
 
 
 class Output:
@@ -52,11 +53,11 @@ class Output:
         self.console.print(drawn, markup=False)
 
     def error(self, error: BridgeError) -> None:
-        """A problem with its fix: on stderr, or as JSON on stdout."""
+        """A problem with its fix, without secrets that it quotes: on stderr, or as JSON on stdout."""
+        problem, fix = without_secrets(error.problem), without_secrets(error.fix)
         if self.as_json:
-            kind = type(error).__name__
-            self.emit({"error": {"kind": kind, "problem": error.problem, "fix": error.fix}})
+            self.emit({"error": {"kind": type(error).__name__, "problem": problem, "fix": fix}})
         else:
-            print(shown(error.problem), file=sys.stderr)
-            if error.fix:
-                print(shown(f"Fix: {error.fix}"), file=sys.stderr)
+            print(shown(problem), file=sys.stderr)
+            if fix:
+                print(shown(f"Fix: {fix}"), file=sys.stderr)

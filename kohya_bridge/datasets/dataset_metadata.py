@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field, field_validator
 
 from ..files import Tree
 from ..forbidding import Forbidding, parse, read_yaml
+from ..redaction import cleaned
 
 METADATA_NAME = "metadata.yaml"
 Line = Annotated[str, Field(max_length=2000)]
@@ -63,6 +64,12 @@ class DatasetMetadata(Forbidding):
     """Anything else worth knowing."""
     waivers: tuple[Waiver, ...] = ()
     """Accepted findings."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_secrets(cls, value: Any) -> Any:
+        """Such as a password in the address of `source`: what is said of a dataset goes into cards and zips."""
+        return cleaned(value)
 
 
 def read_metadata(file: Path) -> DatasetMetadata:

@@ -14,12 +14,13 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from PIL.Image import Image
 
 from .. import json_text
 from ..errors import InvalidInput, Unavailable
+from ..redaction import without_secrets
 
 DEFAULT_HOST = "http://127.0.0.1:11434"
 MAX_ANSWER_BYTES = 4 << 20
@@ -54,9 +55,11 @@ class Ollama:
         return answer.strip()
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        address = _address(self.host or os.environ.get("OLLAMA_HOST") or DEFAULT_HOST)
+        address, login = _address(self.host or os.environ.get("OLLAMA_HOST") or DEFAULT_HOST)
         request = urllib.request.Request(
-            address + path, json_text.write(body).encode("utf-8"), {"Content-Type": "application/json"}
+            address + path,
+            json_text.write(body).encode("utf-8"),
+            {"Content-Type": "application/json", **login},
         )
         try:
             with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
@@ -81,12 +84,20 @@ class Ollama:
         return answer
 
 
-def _address(host: str) -> str:
+def _address(host: str) -> tuple[str, dict[str, str]]:
+    """The address without a login, which is all that messages show, and the header that brings the login along."""
     host = host if "://" in host else f"http://{host}"
-    parts = urlsplit(host)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise InvalidInput(f"{host!r} is no address of an Ollama service.", f"Write it like {DEFAULT_HOST}.")
-    return f"{parts.scheme}://{parts.netloc}"
+    try:
+        parts = urlsplit(host)
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    except ValueError:  # half a bracket
+        parts, user, password = urlsplit(""), "", ""
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        shown = without_secrets(repr(host))
+        raise InvalidInput(f"{shown} is no address of an Ollama service.", f"Write it like {DEFAULT_HOST}.")
+    coded = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+    login = {"Authorization": f"Basic {coded}"} if user or password else {}
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", login
 
 
 def _encoded(picture: Image) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .. import disk
 from ..files import Tree
 from ..models.lora_check import lora_problems
 
@@ -138,6 +139,8 @@ def _are_namesakes(one: str, other: str) -> bool:
 
 
 def _sync(files: Tree, file: Path) -> None:
-    """Let the disk itself have a file's content, so that a power cut can't leave a name with nothing in it."""
+    """Let the disk itself have a file's content, so that a power cut can't leave a name with nothing in it; and the person's umask
+    its permissions, whatever library wrote it."""
     with files.append(file) as stream:
+        disk.give_usual_mode(stream.fileno())
         os.fsync(stream.fileno())

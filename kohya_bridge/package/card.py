@@ -1,14 +1,13 @@
 """The model card: what a LoRA is, how to use it, what it was made from, what was measured, how to make it again.
 
 In: `PackageFacts` and the finished file's names and hashes. Out: Markdown for people, freed of this machine. A number
-that was not measured is not in it; the card says so.
+that was not measured is not in it; the card says so. Every text that somebody wrote goes through `markdown.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from .facts import PackageFacts
+from .markdown import code, fenced, prose, table
 from .metadata import names_files_of_this_machine, usage_hint
 
 PATHS_TAKEN_OUT = (
@@ -20,15 +19,15 @@ def model_card(facts: PackageFacts, *, file_name: str, sha256: str, tensor_sha25
     """The whole card. `file_name` is the LoRA's name without folders."""
     stem = file_name.removesuffix(".safetensors")
     parts = [
-        f"# {facts.title}",
-        f"A LoRA for {facts.family.title}, trained from {facts.plan.dataset.images} pictures. {usage_hint(facts)}",
-        facts.release.description,
+        f"# {prose(facts.title)}",
+        f"A LoRA for {facts.family.title}, trained from {facts.plan.dataset.images} pictures. {prose(usage_hint(facts))}",
+        prose(facts.release.description),
         "## Prompt tokens",
         _tokens(facts),
         "## How to use it",
         _usage(facts, stem),
         "## Recommended strength",
-        f"**{facts.strength.text}**. {facts.strength.reason}",
+        f"**{prose(facts.strength.text)}**. {prose(facts.strength.reason)}",
         "## Training data",
         _data(facts),
         "## Licence and approval",
@@ -42,9 +41,9 @@ def model_card(facts: PackageFacts, *, file_name: str, sha256: str, tensor_sha25
         "## Reproduce",
         _reproduce(facts, file_name),
         "## File",
-        _table(
+        table(
             (
-                ("File", f"`{file_name}`"),
+                ("File", code(file_name)),
                 ("SHA-256", f"`{sha256}`"),
                 ("AutoV2", f"`{sha256[:10]}`"),
                 ("SHA-256 of the tensors", f"`{tensor_sha256}`"),
@@ -57,9 +56,7 @@ def model_card(facts: PackageFacts, *, file_name: str, sha256: str, tensor_sha25
 def _tokens(facts: PackageFacts) -> str:
     if not facts.trigger:
         return "No trigger: the LoRA acts on every prompt."
-    return (
-        f"`{facts.trigger}`: write it as a plain word, without brackets. It stood in every training caption."
-    )
+    return f"{code(facts.trigger)}: write it as a plain word, without brackets. It stood in every training caption."
 
 
 def _usage(facts: PackageFacts, stem: str) -> str:
@@ -67,26 +64,26 @@ def _usage(facts: PackageFacts, stem: str) -> str:
     clip = "" if facts.plan.settings.network_train_unet_only else f", strength_clip {strength}"
     note = "" if clip else " The text encoder was not trained, so `strength_clip` changes nothing."
     lines = [
-        f"- ComfyUI: **Load Trained LoRA** of this pack, or the stock **Load LoRA** with `{facts.plan.character}/{stem}"
-        f".safetensors`, strength_model {strength}{clip}.{note}",
-        f"- AUTOMATIC1111 and Forge: `<lora:{stem}:{strength}>` in the prompt.",
-        f'- diffusers: `pipeline.load_lora_weights(folder, weight_name="{stem}.safetensors")`.',
+        f"- ComfyUI: **Load Trained LoRA** of this pack, or the stock **Load LoRA** with "
+        f"{code(f'{facts.plan.character}/{stem}.safetensors')}, strength_model {strength}{clip}.{note}",
+        f"- AUTOMATIC1111 and Forge: {code(f'<lora:{stem}:{strength}>')} in the prompt.",
+        "- diffusers: " + code(f'pipeline.load_lora_weights(folder, weight_name="{stem}.safetensors")') + ".",
     ]
     if facts.sample:
         lines.append(
-            f"- A prompt that was rendered with it: `{facts.sample.prompt}` (seed {facts.sample.seed})."
+            f"- A prompt that was rendered with it: {code(facts.sample.prompt)} (seed {facts.sample.seed})."
         )
     return "\n".join(lines)
 
 
 def _data(facts: PackageFacts) -> str:
     dataset = facts.plan.dataset
-    return _table(
+    return table(
         (
             ("Pictures", str(dataset.images)),
             ("Held out of training", str(facts.held_out_images)),
-            ("Source", facts.release.source),
-            ("Credit", facts.release.credit),
+            ("Source", prose(facts.release.source)),
+            ("Credit", prose(facts.release.credit)),
             ("Rating", facts.release.rating),
             ("Dataset", f"`{dataset.slug}`, digest `{dataset.digest}`"),
         )
@@ -97,7 +94,7 @@ def _licence(facts: PackageFacts) -> str:
     licence = facts.release.licence
     link = f" <{licence.url}>" if licence.url else ""
     return (
-        f"{licence.text}.{link}\n\nThe owner of the dataset approved the release (`release_approved: true` in its "
+        f"{prose(licence.text)}.{link}\n\nThe owner of the dataset approved the release (`release_approved: true` in its "
         "`metadata.yaml`). The licence of the base model applies to pictures made with it as well."
     )
 
@@ -111,20 +108,20 @@ def _training(facts: PackageFacts) -> str:
         if isinstance(versions, dict)
         else ""
     )
-    return _table(
+    return table(
         (
-            ("Base model", f"`{plan.base_model.name}`, SHA-256 `{plan.base_model.sha256}`"),
-            ("Engine", f"{plan.engine} {plan.engine_version}"),
+            ("Base model", f"{code(plan.base_model.name)}, SHA-256 `{plan.base_model.sha256}`"),
+            ("Engine", prose(f"{plan.engine} {plan.engine_version}")),
             ("Step", f"{facts.step} of {settings.max_train_steps}"),
-            ("Why this step", facts.best_reason),
+            ("Why this step", prose(facts.best_reason)),
             ("Rank and alpha", f"{settings.network_dim} and {settings.network_alpha:g}"),
-            ("Rate", f"{settings.unet_lr:g}, {settings.lr_scheduler}, {settings.optimizer_type}"),
+            ("Rate", prose(f"{settings.unet_lr:g}, {settings.lr_scheduler}, {settings.optimizer_type}")),
             ("Batch", f"{settings.train_batch_size} x {settings.gradient_accumulation_steps}"),
             ("Resolution", f"{settings.resolution} px"),
             ("Seed", str(settings.seed)),
             ("Run", f"`{facts.run_id}`"),
             ("Duration", f"{facts.duration_s / 60:.1f} minutes" if facts.duration_s else ""),
-            ("Versions", shown),
+            ("Versions", prose(shown)),
         )
     )
 
@@ -156,7 +153,7 @@ def _measures(facts: PackageFacts) -> str:
 def _limits(facts: PackageFacts) -> str:
     lines = [
         f"- Trained on {facts.plan.dataset.images} pictures: poses, outfits and views that are not among them are guessed.",
-        f"- Made for `{facts.plan.base_model.name}`; on other models of the same family the likeness varies.",
+        f"- Made for {code(facts.plan.base_model.name)}; on other models of the same family the likeness varies.",
     ]
     if not facts.strength.measured:
         lines.append("- The strength was not measured.")
@@ -168,17 +165,13 @@ def _limits(facts: PackageFacts) -> str:
 
 
 def _reproduce(facts: PackageFacts, file_name: str) -> str:
+    plan = fenced(facts.plan.to_yaml(), "yaml")
     if names_files_of_this_machine(facts.plan):
-        return f"{PATHS_TAKEN_OUT}\n\n```yaml\n{facts.plan.to_yaml()}```"
+        return f"{PATHS_TAKEN_OUT}\n\n{plan}"
     return (
         "The file carries its complete training plan. With the dataset and the base model named above on this machine:\n\n"
         f"    python -m kohya_bridge reproduce {file_name}\n\n"
         "rebuilds the plan, checks both by their digests, and trains. On the same machine and versions the tensors are "
         "identical. This card can be given instead of the file: the plan stands here as well.\n\n"
-        f"```yaml\n{facts.plan.to_yaml()}```"
+        f"{plan}"
     )
-
-
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    there = [(name, value.replace("|", "\\|").replace("\n", " ")) for name, value in rows if value]
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in there)])

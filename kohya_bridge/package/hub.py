@@ -25,6 +25,7 @@ from ..validation.manifest import CellRecord
 from .card import model_card
 from .facts import PackageFacts
 from .header import Rewritten
+from .markdown import prose
 from .metadata import tags, usage_hint
 from .pictures import preview_bytes
 from .scrub import scrub_text
@@ -190,7 +191,7 @@ def _civitai_description(facts: PackageFacts) -> str:
         f"Licence: {facts.release.licence.text}.",
         f"Data: {facts.release.source}",
     ]
-    return scrub_text("\n\n".join(line for line in lines if line) + "\n")
+    return scrub_text("\n\n".join(prose(line) for line in lines if line) + "\n")
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -26,7 +26,9 @@ from .metadata import CHECKPOINT_KEY, PLAN_KEY, RUN_KEY, SCRUBBED_KEY, STEP_KEY
 
 MOST_CARD_BYTES = 1 << 20
 _STEP = re.compile(r"[0-9]{1,9}")
-_PLAN_BLOCK = re.compile(r"```yaml\n(version: 1\n.*?)```", re.DOTALL)
+_PLAN_BLOCK = re.compile(
+    r"^(?P<fence>```+)yaml\n(?P<plan>version: 1\n.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def _from_card(file: Path) -> Recipe:
         )
     if PATHS_TAKEN_OUT in text:
         raise _incomplete(file)
-    plan = _plan(block.group(1), file)
+    plan = _plan(block["plan"], file)
     return _checked(Recipe(file, plan, run.group(1), int(step.group(1)), tensors and tensors.group(1), None))
 
 

@@ -1,7 +1,7 @@
-"""Taking this machine out of what is given away: absolute paths, the user's login name, the host's name.
+"""Taking this machine out of what is given away: absolute paths, the user's login name, the host's name, and secrets.
 
-In: texts and metadata values, JSON inside strings included. Out: the same with paths cut to their last part and names
-replaced. Captions and tags keep their words: a login `alice` must not eat the character Alice.
+In: texts and metadata values, JSON inside strings included. Out: the same with paths cut to their last part, names
+replaced and secrets left out (`redaction.py`). Captions and tags keep their words: a login `alice` must not eat the character Alice.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import json_text
+from ..redaction import cleaned, without_secrets
 
 REMOVED = "(removed)"
 GENERIC_NAMES = {
@@ -54,7 +55,7 @@ def machine_names() -> frozenset[str]:
 
 def scrub_text(text: str, *, names: Iterable[str] = ()) -> str:
     """`text` without absolute paths (their last part stays) and without `names` as whole words."""
-    home = str(Path.home())
+    text, home = without_secrets(text), str(Path.home())
     if len(home) > 1:
         text = text.replace(home, "~")
     text = _PATH.sub(lambda found: _last_part(found.group()), text)
@@ -71,7 +72,7 @@ def scrub_metadata(metadata: Mapping[str, str], *, names: Iterable[str] = ()) ->
 
 def scrub_json(value: Any, *, names: Iterable[str] = ()) -> Any:
     """Every string of a JSON value scrubbed, keys included. A string that is a path as a whole keeps its last part."""
-    names = tuple(names)
+    names, value = tuple(names), cleaned(value)
     if isinstance(value, str):
         return scrub_text(_last_part(value) if _WHOLE_PATH.fullmatch(value) else value, names=names)
     if isinstance(value, list):

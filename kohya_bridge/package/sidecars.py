@@ -2,11 +2,12 @@
 
 In: `PackageFacts` and the finished file. Out: ComfyUI Lora-Manager's `.metadata.json` (schema 1.1), the `.json` of
 AUTOMATIC1111 and Forge, `.preview.png`, and on request `.civitai.info` without ids that nobody gave. Each is read back
-and checked. What a person or a manager wrote into one of them before stays.
+and checked. Descriptions that managers show as HTML hold no element. What a person or a manager wrote into one of them before stays.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def lora_manager_sidecar(
         "from_civitai": False,
         "civitai": {"trainedWords": [facts.trigger] if facts.trigger else [], "customImages": []},
         "tags": tags(facts),
-        "modelDescription": facts.release.description,
+        "modelDescription": _as_html(facts.release.description),
         "favorite": False,
         "skip_metadata_refresh": True,
         "metadata_source": None,
@@ -108,12 +109,12 @@ def civitai_sidecar(facts: PackageFacts, written: Rewritten) -> dict[str, Any]:
         "name": written.file.stem,
         "baseModel": facts.family.names.civitai,
         "trainedWords": [facts.trigger] if facts.trigger else [],
-        "description": facts.release.description,
+        "description": _as_html(facts.release.description),
         "model": {
             "name": facts.title,
             "type": "LORA",
             "tags": tags(facts),
-            "description": facts.release.description,
+            "description": _as_html(facts.release.description),
         },
         "files": [
             {
@@ -129,6 +130,11 @@ def civitai_sidecar(facts: PackageFacts, written: Rewritten) -> dict[str, Any]:
         ],
         "images": [],
     }
+
+
+def _as_html(text: str) -> str:
+    """A description for programs that show it as HTML, as Civitai's are: the text, and no element."""
+    return html.escape(text)
 
 
 def _beside(file: Path, suffix: str) -> Path:

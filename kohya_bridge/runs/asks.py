@@ -17,6 +17,7 @@ from .. import json_text
 from ..breathing import breathe
 from ..errors import NotFound, UnusableFile
 from ..files import Tree
+from ..redaction import cleaned
 from ..run_folder import RunFolder
 from . import held_prompt, unattended
 from .held_prompt import Prompt
@@ -126,5 +127,5 @@ def _nothing(run: RunFolder, what: str) -> NotFound:
 
 def _ask(run: RunFolder, what: str, kind: str, file: Path, prompt: Prompt) -> Ask:
     nodes = Counter(node["class_type"] for node in prompt.values())
-    text = json_text.write(prompt, indent=1, ensure_ascii=False)[:MOST_SHOWN]
+    text = json_text.write(cleaned(prompt), indent=1, ensure_ascii=False)[:MOST_SHOWN]
     return Ask(run.run_id, run.slug, what, kind, file.lstat().st_mtime, dict(nodes.most_common(40)), text)

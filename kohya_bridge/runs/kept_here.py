@@ -14,6 +14,7 @@ from typing import Any
 from .. import json_text
 from ..errors import StorageError, UnusableFile
 from ..files import Tree
+from ..kept_secrets import put_away, put_back
 from ..machine_key import is_ours, sign
 from ..run_folder import RunFolder
 
@@ -30,7 +31,8 @@ class Record:
 
 
 def keep_here(run: RunFolder, file: Path, content: dict[str, Any], *, kind: str) -> None:
-    """Write `content` as ours; a record of one kind is none of another. Raises StorageError."""
+    """Write `content` as ours, its secrets apart; a record of one kind is none of another. Raises StorageError."""
+    content = put_away(content)
     signed = {**content, SIGNATURE: sign(kind, _text(run, content))}
     Tree(run.dir).write(file, json_text.write(signed, indent=1))
 
@@ -46,9 +48,10 @@ def read_kept(run: RunFolder, file: Path, *, kind: str) -> Record:
         raise UnusableFile(f"{file.name} is no record.", "Move it away.")
     signature = content.pop(SIGNATURE, None)
     try:
-        return Record(content, is_ours(kind, _text(run, content), signature))
+        ours = is_ours(kind, _text(run, content), signature)
     except StorageError:  # without a key nothing is known as ours
-        return Record(content, False)
+        ours = False
+    return Record(put_back(content) if ours else content, ours)
 
 
 def _text(run: RunFolder, content: dict[str, Any]) -> str:

@@ -112,9 +112,7 @@ class RunList:
         folder tells."""
         return [reading.line for reading in self._refreshed(slug)]
 
-    def encoded(
-        self, names: RunNames | None = None, *, before: bytes = b"", behind: bytes = b""
-    ) -> bytes:
+    def encoded(self, names: RunNames | None = None, *, before: bytes = b"", behind: bytes = b"") -> bytes:
         """`lines()` as one JSON array; unchanged runs are not encoded again. `names` are the workspace's, if they are at hand.
 
         `before` and `behind` go out with it: megabytes are put together once.

@@ -42,7 +42,6 @@ def test_a_plain_plan_has_no_obstacle(bench):
         ({"network_args": "a=1"}, "option_value", "must be a list"),
         ({"output_dir": "/tmp"}, "option_refused", "kohya.output_dir"),
         ({"resume": "/x"}, "option_refused", "resumes from its own newest state"),
-        ({"wandb_api_key": "x"}, "option_refused", "environment"),
         ({"dataset_class": "os.system"}, "option_refused", "loads code"),
         ({"optimizer_type": "subprocess.Popen"}, "option_value", "not a known optimiser"),
         ({"network_module": "os"}, "option_value", "not a network module"),

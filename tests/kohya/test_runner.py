@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import signal
 import time
@@ -73,6 +74,10 @@ def test_the_lora_file_names_its_true_step_and_is_sound(bench):
         facts.metadata["ss_new_sd_model_hash"] == "b" * 64
     )  # the plan's own digest: the base is not read again
     assert file.name.startswith("dots-step00000004-")
+    if os.name != "nt":  # what sd-scripts' own libraries wrote, too
+        made = [*ended.run.checkpoints_dir.iterdir(), *(ended.run.states_dir).rglob("*")]
+        usual = ended.run.plan_file.stat().st_mode
+        assert [each for each in made if each.is_file() and each.stat().st_mode != usual] == []
 
 
 def test_a_held_out_measure_has_an_interval_and_the_same_measure_on_trained_pictures(bench):

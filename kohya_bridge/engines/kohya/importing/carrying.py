@@ -18,7 +18,7 @@ from ....device.precision import BF16, FP16, settled, usual
 from ....errors import InvalidInput
 from ....forbidding import parse
 from ....plan import OBJECTIVE_OF_FLOW, TrainingRequest
-from ....redaction import LEFT_OUT, is_secret
+from ....redaction import LEFT_OUT, secrets_below
 from ....settings import TrainingSettings
 from ..checking import A_SECRET
 from .fitting import fit_together
@@ -78,7 +78,10 @@ class Carrier:
 
     def run(self) -> None:
         for name in list(self.options):
-            if why := misfit(name, self.options[name]):
+            if any(secrets_below({name: self.options[name]})):
+                self.options[name] = self.named[name] = LEFT_OUT
+                self.leave(name, f"it {A_SECRET}")
+            elif why := misfit(name, self.options[name]):
                 self.leave(name, why)
         for take in (
             self._names, self._parts, self._rates, self._optimiser, self._schedule, self._network, self._sizes, self._modes, self._captions,
@@ -345,9 +348,6 @@ class Carrier:
         value = self.options[name]
         if value in (None, "", []):
             self.options.pop(name)
-        elif is_secret(name):
-            self.options[name] = LEFT_OUT
-            self.leave(name, f"it {A_SECRET}")
         elif why := why_left(name, value, self.named, self.family):
             self.leave(name, why)
         elif name in SETTINGS:
