@@ -21,6 +21,7 @@ case $tier in
     scripts/install.sh pack optim host test ;;
   *) echo "there is no tier '$tier'; tiers: check all" >&2; exit 2 ;;
 esac
+unset PYTHONDONTWRITEBYTECODE # pytest keeps the tests that it has rewritten, which is most of the time until the first one runs
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # several workers with a thread a core each would wait for each other
 
 "$python" -m ruff check . # in no time; what takes seconds is read beside the tests

@@ -266,7 +266,12 @@ def test_the_first_ctrl_c_while_waiting_stops_the_run_softly(shell):
 def test_ctrl_c_while_watching_leaves_the_run_alone(shell):
     shell.engine = QuickEngine(seconds_per_step=0.05)
     run_id = run_id_of(shell("train", shell.config(settings={"max_train_steps": 100})))
+    assert (
+        shell("pause", run_id).code == exit_codes.DONE
+    )  # until somebody watches, however long that takes to start
     with start_in_a_terminal(shell, "watch", run_id) as process:
+        read_until(process, "paused")
+        assert shell("unpause", run_id).code == exit_codes.DONE
         read_until(process, "training: step")
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()
