@@ -18,7 +18,7 @@ from . import supervisor
 from .datasets.dataset_lock import note_training
 from .engines.contract import Engine
 from .engines.registry import load_engines
-from .errors import BridgeError, Busy, Conflict, InvalidInput, UnusableFile
+from .errors import BridgeError, Busy, Conflict, InvalidInput, NotFound, UnusableFile
 from .files import Tree
 from .models.comfy_folders import default_tokenizer_dir
 from .models.places import LEAST_FREE_BYTES, Places
@@ -237,6 +237,10 @@ class Desk:
         """
         run = self.run(run_id)
         with self.slot.locked():
+            if not os.path.lexists(run.dir):
+                raise NotFound(
+                    f"Run {run.run_id} is gone.", "Somebody else deleted it; it is in the workspace's trash."
+                )
             if self._is_under_way(run):
                 raise Conflict(f"Run {run.run_id} is not over.", "Stop it first.")
             if run.is_published:

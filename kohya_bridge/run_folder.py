@@ -116,7 +116,14 @@ class RunFolder:
         return [each for each in self.files.entries(self.held_prompts_dir) if each.suffix == ".json"]
 
     def plan(self) -> TrainingPlan:
-        return read_plan(self.files.plain(self.plan_file))
+        """What was asked. Raises NotFound where the run was deleted meanwhile, InvalidInput, UnusableFile."""
+        try:
+            return read_plan(self.files.plain(self.plan_file))
+        except FileNotFoundError:
+            raise NotFound(
+                f"Run {self.run_id} is gone: it has no plan any more.",
+                "Look at the list of runs, or in the workspace's trash.",
+            ) from None
 
     def events(self, *, after: int = 0) -> Iterator[dict[str, Any]]:
         return read_events(self.events_file, after=after)

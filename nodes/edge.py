@@ -9,6 +9,7 @@ from typing import Any
 
 from ..kohya_bridge.errors import BridgeError
 from .host import log
+from .wires import refuse_typed_wires
 
 
 class Told(Exception):
@@ -22,6 +23,7 @@ def plainly(execute: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(execute)
         async def executed_async(cls: Any, *args: Any, **inputs: Any) -> Any:
             try:
+                refuse_typed_wires(cls.SCHEMA, inputs)
                 return await execute(cls, *args, **inputs)
             except BridgeError as error:
                 raise _told(error) from None
@@ -31,6 +33,7 @@ def plainly(execute: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(execute)
     def executed(cls: Any, *args: Any, **inputs: Any) -> Any:
         try:
+            refuse_typed_wires(cls.SCHEMA, inputs)
             return execute(cls, *args, **inputs)
         except BridgeError as error:
             raise _told(error) from None

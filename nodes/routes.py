@@ -218,7 +218,14 @@ def _answered(
 ) -> Answer:
     """In a worker thread: looking for the run is the first of its questions to the disk."""
     run = run_of(panel.workspace, path.get("run"))
-    answer = route.answer(panel, answers.Ask(run, path, query, body))
+    try:
+        answer = route.answer(panel, answers.Ask(run, path, query, body))
+    except FileNotFoundError:
+        if run is None or run.exists:
+            raise
+        raise NotFound(
+            f"Run {run.run_id} is gone: it was deleted meanwhile.", "Look at the list of runs."
+        ) from None
     if isinstance(answer, answers.Data):
         return Answer(answer.data, _headers(answer.content_type))
     data = (

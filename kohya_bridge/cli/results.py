@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..architectures import architecture
-from ..errors import InvalidInput
+from ..engines.saved import file_digest
+from ..errors import BridgeError, InvalidInput
 from ..models.lora_check import lora_problems
 from ..package import package_lora
 from ..run_folder import RunFolder
@@ -186,8 +187,24 @@ def _checkpoint_row(run: RunFolder, state: RunState, row: dict[str, Any]) -> dic
         "file": row["file"],
         "loss": measured.get("loss"),
         "psnr": measured.get("psnr"),
-        "problems": lora_problems(run.weights_of(row["file"]), steps=row["step"]),
+        "problems": _problems(run, row),
     }
+
+
+def _problems(run: RunFolder, row: dict[str, Any]) -> list[str]:
+    """What is wrong with a checkpoint. One number that flipped leaves a file whole and finite; its digest tells."""
+    try:
+        file = run.weights_of(row["file"])
+        digest = file_digest(run.files, file)
+    except (BridgeError, OSError) as error:
+        return [error.problem if isinstance(error, BridgeError) else f"{row['file']} can't be read: {error}."]
+    problems = lora_problems(file, steps=row["step"])
+    told = row.get("sha256")
+    if told and digest != told:
+        problems.append(
+            f"{file.name} is not the file that the run wrote: its SHA-256 begins with {digest[:8]}, that of the run's with {told[:8]}."
+        )
+    return problems
 
 
 def _rounded(value: Any, digits: int) -> str:

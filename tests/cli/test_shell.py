@@ -19,6 +19,7 @@ from kohya_bridge.device.finding import find_device
 from kohya_bridge.device.precision import usual
 from kohya_bridge.engines import child
 from kohya_bridge.engines.contract import python_module_command
+from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.workspace import PACK_ROOT
 from tests.doubles.quick_engine import QuickEngine
 from tests.waiting import wait_until
@@ -169,6 +170,30 @@ def test_graphs_can_be_written_again_from_the_events(shell):
     run_id = run_id_of(shell("train", shell.config(), "--wait"))
     (row,) = shell("tensorboard", run_id, "--json").rows
     assert list(Path(row["folder"]).glob("events.out.tfevents.*"))
+
+
+def test_a_checkpoint_of_which_one_bit_flipped_is_never_sound(shell):
+    """It parses and all its numbers are finite: only the digest tells."""
+    run_id = run_id_of(shell("train", shell.config(), "--wait"))
+    run = RunFolder(shell.workspace.find_run(run_id))
+    files = sorted(run.checkpoints_dir.glob("*.safetensors"))
+    spoilt, gone = files[0], files[1]
+    data = bytearray(spoilt.read_bytes())
+    data[-1] ^= 0x01
+    spoilt.write_bytes(data)
+    gone.unlink()
+    answer = shell("validate", run.run_id, "--no-pictures")
+    assert answer.code == exit_codes.NOT_WELL
+    rows = {line.split("\t")[3]: line for line in answer.out.splitlines() if line.count("\t") == 4}
+    assert f"{spoilt.name} is not the file that the run wrote" in rows[f"checkpoints/{spoilt.name}"]
+    assert f"{gone.name} of run {run.run_id} is gone." in rows[f"checkpoints/{gone.name}"]
+    assert "sound" in rows[f"checkpoints/{files[2].name}"]
+    told = {
+        row["file"]: row["problems"]
+        for row in shell("validate", run.run_id, "--no-pictures", "--json").rows
+        if "file" in row
+    }
+    assert told[f"checkpoints/{spoilt.name}"] and told[f"checkpoints/{files[2].name}"] == []
 
 
 def test_a_damaged_checkpoint_is_found_by_validate(shell):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import replace
 
@@ -246,3 +247,16 @@ def test_what_a_run_was_trained_with_is_written_down(desk):
     assert (identity.exit_code, identity.attempt) == (0, 1)
     assert identity.ended is not None
     assert not supervisor.trainer_lives(run)
+
+
+def test_a_run_that_another_desk_deletes_meanwhile_is_not_found(desk, monkeypatch):
+    """Resume and delete look for the run, wait for the lock, and find it gone."""
+    for act in (desk.resume, desk.delete):
+        run = desk.submit(request(settings={"seed": 11}))
+        desk.wait(run.run_id, poll_s=0.05)
+        run.append("run_finished", outcome="stopped", step=1, problem="", fix="")
+        monkeypatch.setattr(type(desk), "run", lambda self, run_id, run=run: shutil.rmtree(run.dir) or run)
+        with pytest.raises(NotFound, match="is gone"):
+            act(run.run_id)
+        assert not run.dir.exists()
+        monkeypatch.undo()

@@ -69,13 +69,16 @@ def test_an_odd_part_of_a_run_hides_none_of_the_others(panel, done):
         )
 
     answer_with(page, f"**/wizdroid/training/runs/{done.run.run_id}", change)
+    said_by_page = []
+    page.on("console", lambda message: said_by_page.append(message.text[:300]))
+    page.on("pageerror", lambda error: said_by_page.append(str(error)[:600]))
     for name, value in itertools.product(PARTS, (ODD, None, 7, "x", {})):
         odd.update(name=name, value=value)
         page.reload()
         page.locator("body[data-connected]").wait_for()
         page.get_by_role("button", name=done.plan.character).first.click()
         page.get_by_role("heading", name=done.plan.character).wait_for()
-        shown = f"{name} = {value}"
+        shown = f"{name} = {value} {said_by_page[-6:]}"
         expect(card(page, "State"), shown).to_contain_text("200 of 200 steps", timeout=5000)
         expect(card(page, "Loss chart"), shown).to_be_visible(timeout=5000)
         said = page.get_by_role("note").filter(has_text="The rest is here")

@@ -4,6 +4,9 @@ import gzip
 import http.client
 import json
 import os
+import shutil
+import socket
+import struct
 import time
 from contextlib import contextmanager
 
@@ -13,6 +16,7 @@ from PIL import Image
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.runs.choices import Choices, keep_choices
 from kohya_bridge.workspace import Workspace
+from tests.panel.loaded_pack import pack_module
 from tests.panel.stage import Stage
 from tests.rehearsed_runs import rehearse, rehearsed_plan
 
@@ -280,6 +284,71 @@ def test_an_attack_gets_a_clear_answer_and_nothing_else(told, name):
     answer = json.loads(content)
     assert answer["problem"] and answer["fix"] and len(answer["problem"]) < 500
     assert told.desk.asked == before
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b'POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"at',
+        b'POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"at',
+        b"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 99\r\n\r\n\x1f\x8b\x08",
+        b"GET /wizdroid/training/runs HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /wizdroid/training/runs HTTP/1.1\r\nHost",
+    ],
+    ids=("in the body", "in a chunk", "in a gzip", "before the answer", "in the headers"),
+)
+def test_a_client_that_leaves_costs_no_traceback(told, caplog, sent):
+    path = f"{BASE}/runs/{told.training}/stop".encode()
+    with caplog.at_level("DEBUG"):
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", told.port)) as client:
+                client.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )  # leave with a reset
+                client.sendall(sent.replace(b"{path}", path))
+        assert get(told, "runs")[0] == 200
+    assert not [record for record in caplog.records if record.exc_info or "Traceback" in record.getMessage()]
+
+
+def test_a_run_that_is_deleted_while_it_is_asked_for_is_a_404_with_words(told, monkeypatch):
+    """Between the look for it and the answer another page deletes it."""
+    panel_answers = pack_module("nodes.panel_answers")
+    for name in (
+        "plan",
+        "request",
+        "run",
+        "retry",
+        "package",
+        "checkpoint",
+        "log_tail",
+        "events",
+        "losses",
+        "pictures",
+        "thumbnail",
+    ):
+        story = (
+            rehearse(
+                Workspace.at(told.desk.workspace.root), rehearsed_plan(dataset="gone", max_train_steps=60)
+            )
+            .start()
+            .train(1, 3)
+            .finish("stopped")
+        )
+        route = next(
+            each for each in pack_module("nodes.routes").ROUTES if each.answer is getattr(panel_answers, name)
+        )
+
+        def deleted_first(workspace, run_id, story=story):
+            run = pack_module("kohya_bridge.run_folder").RunFolder(story.run.dir)
+            shutil.rmtree(story.run.dir)
+            return run
+
+        monkeypatch.setattr(pack_module("nodes.routes"), "run_of", deleted_first)
+        path = route.path.format(run=story.run.run_id, which="best", name="x", what="x")
+        status, body = post(told, path) if route.method == "POST" else get(told, path)
+        assert status in (200, 400, 404), (name, body)
+        assert status == 200 or (body["problem"] and body["fix"]), name
+        monkeypatch.undo()
 
 
 def test_a_page_of_our_own_origin_and_a_program_are_let_in(told):

@@ -161,7 +161,7 @@ export class RunStore extends EventTarget {
     }
     this.compared = null;
     try {
-      const view = await this.host.get(`runs/${runId}`);
+      const view = soundView(await this.host.get(`runs/${runId}`));
       if (this.openId !== runId) return;
       // A snapshot that was under way while live events came must not take the page back.
       if (!this.open || view.state.last_seq >= this.open.state.last_seq) this.open = view;
@@ -357,6 +357,24 @@ function isObject(value) {
 /** The rows of a list that are rows. @param {any} list @returns {any[]} */
 export function rowsOf(list) {
   return Array.isArray(list) ? list.filter(isObject) : [];
+}
+
+/** A run's view whose lists are lists of rows: whatever else a server of another version tells is left out. @param {any} view @returns {RunView} */
+function soundView(view) {
+  const state = { ...EMPTY_STATE, ...(isObject(view.state) ? view.state : null) };
+  for (const name of /** @type {const} */ (["validations", "checkpoints", "states", "samples", "notices"]))
+    state[name] = rowsOf(state[name]);
+  state.losses = Array.isArray(state.losses) ? state.losses.filter(Array.isArray) : [];
+  const lists = ["suggestions", "grid_notices", "pictures", "damages"].map((name) => [name, rowsOf(view[name])]);
+  return {
+    ...view,
+    ...Object.fromEntries(lists),
+    state,
+    queue: Array.isArray(view.queue) ? view.queue : [],
+    choices: Array.isArray(view.choices) ? view.choices.filter((/** @type {any} */ each) => typeof each === "string") : [],
+    changes: isObject(view.changes) && Array.isArray(view.changes.fields) ? view.changes : null,
+    line: isObject(view.line) && typeof view.line.character === "string" ? view.line : null,
+  };
 }
 
 const NO_SERIES = { losses: [], validations: [], checkpoints: [], states: [], samples: [], notices: [] };

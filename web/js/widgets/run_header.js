@@ -74,7 +74,7 @@ function pillText(state) {
   return words[/** @type {keyof typeof words} */ (state.status)] ?? status(state);
 }
 
-/** @param {string} name */
+/** @param {string|undefined} name */
 export function withoutSuffix(name) {
-  return name.replace(/\.(safetensors|ckpt)$/, "");
+  return String(name ?? "").replace(/\.(safetensors|ckpt)$/, "");
 }
