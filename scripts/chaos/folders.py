@@ -48,6 +48,7 @@ def _damaged(finished: Path, place: Path, number: int, dice: random.Random) -> T
     outside = make_outside(place / "outside")
     before = fingerprint(outside)
     run, other = the_two_runs(place / "all")
+    kept = _persons_own(run)
     tried = Tried(f"damage {number} ({_damage(run, outside, dice)})")
     desk = desk_at(place / "all")
     acts = {**verbs(desk, run, other, place / "all" / "models" / "loras"), **_more(desk, run)}
@@ -56,6 +57,9 @@ def _damaged(finished: Path, place: Path, number: int, dice: random.Random) -> T
     tried.acts = len(acts)
     if wrong := others_are_well(desk, other):
         tried.note(LOST, wrong)
+    gone = [name for name in kept if not any((place / "all").rglob(name))]  # `delete` moved them to the trash
+    if gone:
+        tried.note(LOST, f"a person's own {', '.join(gone)}")
     if fingerprint(outside) != before:
         tried.note(GOT_IN, "something outside changed")
     for each in desk.slot.aside.runs():
@@ -64,6 +68,20 @@ def _damaged(finished: Path, place: Path, number: int, dice: random.Random) -> T
             tried.note(CRASHED, trouble.problem)
     shutil.rmtree(place)
     return tried
+
+
+def _persons_own(run: RunFolder) -> list[str]:
+    """Copies that a person keeps beside a trainer's files, under names like theirs."""
+    states = sorted((run.dir / "states").iterdir())
+    checkpoint = min((run.dir / "checkpoints").iterdir())
+    copies = {
+        states[0]: ("states/step00000001-keep", "states/step00000002"),
+        checkpoint: (f"checkpoints/{checkpoint.stem}-keep.safetensors", "checkpoints/.writing-mine.txt"),
+    }
+    for source, names in copies.items():
+        for name in names:
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, run.dir / name)
+    return [Path(name).name for names in copies.values() for name in names]
 
 
 def _damage(run: RunFolder, outside: Path, dice: random.Random) -> str:

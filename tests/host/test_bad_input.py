@@ -84,6 +84,36 @@ def test_a_dataset_name_that_could_leave_the_workspace_is_refused(comfy, slug):
     assert not (comfy.base_dir / "x").exists()
 
 
+@pytest.mark.parametrize("value", ({"slug": "wren"}, "wren", 7, True, ["wren"], ["a", "b", "c"]), ids=str)
+@pytest.mark.parametrize(
+    ("node", "wire", "connect"),
+    [
+        ("WizdroidKohyaTrain", "dataset", "Connect Caption Export or Dataset Lint to it"),
+        ("WizdroidKohyaTrain", "settings", "Connect Training Settings or Kohya Model Files to it"),
+        ("WizdroidDatasetLint", "dataset", "Connect Caption Export or Dataset Lint to it"),
+        ("WizdroidCaptionExport", "images", "Connect a node that gives pictures"),
+        ("WizdroidPackageLora", "run", "Connect Kohya Train or Training Run to it"),
+        ("WizdroidLoraValidateGrid", "model", "Connect a loader"),
+    ],
+)
+def test_a_value_in_place_of_a_wire_is_named_with_the_node_to_connect(comfy, node, wire, connect, value):
+    """What a program may post to /prompt; a page draws wires only."""
+    prompt = lint_and_train(dataset="char_wren")
+    if node == "WizdroidCaptionExport":
+        prompt = {"1": {"class_type": node, "inputs": {"dataset_name": "bad_wire", "mode": "append"}}}
+    elif node not in {each["class_type"] for each in prompt.values()}:
+        prompt = {"1": {"class_type": node, "inputs": {}}}
+    (place,) = (each for each in prompt.values() if each["class_type"] == node)
+    known = comfy.client.get(f"object_info/{node}")[node]["input"]
+    for name, spec in {**known.get("required", {}), **known.get("optional", {})}.items():
+        if name not in place["inputs"] and isinstance(spec[1], dict) and "default" in spec[1]:
+            place["inputs"][name] = spec[1]["default"]
+    place["inputs"][wire] = value
+    message = failure(comfy, prompt)
+    assert_plain(message)
+    assert f"as its {wire}, where a wire belongs" in message and connect in message
+
+
 def test_a_negative_rank_is_refused_before_anything_runs(comfy):
     assert "smaller than min" in failure(comfy, only_training(dataset="bad", rank=-1))
 
