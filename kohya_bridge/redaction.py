@@ -56,22 +56,20 @@ _NOT_OF_A_TOKEN = frozenset(
 """What stands behind `token` where tokens of a text are meant."""
 
 _BEFORE_A_VALUE = re.compile(
-    r"""(?P<quote>["']?)(?<![A-Za-z0-9_.])(?P<name>[A-Za-z][A-Za-z0-9_.\-]{0,99})["']?\s{0,3}(?P<sign>[=:])\s{0,3}"""
+    r"""(?P<quote>["']?)(?<![A-Za-z0-9_.\-])-*(?P<name>[A-Za-z][A-Za-z0-9_.\-]*)["']?\s{0,3}(?P<sign>[=:])\s{0,3}"""
 )
-_VALUE = re.compile(
-    r"""(?P<quote>["']?)(?P<value>(?<=")[^"\n]{1,4000}|(?<=')[^'\n]{1,4000}|[^\s"',;&}\])]{1,4000})"""
-)
+_VALUE = re.compile(r"""(?P<quote>["']?)(?P<value>(?<=")[^"\n]+|(?<=')[^'\n]+|[^\s"',;&}\])]+)""")
 _NO_VALUES = frozenset(("true", "false", "null", "none", "bearer", "basic", "token", LEFT_OUT, "(left"))
-_IN_AN_ADDRESS = re.compile(r"(?<=://)(?!git@)[^\s/@?#\"'<>]{1,400}@")
+_IN_AN_ADDRESS = re.compile(r"(?<=://)(?!git@)[^\s/@?#\"'<>]+@")
 _SHAPES = (
-    re.compile(r"(?P<kept>\b(?:Bearer|Basic|Token)\s{1,3})[A-Za-z0-9._~+/=\-]{8,4000}", re.I),
+    re.compile(r"(?P<kept>\b(?:Bearer|Basic|Token)\s{1,3})[A-Za-z0-9._~+/=\-]{8,}", re.I),
     re.compile(
-        r"(?P<kept>)\b(?:hf|ghp|gho|ghs|ghu|glpat|sk|rk|pk|xox[abps]|r8|civitai)[_-][A-Za-z0-9_\-]{16,400}"
+        r"(?P<kept>)\b(?:hf|ghp|gho|ghs|ghu|glpat|sk|rk|pk|xox[abps]|r8|civitai)[_-][A-Za-z0-9_\-]{16,}"
     ),
-    re.compile(r"(?P<kept>)\bgithub_pat_[A-Za-z0-9_]{20,400}"),
+    re.compile(r"(?P<kept>)\bgithub_pat_[A-Za-z0-9_]{20,}"),
     re.compile(r"(?P<kept>)\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-    re.compile(r"(?P<kept>)\bAIza[A-Za-z0-9_\-]{30,60}"),
-    re.compile(r"(?P<kept>)\beyJ[A-Za-z0-9_\-]{8,4000}\.[A-Za-z0-9_\-]{8,4000}\.[A-Za-z0-9_\-]{4,4000}"),
+    re.compile(r"(?P<kept>)\bAIza[A-Za-z0-9_\-]{30,}"),
+    re.compile(r"(?P<kept>)\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}"),
 )
 
 

@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Any
 
 from . import json_text
+from .breathing import breathe
 from .errors import NotFound, StorageError, UnusableFile
 from .event_reader import read_events
 from .events import EventLog
@@ -241,7 +242,12 @@ class RunFolder:
         except OSError:
             return ""
         kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
-        return without_secrets("\n".join(line for line in kept[-lines - 1 :] if line))
+        return "\n".join(_without_secrets(line) for line in kept[-lines - 1 :] if line)
+
+
+def _without_secrets(line: str) -> str:
+    breathe()
+    return without_secrets(line)
 
 
 def _identity(told: Any) -> ChildIdentity:

@@ -67,7 +67,7 @@ def stand_alone(log: str | Path) -> None:
     """Make a forked process what a started one is: all that it says is appended to a file at once, and it starts children of its
     own as Python does by default."""
     multiprocessing.set_start_method(None, force=True)
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(file, stream.fileno())
         stream.reconfigure(write_through=True)

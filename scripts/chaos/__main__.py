@@ -102,7 +102,8 @@ def _all(options: argparse.Namespace, scratch: Path) -> int:
 
 
 def _comfyui(options: argparse.Namespace, scratch: Path) -> int:
-    return _tell(comfyui_starts(scratch, only=options.only), minutes=options.minutes)
+    starts = comfyui_starts(scratch, only=options.only, part=options.part)
+    return _tell(starts, minutes=options.minutes)
 
 
 def _tell(runs: Iterator[Trouble | Hindered | None], *, minutes: float) -> int:
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     random_kills.set_defaults(run=_kills)
     comfyui = campaigns.add_parser("comfyui", help="the real ComfyUI on damaged and hostile workspaces")
     comfyui.add_argument("--only", default="", help="workspaces whose name has this in it")
+    comfyui.add_argument("--part", default="1/1", type=_part, help="of them, such as 2/3 (default: all)")
     comfyui.set_defaults(run=_comfyui)
     odd = []
     for name, (_, usual, what) in ODD.items():

@@ -188,9 +188,13 @@ TOLD: dict[str, Damage] = {
 }  # fmt: skip
 
 
-def comfyui_starts(root: Path, *, only: str = "") -> Iterator[Hindered | None]:
-    """Every workspace once, those whose name has `only` in it."""
-    damages = {name: damage for name, damage in {**TOLD, **QUIET}.items() if only in name}
+def comfyui_starts(
+    root: Path, *, only: str = "", part: tuple[int, int] = (1, 1)
+) -> Iterator[Hindered | None]:
+    """Every workspace once, those whose name has `only` in it; of them each n-th, from the `part`'s first."""
+    first, of = part
+    named = [(name, damage) for name, damage in {**TOLD, **QUIET}.items() if only in name]
+    damages = dict(named[first - 1 :: of])
     whole = root / "whole"
     _make_whole(whole)
     host = ComfyHost(root / "comfy")

@@ -38,9 +38,11 @@ from kohya_bridge.models.lora_check import lora_problems
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
 from kohya_bridge.models.lora_keys import modules_of, read_key
 from kohya_bridge.models.safetensors_header import read_header
+from kohya_bridge.package.markdown import code, fenced, prose
 from kohya_bridge.package.recipe import read_recipe
 from kohya_bridge.package.scrub import scrub_text
 from kohya_bridge.plan import TrainingRequest
+from kohya_bridge.redaction import secrets_below, without_secrets
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.run_state import fold
 from kohya_bridge.runs import choices, held_prompt, unattended
@@ -74,6 +76,9 @@ _GUI = {
 }
 _TOML = b'network_dim = 8\nresolution = "512,512"\nunet_lr = 1e-4\n[general]\nmax_train_epochs = 3\nnetwork_args = ["conv_dim=4"]\n'
 _LOG = b'steps: 10%|#   | 1/10\nTraceback (most recent call last):\n  File "x.py", line 3, in f\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1 GiB\n'
+
+
+_SECRETS = b'--token abc wandb_api_key=x1 {"password": "y z"} Authorization: Bearer abcdefgh https://me:pw@host/x?api_key=1 hf_aaaaaaaaaaaaaaaaaaaa'
 
 
 @dataclass(frozen=True)
@@ -192,8 +197,8 @@ def _read_words(words: str) -> None:
 
 
 def _read_log(data: bytes, place: Path) -> None:
-    for code in (1, -9, None, 3):
-        explain_death(code, data.decode("utf-8", "replace"))
+    for ending in (1, -9, None, 3):
+        explain_death(ending, data.decode("utf-8", "replace"))
 
 
 def _as_file(name: str, read: Callable[[Path], Any]) -> Callable[[bytes, Path], Any]:
@@ -218,6 +223,21 @@ def _in_run(name: str, read: Callable[[RunFolder], Any]) -> Callable[[bytes, Pat
         read(run)
 
     return look
+
+
+def _card(dice: random.Random) -> bytes:
+    """As much of a model card as is read: the table of its run, and its plan."""
+    plan = rehearsed_plan(seed=dice.randrange(99))
+    table = f"| Run | `{plan.run_id}` |\n| Step | 4 of 9 |\n| SHA-256 of the tensors | `{'a' * 64}` |\n"
+    return f"# A card\n\n{table}\n{fenced(plan.to_yaml(), 'yaml')}\n".encode()
+
+
+def _without_secrets(text: str) -> None:
+    """What is without secrets has none, and as Markdown it is a line."""
+    told = without_secrets(text)
+    assert without_secrets(told) == told, "a second look finds another secret"
+    assert "\n" not in prose(text) + code(text)
+    list(secrets_below({"a": text, "token": text}))
 
 
 def _options(file: Path) -> None:
@@ -294,6 +314,8 @@ READERS: dict[str, Reader] = {
     "long log": Reader(lambda dice: text(dice).encode("utf-8", "surrogatepass"), lambda dice, data: data, _read_log),
     "preset of the GUI": Reader(_fixed(_GUI), damaged_json, _as_file("x.json", lambda file: import_config(file, dataset="alice", images=9))),
     "sd-scripts config": Reader(_fixed(_TOML), damaged, _as_file("x.toml", lambda file: import_config(file, dataset="alice"))),
+    "model card": Reader(_card, damaged, _as_file("x.model-card.md", read_recipe)),
+    "secrets": Reader(_fixed(_SECRETS), damaged, lambda data, place: _without_secrets(data.decode("utf-8", "replace"))),
     "picture": Reader(_picture, damaged, _read_picture),
     "dataset metadata": Reader(_fixed(_METADATA), damaged_yaml, _as_file("metadata.yaml", read_metadata)),
     "dataset of odd captions": Reader(_fixed(_ROWS), damaged_lines, _read_dataset_with("captions.jsonl")),

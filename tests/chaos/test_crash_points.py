@@ -89,6 +89,16 @@ def test_a_trainer_that_dies_between_its_last_files_and_its_verdict_costs_no_run
 
 
 @pytest.mark.torch
+def test_a_native_trainer_may_be_killed_torn_or_out_of_room_at_any_operation(trained):
+    subject, yardstick = trained("native")
+    points = [
+        random.Random(how).choice(one_of_each_kind(yardstick.points((how,)), yardstick.operations))
+        for how in ("kill", "tear", "full")
+    ]
+    assert not troubles(subject, yardstick, points)
+
+
+@pytest.mark.torch
 def test_a_kill_between_a_checkpoint_and_the_measurement_of_its_step_costs_sd_scripts_no_measurement(trained):
     subject, yardstick = trained("kohya, early stop")
     saved = next(
