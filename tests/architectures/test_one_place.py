@@ -30,6 +30,7 @@ ABOUT_ONE_FAMILY = {
     "scripts/chaos/lists.py": {"sd15"},
     "scripts/bench.py": {"sd15", "sdxl"},
     "scripts/core_trainer_gradients.py": {"chroma", "zimage"},
+    "scripts/golden_runs.py": {"sd15", "sdxl"},
     "scripts/host_real_size.py": {"zimage", "flux2_klein_4b", "flux2_klein_base_4b"},
     "scripts/demo_base/captions.py": {"sd15"},
     "scripts/demo_base/measure.py": {"sd15"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -22,8 +23,14 @@ COPIED = (
     "tests/fixtures/headers.json",
     "pyproject.toml",
     "character_options.json",
+    "docs/families.md",
+    "training/kohya/configs",
 )
-CHECKS = "tests/architectures/test_conformance.py", "tests/architectures/test_recognition.py"
+CHECKS = (
+    "tests/architectures/test_conformance.py",
+    "tests/architectures/test_recognition.py",
+    "tests/architectures/test_family_page.py",
+)
 
 
 def block(name):
@@ -73,8 +80,32 @@ def add_family(tree):
     headers.write_text(json.dumps(known | json.loads(block("header"))), encoding="utf-8")
 
 
+def write_what_is_written(tree):
+    for line in block("written").split("\n"):
+        if line:
+            code, said = run(tree, *line.split()[1:])
+            assert code == 0, said
+
+
+def touched(tree, names):
+    """`{file: (lines that are new, lines that are gone)}` of those below the tree, against the one that was copied."""
+    found = {}
+    for name in names:
+        before, after = PACK_ROOT / name, tree / name
+        old = before.read_text("utf-8").splitlines() if before.exists() else []
+        changes = [each[0] for each in difflib.ndiff(old, after.read_text("utf-8").splitlines())]
+        found[name] = changes.count("+"), changes.count("-")
+    return found
+
+
+def count_of(text, recipe):
+    """The count that the page gives for a recipe, as its words."""
+    return re.search(r"By hand that is ([^.;]*)[.;]", text[text.index(recipe) :]).group(1)
+
+
 def test_a_family_is_added_by_one_file_one_line_and_its_header(tree):
     add_family(tree)
+    write_what_is_written(tree)
     code, said = run(
         tree,
         "-m",
@@ -84,7 +115,7 @@ def test_a_family_is_added_by_one_file_one_line_and_its_header(tree):
         "no:cacheprovider",
         "--noconftest",
         "-k",
-        "pebble or every or no_two",
+        "pebble or every or no_two or written",
         *CHECKS,
     )
     assert code == 0, said[-3000:]
@@ -154,7 +185,17 @@ def test_an_engine_is_added_by_one_file_and_one_line(tree):
     ]
 
 
-def test_what_a_stranger_touches_is_what_the_page_says():
-    """One new file and one line each; the family's header is data for the tests."""
-    assert len(block("line").strip().splitlines()) == 1
-    assert len(block("family").splitlines()) < 60 and len(block("engine").splitlines()) < 60
+def test_what_a_stranger_touches_is_what_the_page_says(tree):
+    add_family(tree)
+    new, listed = "kohya_bridge/architectures/pebble.py", "kohya_bridge/architectures/__init__.py"
+    hand = touched(tree, [new, listed])
+    assert hand[listed] == (1, 0)
+    header = len(block("header").strip().splitlines())
+    told = f"1 new file of {hand[new][0]} lines, 1 line in a list, and {header} lines of a header"
+    assert count_of(TEXT, "## Add a model family") == told
+    write_what_is_written(tree)
+    lines = touched(tree, ["docs/families.md"])["docs/families.md"]
+    assert f"a template and {lines[0]} lines of the page" in " ".join(TEXT.split())
+    assert (tree / "training/kohya/configs/pebble_character.yaml").is_file()
+    engine = len(block("engine").splitlines())
+    assert count_of(TEXT, "## Add an engine") == f"1 new file of {engine} lines and 1 line in a list"
