@@ -121,3 +121,12 @@ def test_weights_and_biases_offline_gets_the_numbers_and_no_key_lands_in_the_run
     written = [file for file in run_dir.rglob("*") if file.is_file() and not file.is_symlink()]
     assert any(file.suffix == ".wandb" for file in written)
     assert not any(b"k" * 40 in file.read_bytes() for file in written)
+
+
+def test_writing_again_leaves_a_persons_own_files(tmp_path):
+    folder = write_tensorboard(tmp_path, events_of(tmp_path / "events.jsonl", FIRST))
+    mine = folder / "events.out.tfevents.1234567890.mine"
+    mine.write_bytes(b"mine")
+    ours = {each.name for each in folder.iterdir()} - {mine.name}
+    write_tensorboard(tmp_path, events_of(tmp_path / "events.jsonl", FIRST))
+    assert {each.name for each in folder.iterdir()} == {*ours, mine.name}

@@ -11,6 +11,7 @@ numbers from tensorflow/core/util/event.proto and tensorflow/core/framework/summ
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -62,11 +63,14 @@ class TensorboardLog:
         self._stream.flush()
 
 
+_FILE_NAME = re.compile(r"events\.out\.tfevents\.[0-9]{10,12}\.attempt[0-9]{1,10}")
+
+
 def write_tensorboard(run_dir: Path, events: Iterable[dict[str, Any]]) -> Path:
     """Write the files of a whole run again, from its events. Returns their folder."""
     log = TensorboardLog(run_dir)
     for old in log.files.entries(log.folder):
-        if old.name.startswith("events.out.tfevents."):
+        if _FILE_NAME.fullmatch(old.name):
             log.files.clear(old)
     for event in events:
         log.take(event)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..models.places import Places
 
 PATIENCE_S = 60.0
+_HALF_ASKED = re.compile(rf"\.(?:{'|'.join(CONTROLS)})\.[0-9a-f]+\.tmp")
 
 
 class Slot:
@@ -247,7 +249,9 @@ class Slot:
         if not run.files.is_folder(run.control_dir):
             run.files.clear(run.control_dir)
         for control in run.files.entries(run.control_dir):
-            if control.name in CONTROLS or control.name.startswith("."):  # what the attempt before was asked
+            if control.name in CONTROLS or _HALF_ASKED.fullmatch(
+                control.name
+            ):  # what the attempt before was asked
                 run.files.clear(control)
         run.files.clear(run.stopping_file)
         run.append("queued", position=0)

@@ -260,3 +260,14 @@ def test_a_run_that_another_desk_deletes_meanwhile_is_not_found(desk, monkeypatc
             act(run.run_id)
         assert not run.dir.exists()
         monkeypatch.undo()
+
+
+def test_a_start_takes_away_what_was_asked_of_the_attempt_before_and_nothing_else(desk):
+    run = desk.submit(request(settings={"seed": 12}))
+    desk.wait(run.run_id, poll_s=0.05)
+    for name in ("stop", ".stop.0123456789ab.tmp", ".mine", "notes.txt", ".stop-mine"):
+        run.files.write(run.control_dir / name, "{}")
+    run.append("run_finished", outcome="stopped", step=1, problem="", fix="")
+    desk.resume(run.run_id)
+    desk.wait(run.run_id, poll_s=0.05)
+    assert {each.name for each in run.files.entries("control")} == {".mine", "notes.txt", ".stop-mine"}

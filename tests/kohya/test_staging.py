@@ -96,13 +96,17 @@ def test_staging_again_changes_nothing_and_keeps_cached_latents(stage_them, tmp_
     assert sorted(each.name for each in places.train.iterdir()) == ["a.png", "a.txt", "a_0080x0064_sd.npz"]
 
 
-def test_torn_caches_and_strangers_are_removed(stage_them, tmp_path):
+def test_torn_caches_are_removed_and_what_somebody_put_there_is_put_aside(stage_them, tmp_path):
     file = picture(tmp_path, "a.png")
     _, places = stage_them([file], validation_split=0.0)
     (places.train / "a_0080x0064_sd.npz").write_bytes(b"PK torn")
-    (places.train / "b.png").write_bytes(b"left from another split")
+    (places.train / "b.png").write_bytes(b"somebody's own")
+    (places.train / "notes").mkdir()
+    (places.train / "notes" / "x.md").write_text("mine")
     stage_them([file], validation_split=0.0)
     assert sorted(each.name for each in places.train.iterdir()) == ["a.png", "a.txt"]
+    kept = {each.name.rpartition("-")[2]: each for each in (places.train.parent / "set_aside").iterdir()}
+    assert kept["b.png"].read_bytes() == b"somebody's own" and (kept["notes"] / "x.md").read_text() == "mine"
 
 
 def test_a_picture_that_was_replaced_is_staged_anew(stage_them, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,8 @@ from ...plan import TrainingPlan
 from .render import CAPTION_EXTENSION, Places, render_dataset, render_options, to_toml
 
 KNOWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+ASIDE = "set_aside"
+"""Where what somebody put among the staged pictures is moved."""
 EXIF_ORIENTATION = 0x0112
 SAMPLES = 2
 SAMPLE_STEPS = 20
@@ -104,16 +107,17 @@ def _stems(pictures: Iterable[Picture]) -> list[str]:
 
 
 def _clear(files: Tree, folder: Path, wanted: dict[str, Picture]) -> None:
-    """Remove what does not belong, what is no plain file, and caches that a killed process left torn."""
+    """Put aside what does not belong, since upstream would train on it, and remove caches that a killed process left torn.
+
+    A run is of one state of its dataset: whatever has another name was put there by somebody, and is theirs.
+    """
     for each in files.entries(folder):
-        if disk.is_plain(os.lstat(each)):
-            if each.suffix == ".npz":
-                known = any(each.name.startswith(f"{stem}_") for stem in wanted)
-                if known and zipfile.is_zipfile(each):
-                    continue
-            elif each.stem in wanted:
-                continue
-        files.clear(each)
+        is_cache = each.suffix == ".npz" and any(each.name.startswith(f"{stem}_") for stem in wanted)
+        if disk.is_plain(os.lstat(each)) and (is_cache or each.stem in wanted):
+            if is_cache and not zipfile.is_zipfile(each):
+                files.clear(each)
+            continue
+        files.move(each, folder.parent / ASIDE / f"{folder.name}-{time.time_ns()}-{each.name}")
 
 
 def _place(files: Tree, source: Path, folder: Path, stem: str) -> None:
