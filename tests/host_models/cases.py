@@ -281,6 +281,57 @@ def rendered(job: dict) -> dict:
     return {}
 
 
+def alive_when_loaded(run: str) -> list:
+    """Trains, and says which of the parts loaded before were still alive as each was loaded."""
+    import weakref
+
+    from kohya_bridge.engines.native.__main__ import main
+    from kohya_bridge.engines.native.host_side import side
+
+    told, loaded = [], {}
+
+    def watched(part, load, *, weights):
+        def loading(*given, **named):
+            told.append([part, sorted(name for name, each in loaded.items() if each() is not None)])
+            made = load(*given, **named)
+            loaded[part] = weakref.ref(next(weights(made).parameters()))
+            return made
+
+        return loading
+
+    side.load_vae = watched("vae", side.load_vae, weights=lambda vae: vae.first_stage_model)
+    side.load_text_encoders = watched(
+        "text", side.load_text_encoders, weights=lambda clip: clip.cond_stage_model
+    )
+    side.load_diffusion_model = watched("model", side.load_diffusion_model, weights=lambda model: model)
+    assert main([run]) == 0
+    return told
+
+
+def out_of_memory(file: str) -> dict:
+    """What is said when the memory ends while a picture is encoded, and how many tiles were encoded in its place."""
+    import comfy.model_management
+    import torch
+
+    from kohya_bridge.engines.native.host_side.loading import load_vae, read_file
+
+    vae = load_vae(read_file(Path(file))[0], "vae")
+    whole, tiles = vae.first_stage_model.encode, []
+
+    def ends(pixels, *given, **named):
+        if pixels.shape[-1] == 1024 or pixels.shape[-2] == 1024:
+            raise comfy.model_management.OOM_EXCEPTION("a card of a test is full")
+        tiles.append(tuple(pixels.shape))
+        return whole(pixels, *given, **named)
+
+    vae.first_stage_model.encode = ends
+    try:
+        vae.encode(torch.zeros(1, 1024, 1024, 3))
+    except torch.OutOfMemoryError as error:
+        return {"said": str(error), "tiles": len(tiles)}
+    return {"said": "", "tiles": len(tiles)}
+
+
 def belief(file: str, family: str) -> str:
     """The name under which the verdict on a model's gradients is kept."""
     import torch

@@ -1,5 +1,6 @@
 """A Z-Image of small size trained in the child through ComfyUI's own models: resumed exactly, loaded by ComfyUI, and better for it."""
 
+import copy
 import json
 import os
 import shutil
@@ -150,6 +151,18 @@ def test_what_is_encoded_is_encoded_once(world, straight):
     again = world.finish(world.run(world.plan(max_train_steps=1, seed=9), "again"))
     phases = [[each["name"] for each in events(run, "phase")] for run in (straight, again)]
     assert "caching" in phases[0] and "caching" not in phases[1]
+
+
+def test_each_part_is_loaded_when_the_one_before_is_gone(hosted, world):
+    apart = copy.copy(world)
+    apart.root = world.root / "apart"  # with a cache of its own, where everything is still to be encoded
+    run = apart.run(apart.plan(max_train_steps=1, seed=11), "watched")
+    assert hosted.case("alive_when_loaded", run=str(run.dir)) == [["vae", []], ["text", []], ["model", []]]
+
+
+def test_a_picture_that_does_not_fit_is_an_error_and_no_tiles(hosted, world):
+    found = hosted.case("out_of_memory", file=world.files["ae"])
+    assert "in one piece" in found["said"] and found["tiles"] == 0
 
 
 def test_a_training_adapter_is_on_while_the_character_is_learned_and_no_part_of_its_file(world, straight):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...errors import BridgeError, Unavailable
 from .checkout import find_checkout, pinned_commit
-from .surface import HOOK_POINTS, TRAIN_UTIL, TRAINER, moved, read_surface
+from .surface import BEFORE_A_MOVE, HOOK_POINTS, TRAIN_UTIL, TRAINER, moved, read_surface
 
 FETCH_TIMEOUT_S = 300
 
@@ -46,6 +46,9 @@ class Review:
         lines += [
             "Hook points whose code changed (read them first):",
             *(f"  {each}" for each in self.changed or ("none",)),
+            "",
+            "Before the pin is moved:",
+            *(f"  {each}" for each in BEFORE_A_MOVE),
         ]
         return "\n".join(lines)
 

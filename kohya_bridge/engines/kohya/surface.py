@@ -132,6 +132,18 @@ TRAIN_ORDER: tuple[str, ...] = (
 )
 
 
+BEFORE_A_MOVE = (
+    "The hook points: `review` says which moved and which have other code.",
+    "Resume: an interrupted run ends with the bytes of a straight one (tests/kohya/test_real_sd_scripts.py), random states included.",
+    "Options: the parser's list is read anew (`options.py`); those that were renamed keep their meaning in older plans, or say so.",
+    "LoKr for Anima (0.12.3): what its file's tensors are called (`models/lora_keys.py`), and whether ComfyUI loads them without an unknown key.",
+    "Compilation block by block (0.12.3): that checkpointing, sampling between two steps and lending the GPU still work with it.",
+    "Swapping blocks between memories (0.12.3): that pausing and lending leave the GPU empty and put every block back.",
+    "Packages: what requirements.txt asks for now (`environments`), and that states are still read as tensors alone.",
+)
+"""What has to be looked at before the pin moves to a newer commit, beyond what can be computed. Older plans keep their commit."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A hook point in a source: its parameters and a digest of its code."""
