@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ..kohya_bridge.breathing import work_beside_a_loop
 from ..kohya_bridge.errors import BridgeError, Unavailable
 from . import host
 from .off_loop import off_loop
@@ -98,6 +99,7 @@ def _lend(lender: Lender) -> None:
 
 def _tend() -> None:
     """Renew the loan while prompts wait or run, and end it afterwards."""
+    work_beside_a_loop()
     idle_since: float | None = None
     while True:
         time.sleep(POLL_S)

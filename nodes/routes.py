@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,6 +56,7 @@ WORTH_ZIPPING = 16_000
 """Bytes."""
 PATIENCE_S = 2.0
 """How long a page's request waits for whoever holds the runs; then it is told who does."""
+LEAST_PATIENCE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def _served(panel: Panel, route: Route) -> Callable[[web.Request], Awaitable[web
             path, query = dict(request.match_info), dict(request.query)
             if route.method == "POST":
                 body = await body_of(request)
-                told = await STEERING.do(_steered, panel, route, path, query, body)
+                told = await STEERING.do(_steered, time.monotonic(), panel, route, path, query, body)
             else:
                 told = await looked.get(request.path_qs, partial(_answered, panel, route, path, query, {}))
             return told.response(zipped="gzip" in request.headers.get("Accept-Encoding", ""))
@@ -208,9 +210,11 @@ def _served(panel: Panel, route: Route) -> Callable[[web.Request], Awaitable[web
     return handle
 
 
-def _steered(panel: Panel, *asked: Any) -> Answer:
-    """In a worker thread, for somebody who looks at the page meanwhile: waiting has an end that they live to see."""
-    return _answered(replace(panel, desk=panel.desk.within(PATIENCE_S)), *asked)
+def _steered(came: float, panel: Panel, *asked: Any) -> Answer:
+    """In a worker thread, for somebody who looks at the page meanwhile: waiting has an end that they live to see, and whoever stood in
+    line for a thread has waited already."""
+    left_s = max(LEAST_PATIENCE_S, PATIENCE_S - (time.monotonic() - came))
+    return _answered(replace(panel, desk=panel.desk.within(round(left_s, 1))), *asked)
 
 
 def _answered(

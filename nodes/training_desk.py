@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ..kohya_bridge.breathing import work_beside_a_loop
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs import held_prompt
 from ..kohya_bridge.workspace import Workspace
@@ -60,6 +61,7 @@ async def begin() -> None:
 
 
 def _begin() -> None:
+    work_beside_a_loop()
     try:
         from ..kohya_bridge.steering.lending import Lender
 

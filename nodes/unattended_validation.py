@@ -13,6 +13,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from ..kohya_bridge.breathing import work_beside_a_loop
 from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs import unattended
@@ -35,6 +36,7 @@ def begin(earlier_runs: Callable[[], list[RunFolder]]) -> None:
 
 
 def _work(earlier_runs: Callable[[], list[RunFolder]]) -> None:
+    work_beside_a_loop()
     host.wait_until_it_answers()
     for run in earlier_runs():
         look_at(run)

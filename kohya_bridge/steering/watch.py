@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import supervisor
+from ..breathing import work_beside_a_loop
 from ..errors import BridgeError
 from ..event_reader import EventReader
 from ..run_folder import RunFolder
@@ -63,6 +64,7 @@ class Watcher:
     # --- events ------------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        work_beside_a_loop()
         self._attempt("watch", self._find_active)
         while not self._ending.wait(POLL_S):
             self._attempt("watch", self.poll)
@@ -121,6 +123,7 @@ class Watcher:
 
     def _tend(self) -> None:
         """Close once what was left behind, as soon as the lock can be had; then what dies while we live."""
+        work_beside_a_loop()
         while not self._attempt("tend", lambda: self.slot.close_orphans(patience_s=LOCK_S)):
             if self._ending.wait(RETRY_S):
                 return

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from aiohttp import ClientSession
+from filelock import FileLock
 
 from kohya_bridge import breathing
 from kohya_bridge.desk import Desk
@@ -215,3 +216,36 @@ def test_a_reading_of_many_runs_breathes_at_each_of_them(workspace, monkeypatch)
     assert len(runs.lines()) == len(breaths) == 12
     assert len(runs.lines("char_3")) == 1 and len(breaths) == 13, "one character's runs alone are looked at"
     assert len(runs.lines()) == 12
+
+
+def test_requests_that_wait_for_the_runs_keep_nobody_from_looking(workspace, monkeypatch):
+    """Forty at once, with the desk itself, and the runs held by somebody else; `tests/host` has the same in the real ComfyUI."""
+    run = rehearse(workspace, rehearsed_plan(max_train_steps=400)).start().train(1, 20).run
+    stage = Stage(workspace.root)
+    stage.desk = pack_module("kohya_bridge.desk").Desk(stage.workspace)
+    monkeypatch.setattr(stage.routes_module, "PATIENCE_S", 0.5)
+
+    async def main(url):
+        async with ClientSession() as session:
+
+            async def stop():
+                async with session.post(f"{url}{BASE}/runs/{run.run_id}/stop", json={}) as answer:
+                    return answer.status, (await answer.json())["problem"]
+
+            waiting = [asyncio.create_task(stop()) for _ in range(50)]
+            looks = []
+            for path in ("runs", f"runs/{run.run_id}", "held") * 3:
+                async with session.get(f"{url}{BASE}/{path}") as answer:
+                    looks.append(answer.status)
+            undecided = sum(not each.done() for each in waiting)
+            threads = [
+                each.name for each in threading.enumerate() if each.name.startswith("wizdroid-steering")
+            ]
+            return looks, undecided, threads, await asyncio.gather(*waiting)
+
+    with stage, FileLock(workspace.runs_dir / ".slot.lock"):
+        looks, undecided, threads, told = in_a_loop(lambda: main(stage.url))
+    assert set(looks) == {200} and undecided > 0
+    assert len(threads) <= 4
+    assert {status for status, _ in told} == {503}
+    assert {"has held" in problem or "more than it can answer" in problem for _, problem in told} == {True}
