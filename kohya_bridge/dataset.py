@@ -138,7 +138,7 @@ def export_pictures(
                 f"Free disk space or mend the permissions of {dir.name}/; what was exported before stands.",
             ) from error
         if mode == "replace":
-            _to_trash(workspace, dir)
+            to_trash(workspace, dir)
             files.move(INCOMING_NAME, IMAGES_NAME)
         write_captions(dir / CAPTIONS_NAME, rows.values())
         if metadata or not (dir / METADATA_NAME).exists():
@@ -201,7 +201,7 @@ def store_picture(
     return name, True
 
 
-def _to_trash(workspace: Workspace, dir: Path) -> None:
+def to_trash(workspace: Workspace, dir: Path) -> None:
     """Move pictures and captions aside in one rename each; `metadata.yaml` stays."""
     if not (dir / IMAGES_NAME).is_dir():
         return

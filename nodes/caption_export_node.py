@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..kohya_bridge.captions import CaptionRow
-from ..kohya_bridge.dataset import Dataset, DatasetMetadata, export_pictures, read_dataset
+from ..kohya_bridge.dataset import Dataset, DatasetMetadata, export_pictures
 from ..kohya_bridge.datasets.captioner_names import OLLAMA, local_captioners
 from ..kohya_bridge.errors import BridgeError, InvalidInput
 from ..kohya_bridge.trigger import ensure_first
@@ -140,15 +140,16 @@ class CaptionExportNode(io.ComfyNode):
         }
         described = captioner != NOBODY
         if folder != NO_FOLDER:
-            dataset = _export_folder(slug, read_dataset(source_folder(folder)), mode, typed, described)
+            dataset, remarks = _export_folder(slug, source_folder(folder), mode, typed, described)
         else:
+            remarks = ""
             dataset = _export_images(slug, images, captions, mode, typed, described)
         exported.note(dataset.dir)
         note = ""
         if described:
             dataset, note = _described(dataset, captioner, ollama_model)
             exported.note(dataset.dir)
-        report = "\n".join(part for part in (describe(dataset), note) if part)
+        report = "\n".join(part for part in (describe(dataset), remarks, note) if part)
         return io.NodeOutput(DatasetName(slug), report, ui=ui.PreviewText(report))
 
 
@@ -206,23 +207,17 @@ def _export_images(
     )  # type: ignore[arg-type]
 
 
-def _export_folder(slug: str, found: Dataset, mode: str, typed: dict[str, Any], described: bool) -> Dataset:
-    """A folder's pictures and captions; what is not typed on the node comes from the folder's own `metadata.yaml`."""
-    from ..kohya_bridge.datasets.pictures import PictureFiles
+def _export_folder(
+    slug: str, source: Path, mode: str, typed: dict[str, Any], described: bool
+) -> tuple[Dataset, str]:
+    """A folder's pictures and captions, and what import says of them; what is not typed on the node comes from the folder's own
+    `metadata.yaml`."""
+    from ..kohya_bridge.datasets.dataset_transfer import import_folder
 
-    said = {name: value for name, value in typed.items() if value and value != "sfw"}
-    metadata = found.metadata.model_copy(update=said)
-    pictures = PictureFiles([item.file for item in found.items])
-    rows = [
-        CaptionRow(
-            "",
-            "" if described and not item.caption.strip() else ensure_first(item.caption, metadata.lora_tag),
-            trigger=metadata.lora_tag,
-            source="import",
-        )
-        for item in found.items
-    ]
-    return export_pictures(host.workspace(), slug, pictures, rows, mode=mode, metadata=metadata)  # type: ignore[arg-type]
+    brought = import_folder(
+        host.workspace(), source, slug, metadata=DatasetMetadata(**typed), mode=mode, caption_all=not described  # type: ignore[arg-type]
+    )  # fmt: skip
+    return brought.dataset, "\n".join(brought.remarks())
 
 
 def _described(dataset: Dataset, captioner: str, ollama_model: str) -> tuple[Dataset, str]:

@@ -160,10 +160,10 @@ def import_a_folder(context: Context, arguments: argparse.Namespace) -> int:
     given = DatasetMetadata(lora_tag=arguments.trigger, licence=arguments.licence, source=arguments.source)
     metadata = given if given != DatasetMetadata() else None
     brought = import_folder(context.workspace, Path(arguments.folder).expanduser().resolve(), arguments.dataset, metadata=metadata)  # fmt: skip
-    context.out.emit({"dataset": brought.dataset.slug, "kind": brought.kind, "names": brought.names, "notes": brought.notes, "repeats": brought.repeats})  # fmt: skip
+    context.out.emit({"dataset": brought.dataset.slug, "kind": brought.kind, "names": brought.names, "notes": brought.notes, "passed_over": dict(brought.passed_over), "repeats": brought.repeats})  # fmt: skip
     context.out.say(f"{brought.dataset.slug}: {len(brought.names)} pictures from a {brought.kind} folder; {len(brought.dataset.items)} in all.")  # fmt: skip
-    for note in brought.notes:
-        context.out.say(f"  {note}")
+    for remark in brought.remarks():
+        context.out.say(f"  {remark}")
     if brought.repeats > 1:
         context.out.say(
             f"  The folder asks for {brought.repeats} repeats: set num_repeats to {brought.repeats}."

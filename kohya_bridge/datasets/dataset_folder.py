@@ -17,6 +17,7 @@ from ..captions import CaptionRow, parse_captions
 from ..errors import BridgeError, NotFound
 from ..files import Tree
 from .dataset_metadata import METADATA_NAME, DatasetMetadata, read_metadata
+from .decoding import is_one_script_a_word
 
 CAPTIONS_NAME, IMAGES_NAME, LOCK_NAME = "captions.jsonl", "images", "dataset.lock.json"
 ORIGINALS_NAME, MASKS_NAME = "originals", "masks"
@@ -189,6 +190,9 @@ def _read_sidecar(
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problems.append(ReadingProblem("caption_not_utf8", found, f"byte {error.start}"))
+        return "", found
+    if not is_one_script_a_word(text):
+        problems.append(ReadingProblem("caption_not_utf8", found, "it only looks like it by chance"))
         return "", found
     lines = [line.strip() for line in text.split("\n")]
     if any(lines[1:]):

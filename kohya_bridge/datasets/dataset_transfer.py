@@ -10,20 +10,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from .. import json_text
 from ..captions import CaptionRow, locked, write_captions
-from ..dataset import existing_rows, read_dataset, store_picture
-from ..errors import Conflict, InvalidInput, NotFound, StorageError
+from ..dataset import INCOMING_NAME, existing_rows, read_dataset, store_picture, to_trash
+from ..errors import BridgeError, Conflict, InvalidInput, NotFound, StorageError
 from ..files import Tree, open_named, read_named, write_atomically
+from ..trigger import ensure_first
 from ..workspace import Workspace
 from .dataset_folder import CAPTIONS_NAME, IMAGES_NAME, Dataset
-from .dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
+from .dataset_metadata import METADATA_NAME, DatasetMetadata, read_metadata, write_metadata
 from .foreign_captions import ForeignPicture, read_foreign
-from .pictures import MAX_BYTES, SUFFIX_OF, file_pixel_digest, inspect_picture, opened
+from .picture_colours import as_seen, repairs_of_colours
+from .pictures import MAX_BYTES, SUFFIX_OF, PictureFacts, file_pixel_digest, inspect_picture, pixel_digest
 
 EXPORT_FORMATS = ("kohya", "flat", "huggingface", "in_json")
 COPIED_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -32,25 +35,39 @@ COPIED_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 @dataclass(frozen=True)
 class Imported:
     """What an import did. `names` maps each source file (relative) to its name in the dataset; `notes` are sentences on
-    what was left out or changed; `repeats` is what kohya's folder names asked for."""
+    what was changed; `passed_over` has every other file of the source with the end of a sentence that says why; `repeats` is what
+    kohya's folder names asked for."""
 
     dataset: Dataset
     kind: str
     names: dict[str, str]
     notes: tuple[str, ...] = ()
     repeats: int = 1
+    passed_over: tuple[tuple[str, str], ...] = ()
+
+    def remarks(self) -> list[str]:
+        """Notes, and a line for each reason why files were passed over, which names them."""
+        return [*self.notes, *_by_reason(self.passed_over)]
 
 
 def import_folder(
-    workspace: Workspace, source: Path, slug: str, *, metadata: DatasetMetadata | None = None
+    workspace: Workspace,
+    source: Path,
+    slug: str,
+    *,
+    metadata: DatasetMetadata | None = None,
+    mode: Literal["append", "replace"] = "append",
+    caption_all: bool = False,
 ) -> Imported:
-    """Copy the pictures of a folder with their captions into the dataset `slug`, beside what is there.
+    """Copy the pictures of a folder with their captions into the dataset `slug`, beside what is there or in its place.
 
-    A picture that is there already is not copied again and keeps its caption. Pictures that no trainer reads (GIF, TIFF,
-    AVIF) are converted to PNG; undecodable ones are left out with a note.
+    A picture that is there already is not copied again and keeps its caption. Pictures that no trainer reads (GIF, TIFF, AVIF,
+    HEIC) are converted to PNG, and so are those of 16 bits or in other colours than sRGB, as they look; undecodable ones are left
+    out with a note. What `metadata` says outranks the source's own `metadata.yaml`, and that what the dataset has. The
+    trigger is put in front of captions that lack it; a picture without a caption gets the trigger alone with `caption_all`, else it stays without.
 
     Raises:
-        NotFound, InvalidInput: no such folder, no picture in it, or a bad slug.
+        NotFound, InvalidInput: no such folder, no picture in it (the reasons by kind of file), or a bad slug.
         StorageError, Conflict: the disk is full, or another program writes to this dataset.
     """
     if not source.is_dir():
@@ -58,26 +75,61 @@ def import_folder(
     dir = workspace.dataset_dir(slug)
     if source.resolve() == dir.resolve() or dir.resolve().is_relative_to(source.resolve()):
         raise InvalidInput("The folder contains the dataset itself.", "Import from somewhere else.")
-    found = read_foreign(source)
+    found = read_foreign(source, prefer=(metadata.lora_tag if metadata else "") or slug)
     if not found.pictures:
-        raise InvalidInput(f"There is no picture in {source}.", "Name a folder that holds pictures.")
-    names: dict[str, str] = {}
-    notes = list(found.notes)
+        reasons = "; ".join(_by_reason(found.passed_over, most=3)) or "It is empty."
+        raise InvalidInput(
+            f"There is no picture in {source.name}. {reasons}", "Name a folder that holds pictures."
+        )
     with locked(workspace.datasets_dir / slug):
-        rows = existing_rows(dir)
+        bringing = _Bringing(
+            source.resolve(), Tree(dir), existing_rows(dir) if mode == "append" else {}, mode
+        )
+        settled = _settled(dir, slug, found.metadata, metadata)
         try:
+            bringing.files.clear(INCOMING_NAME)
             for each in found.pictures:
-                _bring(each, source.resolve(), dir, rows, names, notes)
+                bringing.bring(each, settled.lora_tag, caption_all=caption_all)
         except OSError as error:
             raise StorageError(
                 f"A picture could not be written: {error.strerror or error}.",
                 "Free disk space and import again; pictures that are there are not copied twice.",
             ) from error
-        write_captions(dir / CAPTIONS_NAME, rows.values())
-        if metadata or not (dir / METADATA_NAME).exists():
-            write_metadata(dir / METADATA_NAME, (metadata or DatasetMetadata()).model_copy(update={"slug": slug}))  # fmt: skip
+        if mode == "replace":
+            to_trash(workspace, dir)
+            bringing.files.move(INCOMING_NAME, IMAGES_NAME)
+        write_captions(dir / CAPTIONS_NAME, bringing.rows.values())
+        if metadata or found.metadata or not (dir / METADATA_NAME).exists():
+            write_metadata(dir / METADATA_NAME, settled)
     repeats = max(each.repeats for each in found.pictures)
-    return Imported(read_dataset(dir), found.kind, names, tuple(notes), repeats)
+    notes = (*found.notes, *bringing.notes)
+    return Imported(read_dataset(dir), found.kind, bringing.names, notes, repeats, found.passed_over)
+
+
+def _settled(
+    dir: Path, slug: str, of_source: DatasetMetadata | None, typed: DatasetMetadata | None
+) -> DatasetMetadata:
+    """What the dataset's `metadata.yaml` says afterwards: what was typed, else what the source says, else what stands there."""
+    try:
+        here = read_metadata(dir / METADATA_NAME)
+    except (
+        BridgeError,
+        OSError,
+    ):  # there is none; lint tells of a damaged one, which is replaced only by one that says something
+        here = DatasetMetadata()
+    for each in (of_source, typed):
+        here = here.model_copy(update=each.model_dump(exclude_defaults=True) if each else {})
+    return DatasetMetadata.model_validate({**here.model_dump(), "slug": slug})
+
+
+def _by_reason(passed_over: Sequence[tuple[str, str]], *, most: int = 20) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in passed_over:
+        reasons.setdefault(reason, []).append(name)
+    return [
+        f"{', '.join(names[:most])}{f' and {len(names) - most} more' if len(names) > most else ''}: passed over, {reason}."
+        for reason, names in reasons.items()
+    ]
 
 
 def export_dataset(
@@ -118,37 +170,49 @@ def _plain(label: str) -> str:
     return re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", label)[:100].rstrip(". ")
 
 
-def _bring(
-    picture: ForeignPicture, source: Path, dir: Path, rows: dict[str, CaptionRow], names: dict[str, str],
-    notes: list[str],
-) -> None:  # fmt: skip
-    shown = picture.file.relative_to(source).as_posix()
-    facts = inspect_picture(picture.file)
-    if not facts.readable:
-        notes.append(f"{shown}: left out, it can't be decoded ({facts.reason}).")
-        return
-    digest = file_pixel_digest(picture.file)
-    if facts.format in COPIED_FORMATS and not facts.animated:
-        suffix = SUFFIX_OF[facts.format][0]
-        content = read_named(picture.file, most=MAX_BYTES)
-        name, is_new = store_picture(
-            Tree(dir), IMAGES_NAME, digest=digest, suffix=suffix, write=lambda stream: stream.write(content)
+@dataclass
+class _Bringing:
+    """Pictures on their way into a dataset."""
+
+    source: Path
+    files: Tree
+    rows: dict[str, CaptionRow]
+    mode: str
+    names: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def bring(self, picture: ForeignPicture, trigger: str, *, caption_all: bool) -> None:
+        """Copy one picture with its caption. Raises OSError."""
+        shown = picture.file.relative_to(self.source).as_posix()
+        facts = inspect_picture(picture.file)
+        if not facts.readable:
+            self.notes.append(f"{shown}: left out, it can't be decoded ({facts.reason}).")
+            return
+        name, is_new = self._store(picture.file, facts, shown)
+        self.names[shown] = name
+        if not is_new:
+            self.notes.append(f"{shown}: the same picture is there as {name}.")
+        if is_new or name not in self.rows or not self.rows[name].prompt:
+            said = picture.caption.strip() or caption_all
+            caption = ensure_first(picture.caption, trigger) if said else ""
+            self.rows[name] = CaptionRow(
+                name, caption, picture.negative_prompt, trigger if caption else "", "import"
+            )
+
+    def _store(self, file: Path, facts: PictureFacts, shown: str) -> tuple[str, bool]:
+        folder = IMAGES_NAME if self.mode == "append" else INCOMING_NAME
+        odd = [rule for rule, _ in repairs_of_colours(facts)]
+        if facts.format in COPIED_FORMATS and not facts.animated and not odd:
+            content = read_named(file, most=MAX_BYTES)
+            return store_picture(
+                self.files, folder, digest=file_pixel_digest(file), suffix=SUFFIX_OF[facts.format][0], write=lambda stream: stream.write(content)
+            )  # fmt: skip
+        still = as_seen(file)
+        why = f"from {facts.profile or facts.mode} to 8-bit sRGB" if odd else f"from {facts.format} to PNG"
+        self.notes.append(f"{shown}: converted {why}{', first frame' if facts.animated else ''}.")
+        return store_picture(
+            self.files, folder, digest=pixel_digest(still), suffix=".png", write=lambda stream: still.save(stream, format="PNG")
         )  # fmt: skip
-    else:
-        notes.append(
-            f"{shown}: converted from {facts.format} to PNG{', first frame' if facts.animated else ''}."
-        )
-        with open_named(picture.file) as stream, opened(stream) as foreign:
-            foreign.load()
-            still = foreign.convert("RGBA" if facts.transparent else "RGB")
-        name, is_new = store_picture(
-            Tree(dir), IMAGES_NAME, digest=digest, suffix=".png", write=lambda stream: still.save(stream, format="PNG")
-        )  # fmt: skip
-    names[shown] = name
-    if not is_new:
-        notes.append(f"{shown}: the same picture is there as {name}.")
-    if is_new or name not in rows or not rows[name].prompt:
-        rows[name] = CaptionRow(name, picture.caption, source="import")
 
 
 def _copied(source: Path, target: Tree, name: str) -> Path:

@@ -7,12 +7,15 @@ Only the formats that people train on are opened, and nothing larger than `MAX_P
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
 import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, overload
 
@@ -21,8 +24,9 @@ from PIL import Image, ImageCms, ImageOps
 from ..files import open_named, read_named
 from .picture_statistics import Statistics, fingerprint
 
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
-SUFFIX_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",), "TIFF": (".tif", ".tiff"), "AVIF": (".avif",)}  # fmt: skip
+SUFFIX_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",), "TIFF": (".tif", ".tiff"), "AVIF": (".avif",), "HEIF": HEIF_SUFFIXES}  # fmt: skip
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 512 << 20
 EXIF_ORIENTATION = 0x0112
@@ -83,13 +87,13 @@ def inspect_picture(file: Path) -> PictureFacts:
         return PictureFacts(reason="unreadable", detail_of_reason=error.strerror or "")
     facts = PictureFacts(bytes=size)
     try:
-        with Image.open(io.BytesIO(raw), formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(raw), formats=formats()) as picture:
             facts = replace(facts, format=picture.format or "", mode=picture.mode, width=picture.width, height=picture.height)  # fmt: skip
             if picture.width * picture.height > MAX_PIXELS:
                 return replace(facts, reason="bomb")
             # First the whole decode: asking a PNG for its EXIF before that makes Pillow decode it twice.
             picture.load()
-            flat = picture if picture.mode == "RGB" else picture.convert("RGB")
+            flat = picture if picture.mode == "RGB" else eight_bits(picture).convert("RGB")
             dhashes, look = fingerprint(flat)
             return replace(
                 facts,
@@ -107,16 +111,30 @@ def inspect_picture(file: Path) -> PictureFacts:
         return replace(facts, reason=reason, detail_of_reason=str(error)[:200])
 
 
+@cache
+def reads_heif() -> bool:
+    """Whether phones' HEIC pictures can be read: pillow-heif is an extra, and Pillow's plug-in for them once it is asked for here."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return False
+    importlib.import_module("pillow_heif").register_heif_opener()
+    return True
+
+
+def formats() -> tuple[str, ...]:
+    """The formats that are opened."""
+    return (*FORMATS, "HEIF") if reads_heif() else FORMATS
+
+
 @contextmanager
 def opened(stream: IO[bytes]) -> Iterator[Image.Image]:
-    """A picture that anybody may have made, not decoded yet: of one of `FORMATS`, whatever its name says, and of at most `MAX_PIXELS`.
+    """A picture that anybody may have made, not decoded yet: of one of `formats()`, whatever its name says, and of at most `MAX_PIXELS`.
 
     Pillow itself would ask every decoder that it has, and start Ghostscript for what begins as PostScript.
 
     Raises:
         OSError and its kin in `DECODER_FAILURES`, also within the block.
     """
-    with Image.open(stream, formats=FORMATS) as picture:
+    with Image.open(stream, formats=formats()) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise OSError("the picture has too many pixels")
         yield picture
@@ -124,7 +142,7 @@ def opened(stream: IO[bytes]) -> Iterator[Image.Image]:
 
 def pixel_digest(picture: Image.Image) -> str:
     """SHA-256 in hex of what a picture shows: its size and RGBA values, however the file is encoded."""
-    flat = picture.convert("RGBA")
+    flat = eight_bits(picture).convert("RGBA")
     return hashlib.sha256(f"{flat.size}".encode() + flat.tobytes()).hexdigest()
 
 
@@ -173,9 +191,17 @@ def upright(picture: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(picture)
 
 
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture of 16 or 32 bits a value with 8, as it looks: Pillow's own conversion takes everything above 255 for white."""
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        return picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    return picture.convert("L") if picture.mode == "F" else picture
+
+
 def flattened(picture: Image.Image, *, background: tuple[int, int, int]) -> Image.Image:
     """The picture as RGB, transparent parts filled with `background`."""
-    if not _may_be_transparent(picture):
+    picture = eight_bits(picture)
+    if not may_be_transparent(picture):
         return picture.convert("RGB")
     layer = picture.convert("RGBA")
     ground = Image.new("RGBA", layer.size, (*background, 255))
@@ -201,10 +227,10 @@ def _profile(picture: Image.Image) -> str:
 
 def _is_transparent(picture: Image.Image) -> bool:
     """Whether some pixel lets the ground through; an alpha channel alone does not say so."""
-    if not _may_be_transparent(picture):
+    if not may_be_transparent(picture):
         return False
     return any(picture.convert("RGBA").getchannel("A").histogram()[:255])
 
 
-def _may_be_transparent(picture: Image.Image) -> bool:
-    return "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info
+def may_be_transparent(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info

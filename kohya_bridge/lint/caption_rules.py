@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ..captions import has_line_breaks, plain_caption
+from ..datasets.decoding import control_letters
 from .finding import Examined, Hit
 
 
@@ -77,6 +78,16 @@ def sampler_syntax(seen: Examined) -> Iterator[Hit]:
         mark = sampler_mark(item.caption)
         if mark:
             yield Hit(item.name, f"The caption contains sampler syntax: {mark}", f"Write: {plain_caption(item.caption)[:160]}")  # fmt: skip
+
+
+def control_letter(seen: Examined) -> Iterator[Hit]:
+    """Letters that no person wrote: the caption was read in a wrong encoding, or cut from something that is no text."""
+    for item in seen.captioned():
+        if letter := control_letters(item.caption):
+            yield Hit(
+                item.name,
+                f"The caption holds a control letter (U+{ord(letter):04X}): it is no text, or in another encoding.",
+            )
 
 
 def sampler_mark(caption: str) -> str:

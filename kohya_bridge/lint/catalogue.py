@@ -48,6 +48,8 @@ RULES: tuple[Rule, ...] = (
          "Read it, mend it, and delete `source: auto` from its line.", caption_rules.automatic),
     Rule("W113", "line breaks", "Both engines read them as blanks; sd-scripts on its own would take the first line only (l.865).",
          "Join the lines with commas.", caption_rules.line_breaks),
+    Rule("E114", "control letter in a caption", "A caption that was read in a wrong encoding is learnt as it is, and nobody sees these letters.",
+         "Write the caption anew, in a file saved as UTF-8.", caption_rules.control_letter),
     # --- 12x all captions together ----------------------------------------------------------------------------------
     Rule("W121", "word fused with the trigger", "What stands in nearly every caption is learnt together with the trigger and can't be asked for or left out later.",
          "Leave it out of all captions, or list it under `absorb` in metadata.yaml.", audit_rules.fused),

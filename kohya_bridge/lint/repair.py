@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from ..captions import CaptionRow, lines_joined, locked, parse_captions, write_captions
 from ..datasets.dataset_folder import CAPTIONS_NAME, IMAGES_NAME, ORIGINALS_NAME, Dataset, read_dataset
 from ..datasets.dataset_metadata import METADATA_NAME, DatasetMetadata, write_metadata
+from ..datasets.decoding import NoText, decoded
 from ..errors import Conflict, StorageError
 from ..files import Tree
 from . import Examined, examine
@@ -174,9 +175,14 @@ def _plan_captions(seen: Examined, plan: _Plan) -> None:
     if trigger != dataset.trigger:
         plan.metadata = plan.metadata.model_copy(update={"lora_tag": trigger})
         plan.add("E402", METADATA_NAME, f"Name the trigger {trigger!r} instead of {dataset.trigger!r}.")
+    lost: set[str] = set()
     for rule, kind in (("E103", "caption_not_utf8"), ("E105", "caption_multiline")):
         for subject, _ in seen.problems(kind):
-            _rescue(dataset, plan, subject, rule)
+            if not _rescue(dataset, plan, subject, rule):
+                lost.add(subject)
+    for item in dataset.items:
+        if item.source in lost:
+            plan.rows.pop(item.name, None)
     for name in [item.name for item in seen.captioned() if item.name in plan.rows]:
         row = plan.rows[name]
         rule, caption = mended_caption(
@@ -194,18 +200,20 @@ def _plan_captions(seen: Examined, plan: _Plan) -> None:
     if plan.repairs:
         for subject, why in seen.problems("captions_bad_row"):
             plan.add("E106", subject, f"Leave the line out of the new captions.jsonl: {why}.")
-        plan.drops += [item.source for item in dataset.items if item.source not in ("", CAPTIONS_NAME)]
+        plan.drops += [item.source for item in dataset.items if item.source not in ("", CAPTIONS_NAME, *lost)]
 
 
-def _rescue(dataset: Dataset, plan: _Plan, sidecar: str, rule: str) -> None:
-    """Take over all lines of a caption file, from Windows-1252 if it is not UTF-8: that has a letter for nearly every byte."""
-    raw = Tree(dataset.dir).read_bytes(sidecar)
-    encoding = "cp1252" if rule == "E103" else "utf-8-sig"
+def _rescue(dataset: Dataset, plan: _Plan, sidecar: str, rule: str) -> bool:
+    """Take over all lines of a caption file, if its encoding is known. What is no text stays as it is, and the finding with it."""
+    try:
+        text = lines_joined(decoded(Tree(dataset.dir).read_bytes(sidecar)).text)
+    except NoText:
+        return False
     for item in dataset.items:
         if item.source == sidecar:
-            text = lines_joined(raw.decode(encoding, "replace"))
             plan.rows[item.name] = CaptionRow(item.name, text, source="import")
             plan.add(rule, sidecar, f"Take it over as: {text[:120]}")
+    return True
 
 
 def _apply(dataset: Dataset, plan: _Plan, stamp: str) -> None:

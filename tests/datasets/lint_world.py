@@ -236,6 +236,7 @@ BAD = {
     "W314": (lambda d: make_file(d, "masks/0099.png"), "masks/0099.png"),
     "W401": (lambda d: remeta(d, lora_tag=""), "metadata.yaml"),
     "E402": (lambda d: remeta(d, lora_tag="<char_x>"), "metadata.yaml"),
+    "E114": (lambda d: recaption(d, "char_x, c\x00a\x00t"), "0001.png"),
     "E403": (lambda d: recaption(d, "smiling, red hat"), "0001.png"),
     "W404": (lambda d: recaption(d, "smiling, char_x"), "0001.png"),
     "W405": (lambda d: recaption(d, "char_x, smiling, char_x"), "0001.png"),

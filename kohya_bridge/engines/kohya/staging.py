@@ -156,14 +156,11 @@ def _needs_rewriting(picture: Any) -> bool:
 
 def _rewrite(picture: Any, files: Tree, target: Path) -> None:
     """Write a picture upright, as RGB, with white where it is transparent: as the native engine sees it."""
-    from PIL import Image, ImageOps
+    from ...datasets.pictures import flattened, upright
 
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    seen = flattened(upright(picture), background=(255, 255, 255))
     with files.writing(target, durable=False) as stream:
-        upright.convert("RGB").save(stream, format="PNG")
+        seen.save(stream, format="PNG")
 
 
 def _same(source: Path, target: Path) -> bool:
