@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kohya_bridge.daemon_pool import DaemonPool
 from kohya_bridge.desk import Desk
 from kohya_bridge.errors import BridgeError, Unavailable
 from kohya_bridge.package import packages_of
@@ -112,9 +113,7 @@ class Demo:
 
     def _followed(self) -> dict[str, Any]:
         """The history of the workflow, which ended well."""
-        provide_base_model(self.host.checkpoints_dir / BASE_MODEL, self.shown)
-        with self.shown.doing("Starting ComfyUI"):
-            self.host.start()
+        self._start()
         self.shown.say(f"ComfyUI runs at {self.host.url}; its log is {self.host.log_file}")
         prompt = demo_workflow(self.host.client.get(f"object_info/{SETTINGS_NODE}")[SETTINGS_NODE])
         self.follower = Follower(titles_of(prompt), self.shown)
@@ -128,6 +127,20 @@ class Demo:
         if ended != "success":
             raise Unavailable(f"The workflow did not end well: {ended}", f"The log is {self.host.log_file}.")
         return history
+
+    def _start(self) -> None:
+        """Start ComfyUI and meanwhile put the base model together, unless it is there as this version makes it: each keeps one core
+        busy for seconds. Whoever interrupts this waits for neither; half a base model is made anew the next time."""
+        file = self.host.checkpoints_dir / BASE_MODEL
+        if is_current(file):
+            with self.shown.doing("Starting ComfyUI"):
+                self.host.start()
+            return
+        with self.shown.doing("Starting ComfyUI, and putting the demo's base model together (about 300 MB)"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made = DaemonPool(1, name="base-model").submit(assemble, file)
+            self.host.start()
+            made.result()
 
     def _end(self, *, interrupted: bool = False) -> None:
         if interrupted:
@@ -156,14 +169,6 @@ def recorded(base_dir: Path) -> Made | None:
     )
     is_same = record["workflow"] == workflow_digest()
     return made if is_same and not made.missing() and made.run.state().status == "completed" else None
-
-
-def provide_base_model(file: Path, shown: Shown) -> None:
-    """Put the base model together, unless it is there as this version makes it."""
-    if not is_current(file):
-        with shown.doing("Putting the demo's base model together (about 300 MB)"):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            assemble(file)
 
 
 def find_made(base_dir: Path, history: dict[str, Any]) -> Made:

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.workspace import PACK_ROOT, Workspace
-from scripts.demo_base.assemble import DIGEST_KEY, packed_digest
+from scripts.demo_base.assemble import DIGEST_KEY, is_current, packed_digest
 from scripts.demo_workflow import BASE_MODEL
 from scripts.host.comfy_host import MARK
 
@@ -38,7 +38,9 @@ def demo(tmp_path):
     makefile.write_text(f"demo:\n\t@{' '.join(command)}\n")
     started = []
 
-    def start(how_far, through="python"):
+    def start(how_far, through="python", has_model=True):
+        if not has_model:
+            model.unlink()
         environment = {**os.environ, "COMFYUI_DIR": str(DOUBLE), "COMFYUI_PYTHON": sys.executable, "COMFYUI_DOUBLE": how_far,
                        "PYTHONPATH": str(PACK_ROOT), "WIZDROID_KEY_DIR": str(tmp_path / "key")}  # fmt: skip
         argv = ["make", "-f", str(makefile), "demo"] if through == "make" else command
@@ -113,6 +115,18 @@ def test_whatever_it_is_at_nothing_that_it_started_is_left(demo, how_far, number
         state = run.state()
         assert state.status == "stopped" and state.states[-1]["step"] == state.step >= 2
         assert f"The training keeps its {state.step} steps." in said
+
+
+def test_a_base_model_that_is_being_made_meanwhile_is_there_whole_or_not_at_all(demo):
+    child = demo("starting", has_model=False)
+    under_way(child, "starting")
+    child.send_signal(signal.SIGINT)
+    assert child.wait(timeout=60) == 130
+    assert left_of(child.base) == []
+    model = child.base / "models" / "checkpoints" / BASE_MODEL
+    assert not model.exists() or is_current(model)
+    said = child.output.read_text()
+    assert "putting the demo's base model together" in said and "Traceback" not in said
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
