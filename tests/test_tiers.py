@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kohya_bridge.workspace import PACK_ROOT
 from tests import tiers
 
 
@@ -18,6 +19,10 @@ from tests import tiers
 )
 def test_a_group_is_a_folder_that_shares_a_comfyui_or_a_file(nodeid, group):
     assert tiers.group_of(nodeid) == group
+
+
+def test_what_is_begun_first_is_there():
+    assert [each for each in tiers.FIRST if not (PACK_ROOT / each).exists()] == []
 
 
 def test_a_group_that_two_workers_ran_parts_of_is_noticed():

@@ -24,6 +24,23 @@ APART = ("full", "limits")
 NEEDS = ("host", "torch", "browser", "sdscripts", "campaign", *APART)
 TOGETHER = ("tests/host", "tests/host_models")
 """Folders whose tests share a ComfyUI for a session: one worker runs them, in this order. What is shared elsewhere costs less twice."""
+FIRST = (
+    *TOGETHER,
+    *("tests/native/test_resume.py", "tests/native/test_training.py", "tests/panel/test_real_frontend.py"),
+    *(
+        "tests/kohya/test_runner.py",
+        "tests/validation/test_without_comfyui.py",
+        "tests/kohya/test_under_the_desk.py",
+    ),
+    *(
+        "tests/desk/test_orders.py",
+        "tests/desk/test_misbehaving_trainers.py",
+        "tests/test_leaving_the_demo.py",
+    ),
+    *("tests/desk/test_steering.py", "tests/desk/test_lending.py", "tests/desk/test_queue.py"),
+    *("tests/cli/test_shell.py", "tests/architectures/test_recipes.py", "tests/datasets/test_repair.py"),
+)
+"""The groups that take longest, longest first, of all tests and of the quick ones."""
 _NEEDY_FILE = re.compile(rf"^pytestmark = .*\bmark\.({'|'.join(NEEDS)})\b", re.M)
 
 
@@ -65,12 +82,12 @@ def group_of(nodeid: str) -> str:
 
 
 def by_length(item: pytest.Item) -> int:
-    """A sorting key that brings forward what takes minutes; the order of files stays as it is otherwise."""
+    """A sorting key that brings forward what takes longest: begun last, it would leave the other workers without work."""
     group, marks = group_of(item.nodeid), marks_of(item)
-    if group in TOGETHER:
-        return TOGETHER.index(group)
-    return len(TOGETHER) + next(
-        (at for at, need in enumerate(("host", "campaign", "torch", "browser")) if need in marks), 3
+    if group in FIRST:
+        return FIRST.index(group)
+    return len(FIRST) + next(
+        (at for at, need in enumerate(("host", "campaign", "torch", "browser")) if need in marks), 4
     )
 
 
