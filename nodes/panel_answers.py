@@ -15,6 +15,7 @@ from typing import Any
 from ..kohya_bridge import json_text
 from ..kohya_bridge.errors import InvalidInput, NotFound, Unavailable
 from ..kohya_bridge.files import read_named
+from ..kohya_bridge.redaction import cleaned, without_secrets
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs.choices import read_choices
 from ..kohya_bridge.runs.damage import damages_of
@@ -174,8 +175,8 @@ def log_tail(panel: Panel, ask: Ask) -> dict[str, Any]:
 
 def plan(panel: Panel, ask: Ask) -> dict[str, Any]:
     return {
-        "plan": ask.run.plan().model_dump(mode="json"),
-        "text": ask.run.files.read_text(ask.run.plan_file),
+        "plan": cleaned(ask.run.plan().model_dump(mode="json")),
+        "text": without_secrets(ask.run.files.read_text(ask.run.plan_file)),
     }
 
 

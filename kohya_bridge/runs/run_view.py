@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import BridgeError, InvalidInput, UnusableFile
 from ..event_reader import OddLines
 from ..plan import TrainingPlan, plan_differences
+from ..redaction import cleaned
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..state_reader import StateReaders
@@ -76,7 +77,7 @@ class RunViews:
             "dir": str(run.dir),
             "state": told,
             "steps_told": len(state.losses),
-            "plan": plan.model_dump(mode="json") if plan else None,
+            "plan": cleaned(plan.model_dump(mode="json")) if plan else None,
             "plan_problem": problem,
             "line": plan_line(plan) if plan else None,
             "choices": read_choices(run).facts(),
@@ -128,7 +129,7 @@ class RunViews:
         return {
             "against": before.run_id,
             "fields": [
-                {"field": name, "old": was, "new": becomes}
+                {"field": name, "old": cleaned(was), "new": cleaned(becomes)}
                 for name, was, becomes in plan_differences(old, plan)
             ],
         }
@@ -145,7 +146,7 @@ def differences_table(plans: Sequence[TrainingPlan]) -> list[dict[str, Any]]:
     for other in plans[1:]:
         for name, _, _ in plan_differences(plans[0], other):
             names[name] = None
-    dumped = [plan.model_dump(mode="json") for plan in plans]
+    dumped = [cleaned(plan.model_dump(mode="json")) for plan in plans]
     return [{"field": name, "values": [_value(each, name) for each in dumped]} for name in names]
 
 

@@ -151,6 +151,17 @@ def test_runs_are_compared_curve_by_curve_and_number_by_number(told):
     ]
 
 
+def test_a_secret_in_a_plan_that_somebody_wrote_is_not_shown(workspace, stage):
+    """No door of ours lets one in; a folder that was received may bring one."""
+    story = rehearse(workspace, rehearsed_plan(max_train_steps=40)).start().train(1, 3)
+    text = story.run.plan_file.read_text().replace("kohya: {}", "kohya:\n  network_args: [token=s3cr3t-w0rd]")
+    story.run.plan_file.write_text(text)
+    assert "s3cr3t-w0rd" in text
+    for path in (f"runs/{story.run.run_id}", f"runs/{story.run.run_id}/plan"):
+        status, _, content = ask(stage, "GET", f"{BASE}/{path}")
+        assert status == 200 and b"s3cr3t-w0rd" not in content and b"token=(left out)" in content
+
+
 def test_the_choices_of_a_run_leave_to_the_preset_what_it_gave(told):
     _, body = get(told, f"runs/{told.training}/request")
     settings = body["request"]["settings"]
