@@ -54,14 +54,7 @@ def main() -> None:
     if (
         chosen.tree.resolve() != ROOT
     ):  # another checkout's code, by that checkout's own copy of the tests' world
-        command = [
-            sys.executable,
-            str(Path(__file__).resolve()),
-            "--shared",
-            str(chosen.shared.resolve()),
-            "--tree",
-            ".",
-        ]
+        command = [sys.executable, str(Path(__file__).resolve()), "--shared", str(chosen.shared.resolve())]
         os.chdir(chosen.tree)
         os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": str(chosen.tree.resolve())})
     os.environ["PYTHONPATH"] = os.getcwd()

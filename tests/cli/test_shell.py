@@ -84,6 +84,17 @@ def test_the_format_that_auto_became_is_told_with_its_reason(shell):
     assert "mixed_precision no:" not in named.out
 
 
+def test_what_a_training_will_take_is_told_before_it_starts(shell):
+    card = Device("cuda", "NVIDIA GeForce RTX 3060", "8.6", 12.0)
+    shell.engine = QuickEngine(trains_on=card)
+    name = shell.config()
+    (row,) = shell("plan", name, "--json").rows
+    told = row["forecast"]["sentence"]
+    assert told.startswith("Estimate: ") and " of 12 GiB" in told and "by its data sheet" in told
+    assert told in shell("plan", name).out.splitlines()
+    assert told in shell("train", name).out.splitlines()
+
+
 def test_a_plan_that_is_blocked_says_by_what_and_starts_nothing(shell):
     (shell.workspace.dataset_dir("alice") / "captions.jsonl").write_text("")
     answer = shell("plan", shell.config())
