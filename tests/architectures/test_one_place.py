@@ -46,6 +46,7 @@ OF_ENGINES = {
     "kohya_bridge/cli/training.py": {"kohya"},
     "kohya_bridge/datasets/dataset_transfer.py": {"kohya"},
     "kohya_bridge/datasets/foreign_captions.py": {"kohya"},
+    "kohya_bridge/datasets/foreign_layout.py": {"kohya"},
     "kohya_bridge/plan.py": {"kohya"},
     "kohya_bridge/runs/experiments.py": {"kohya"},
     "kohya_bridge/runs/retry.py": {"kohya"},
