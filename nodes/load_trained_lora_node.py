@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..kohya_bridge.errors import InvalidInput, NotFound
 from ..kohya_bridge.run_folder import RunFolder
@@ -94,8 +94,10 @@ class LoadTrainedLoraNode(io.ComfyNode):
         run: RunName | None = None,
     ) -> io.NodeOutput:
         file = _package_file(package) if package != FROM_RUN else _checkpoint_file(run, which, step)
-        patched = with_lora(model, clip, file, strength_model=strength_model, strength_clip=strength_clip)
-        return io.NodeOutput(*patched)
+        *patched, note = with_lora(
+            model, clip, file, strength_model=strength_model, strength_clip=strength_clip
+        )
+        return io.NodeOutput(*patched, ui=ui.PreviewText(note) if note else None)
 
 
 def _package_file(name: str) -> Path:

@@ -169,7 +169,9 @@ def _render_all(grid: Any, run: RunFolder, how: Any, model: Any, clip: Any, vae:
                 file = run.weights_of(each.checkpoint.file)
                 worn = (
                     wanted,
-                    *with_lora(model, clip, file, strength_model=each.strength, strength_clip=each.strength),
+                    *with_lora(model, clip, file, strength_model=each.strength, strength_clip=each.strength)[
+                        :2
+                    ],
                 )
         _, with_model, with_clip = worn
         pictures[each.key] = render(

@@ -5,34 +5,72 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..kohya_bridge.errors import Refused
+from ..kohya_bridge.architectures import architecture
+from ..kohya_bridge.errors import BridgeError, Refused
+from ..kohya_bridge.models.lora_check import lora_problems
+from ..kohya_bridge.models.lora_facts import read_lora_facts
+from ..kohya_bridge.models.lora_keys import modules_of
+from ..kohya_bridge.models.safetensors_header import read_header
 
 
 def with_lora(
     model: Any, clip: Any, file: Path, *, strength_model: float, strength_clip: float
-) -> tuple[Any, Any]:
-    """`(model, clip)` with the LoRA of `file` on them; the very same objects when both strengths are 0.
+) -> tuple[Any, Any, str]:
+    """`(model, clip, note)` with the LoRA of `file` on them; the very same objects when both strengths are 0. The note is a sentence
+    where only a part of the LoRA fits, else empty.
 
     The file is read anew each time: unlike LoraLoader, no weights are kept by path.
 
     Raises:
-        Refused: not one of its modules fits the model.
+        Refused: it is damaged, or not one of its modules fits the model.
     """
     if strength_model == 0 and strength_clip == 0:
-        return model, clip
+        return model, clip, ""
     import comfy.sd
     import comfy.utils
 
+    if wrong := lora_problems(file):
+        raise Refused(
+            f"{file.name} can't be loaded: {wrong[0]}", "Get the file again, or choose another one."
+        )
     weights = comfy.utils.load_torch_file(str(file), safe_load=True)
     patched_model, patched_clip = comfy.sd.load_lora_for_models(
         model, clip, weights, strength_model, strength_clip
     )
-    if _patches(patched_model) + _patches(patched_clip) == _patches(model) + _patches(clip):
-        raise Refused(
-            f"No module of {file.name} fits this model.",
-            "It was trained for another model family; use it with the family of its base model.",
-        )
-    return patched_model, patched_clip
+    fits = _patches(patched_model) + _patches(patched_clip) - _patches(model) - _patches(clip)
+    has = _modules(file, text_encoder=strength_clip != 0 and clip is not None, model=strength_model != 0)
+    if not fits:
+        raise Refused(f"No module of {file.name} fits this model. {_made_for(file)}", _what_to_do(file))
+    if has and fits < has:
+        return patched_model, patched_clip, f"{fits} of {has} modules of {file.name} fit this model; the others do nothing. {_made_for(file)}"  # fmt: skip
+    return patched_model, patched_clip, ""
+
+
+def _modules(file: Path, *, text_encoder: bool, model: bool) -> int:
+    """How many modules a LoRA of two matrices has for the parts that are changed; 0 for other kinds, which are not counted."""
+    return len(modules_of(read_header(file).tensors)) if text_encoder and model else 0
+
+
+def _made_for(file: Path) -> str:
+    """What the file says that it was made for, as a sentence."""
+    header = read_header(file)
+    told = header.metadata.get("ss_base_model_version") or header.metadata.get("modelspec.architecture", "")
+    try:
+        family = read_lora_facts(file).family
+    except BridgeError:
+        family = None
+    if family:
+        return f"By its header and key names it was made for {architecture(family).title}."
+    if told:
+        return f"Its header says that it was made for {told[:80]}."
+    first = next(iter(header.tensors), "")
+    return f"It does not say what it was made for; its first key is {first[:80]!r}."
+
+
+def _what_to_do(file: Path) -> str:
+    if modules_of(read_header(file).tensors):
+        return "Use it with the model family that it was made for; a LoRA whose key names ComfyUI does not know has to be converted first."
+    return "It has no matrices with the key names of a LoRA: choose a LoRA file, or convert it to the names that ComfyUI knows."
 
 
 def _patches(patched: Any) -> int:

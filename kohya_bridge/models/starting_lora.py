@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import NotFound
+from ..errors import InvalidInput, NotFound
 from ..workspace import Workspace, file_sha256
+from .lora_check import lora_problems
 from .model_files import find_model, list_models
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -31,12 +32,17 @@ class NamedLoras:
 
 
 def resolve_loras(settings: Mapping[str, Any], workspace: Workspace, lora_dirs: Sequence[Path]) -> NamedLoras:
-    """Raises NotFound or InvalidInput when no file has that name or digest."""
+    """Raises NotFound or InvalidInput when no file has that name or digest, or the file is damaged."""
     found = NamedLoras()
     for name in NAMED:
         wanted = settings.get(name)
         if isinstance(wanted, str) and wanted:
             file = _resolved(wanted, workspace, lora_dirs)
+            if wrong := lora_problems(file):
+                raise InvalidInput(
+                    f"{file.name} can't be used as {name}: {wrong[0]}",
+                    "Choose another LoRA, or get the file again.",
+                )
             found.settings[name] = file_sha256(file, cache_dir=workspace.cache_dir)
             found.extra[name] = str(file)
     return found

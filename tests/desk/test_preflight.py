@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from kohya_bridge.desk import Desk
 from kohya_bridge.device.description import Device
@@ -195,8 +197,8 @@ def test_a_family_that_only_sd_scripts_trains_goes_to_kohya_without_a_look_at_th
 def test_a_lora_to_start_from_is_found_by_name_or_digest(desk, tmp_path):
     file = tmp_path / "models" / "loras" / "old.safetensors"
     file.parent.mkdir(parents=True)
-    file.write_bytes(b"any bytes")
-    digest = hashlib.sha256(b"any bytes").hexdigest()
+    save_file({"lora_unet_x.lora_down.weight": np.zeros((2, 4), np.float32)}, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     by_name = desk.check(request(settings={"network_weights": "old.safetensors"}))
     by_digest = desk.check(request(settings={"network_weights": digest}))
     assert by_name.plan.settings.network_weights == digest
@@ -204,6 +206,28 @@ def test_a_lora_to_start_from_is_found_by_name_or_digest(desk, tmp_path):
     assert by_digest.paths.extra["network_weights"] == str(file)
     with pytest.raises(NotFound):
         desk.check(request(settings={"network_weights": "f" * 64}))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<html>not found</html>", "web page"),
+        (b"", "empty"),
+        (b"\x40\x00\x00\x00\x00\x00\x00\x00{", "cut off"),
+        (np.full((2, 4), np.nan, np.float32), "not finite"),
+    ],
+)
+@pytest.mark.parametrize("name", ["network_weights", "base_weights"])
+def test_a_damaged_lora_to_start_from_is_refused_before_the_start(desk, tmp_path, name, content, said):
+    file = tmp_path / "models" / "loras" / "old.safetensors"
+    file.parent.mkdir(parents=True)
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        save_file({"lora_unet_x.lora_down.weight": content}, file)
+    with pytest.raises(InvalidInput, match=said) as refused:
+        desk.check(request(settings={name: "old.safetensors"}))
+    assert f"can't be used as {name}" in refused.value.problem
 
 
 def test_a_changed_input_makes_a_new_run_and_says_what_changed(desk, workspace):

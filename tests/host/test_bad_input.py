@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from kohya_bridge.models.safetensors_header import read_header
 from scripts.host.comfy_client import PromptRefused, outcome
 from tests.host.canvas import (
+    BASE_MODEL,
     changed,
     id_of,
     lint_and_train,
@@ -242,6 +244,51 @@ def test_a_lora_of_no_use_to_this_model_is_an_error_and_not_a_line_in_the_log(co
     )
     assert_plain(message)
     assert "foreign.safetensors" in message
+
+
+def wearing(package):
+    inputs = {"package": package, "which": "best", "step": 0, "strength_model": 1.0, "strength_clip": 1.0}
+    return plain_render(wearing={"class_type": "WizdroidLoadTrainedLora", "inputs": inputs})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<html>not found</html>", "web page"),
+        (b"", "empty"),
+        (b"\x40\x00\x00\x00\x00\x00\x00\x00{", "cut off"),
+        ({"lora_unet_x.lora_down.weight": np.full((2, 4), np.nan, np.float32)}, "not finite"),
+        ({"bundle.weight": np.zeros((2, 4), np.float32)}, "It does not say what it was made for; its first key is 'bundle.weight'"),
+    ],
+)  # fmt: skip
+def test_a_lora_that_is_damaged_or_none_is_refused_with_what_it_is(comfy, content, said):
+    file = comfy.loras_dir / "spoilt.safetensors"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        save_file(content, file)
+    message = failure(comfy, wearing("spoilt.safetensors"))
+    assert_plain(message)
+    assert "spoilt.safetensors" in message and said in message
+
+
+def test_a_lora_that_fits_in_part_says_how_much_of_it_and_what_it_was_made_for(comfy):
+    """One module of an SD 1.x model, and one that no model has."""
+    layer_of_the_base = "model.diffusion_model.time_embed.0.weight"
+    shape = read_header(comfy.checkpoints_dir / BASE_MODEL).tensors[layer_of_the_base].shape
+    tensors = {}
+    for layer, (out, into) in (("lora_unet_time_embed_0", shape), ("lora_unet_nowhere", (8, 8))):
+        tensors |= {
+            f"{layer}.lora_down.weight": np.zeros((2, into)),
+            f"{layer}.lora_up.weight": np.zeros((out, 2)),
+            f"{layer}.alpha": np.array(1.0),
+        }
+    save_file({name: value.astype(np.float32) for name, value in tensors.items()}, comfy.loras_dir / "part.safetensors", {"ss_base_model_version": "sd_v1"})  # fmt: skip
+    history = comfy.client.run(wearing("part.safetensors"))
+    assert outcome(history) == "success"
+    (note,) = history["outputs"]["9"]["text"]
+    assert note.startswith("1 of 2 modules of part.safetensors fit this model; the others do nothing.")
+    assert "made for Stable Diffusion 1" in note
 
 
 def test_the_traceback_of_a_refusal_stands_in_the_log(comfy):

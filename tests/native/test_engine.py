@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from kohya_bridge.device.finding import look, this_processor
 from kohya_bridge.engines.contract import Engine
@@ -42,6 +44,38 @@ def test_every_obstacle_is_told_at_once_with_what_to_do(world):
     problems = [each for each in NativeEngine().problems(plan, world.paths()) if each.blocks]
     assert {each.code for each in problems} == {"kohya_options", "prodigy_rates", "network_weights"}
     assert all(each.problem and each.fix for each in problems)
+
+
+def lora(file, layer, *, out=8, into=8, metadata=None):
+    """A LoRA of one module."""
+    tensors = {
+        f"{layer}.lora_down.weight": np.zeros((2, into)),
+        f"{layer}.lora_up.weight": np.zeros((out, 2)),
+        f"{layer}.alpha": np.array(1.0),
+    }
+    save_file({name: value.astype(np.float32) for name, value in tensors.items()}, file, metadata)
+    return file
+
+
+@pytest.mark.parametrize("name", ["network_weights", "base_weights"])
+def test_a_lora_that_can_not_go_on_this_model_is_an_obstacle(world, tmp_path, name):
+    fits = lora(tmp_path / "a.safetensors", "lora_unet_down_blocks_0_attentions_0_proj_in")
+    of_sdxl = lora(
+        tmp_path / "b.safetensors", "lora_unet_x", metadata={"ss_base_model_version": "sdxl_base_v1-0"}
+    )
+    half = tmp_path / "c.safetensors"
+    save_file({"lora_unet_x.lora_down.weight": np.zeros((2, 4), np.float32)}, half)
+    none = tmp_path / "d.safetensors"
+    save_file({"model.weight": np.zeros((2, 4), np.float32)}, none)
+    dora = lora(tmp_path / "e.safetensors", "lora_unet_x")
+    save_file({**load_file(dora), "lora_unet_x.dora_scale": np.zeros((8, 1), np.float32)}, dora)
+    said = {}
+    for file in (fits, of_sdxl, half, none, dora):
+        found = NativeEngine().problems(world.plan(**{name: "a" * 64}), world.paths(extra={name: str(file)}))
+        said[file.stem] = " ".join(each.problem for each in found if each.code == name)
+    assert said["a"] == ""
+    assert "was made for Stable Diffusion XL" in said["b"]
+    assert "do not fit together" in said["c"] and "is no LoRA" in said["d"] and "DoRA" in said["e"]
 
 
 def test_a_small_rate_for_prodigy_is_advice(world):

@@ -17,9 +17,13 @@ from ...architectures.base import Architecture
 from ...device.description import CUDA, ROCM, Device
 from ...device.finding import find_device
 from ...device.precision import Precision, usual
+from ...errors import BridgeError
 from ...models.base_models import is_whole_checkpoint
 from ...models.comfy_folders import host_folder
 from ...models.family_files import what_is_missing
+from ...models.lora_facts import check_lora, read_lora_facts
+from ...models.lora_keys import modules_of, refuse_unread
+from ...models.safetensors_header import read_header
 from ...plan import OBJECTIVE_OF_FLOW, TrainingPlan, TrainingRequest, chosen_later_settings
 from ...run_folder import RunFolder
 from ...settings import TrainingSettings
@@ -83,7 +87,7 @@ class NativeEngine:
                 settings.mixed_precision, device, lambda: find_device(paths.cache_dir, measured=True)
             ),
             *_device_problems(settings, device),
-            *_file_problems(settings, paths),
+            *_file_problems(settings, paths, plan.base_model.family),
             *_model_file_problems(plan, paths),
             *(host_problems(plan, paths) if of_family.trainable == "host" else ()),
         ]
@@ -160,14 +164,35 @@ def _device_problems(settings: TrainingSettings, device: Device) -> list[Problem
     return found
 
 
-def _file_problems(settings: TrainingSettings, paths: MachinePaths) -> list[Problem]:
+def _file_problems(settings: TrainingSettings, paths: MachinePaths, family: str) -> list[Problem]:
     found = []
     for name, what in (("network_weights", "LoRA to start from"), ("base_weights", "training adapter")):
         digest = getattr(settings, name)
         if digest and not Path(paths.extra.get(name, "")).is_file():
             problem = f"The {what} ({digest[:12]}) is not in a LoRA folder."
             found.append(Problem(name, problem, f"Put it there, or empty {name}."))
+        elif digest and (why := _unfit(Path(paths.extra[name]), family)):
+            found.append(Problem(name, f"The {what} does not fit: {why}", "Choose a LoRA of this family."))
     return found
+
+
+def _unfit(file: Path, family: str) -> str:
+    """Why a LoRA file can't go on a model of that family, as a sentence; empty where it may, or says nothing of its family."""
+    try:
+        refuse_unread(modules_of(read_header(file).tensors), file.name)
+    except BridgeError as error:
+        return error.problem
+    if wrong := check_lora(file):
+        return wrong[0]
+    made_for = read_lora_facts(file).family
+    if made_for in (None, family):
+        return ""
+    related = {architecture(made_for).trainable, architecture(family).trainable} == {"host"}
+    return (
+        ""
+        if related
+        else f"{file.name} was made for {architecture(made_for).title}, the base model is {architecture(family).title}."
+    )
 
 
 def _model_file_problems(plan: TrainingPlan, paths: MachinePaths) -> list[Problem]:
