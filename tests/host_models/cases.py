@@ -332,6 +332,18 @@ def out_of_memory(file: str) -> dict:
     return {"said": "", "tiles": len(tiles)}
 
 
+def unknown_type(file: str) -> str:
+    """What is said of text encoders of a type that the host has no name for."""
+    from kohya_bridge.engines.native.host_side.loading import load_text_encoders
+    from kohya_bridge.errors import InvalidInput
+
+    try:
+        load_text_encoders([Path(file)], "of_another_time")
+    except InvalidInput as error:
+        return error.problem
+    return "loaded"
+
+
 def belief(file: str, family: str) -> str:
     """The name under which the verdict on a model's gradients is kept."""
     import torch

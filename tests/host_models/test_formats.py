@@ -79,6 +79,10 @@ def test_weights_that_the_host_has_no_place_for_are_an_error(hosted, fp8):
     assert found["as Z-Image's files are"] == found["as Lumina's files are"] == "loaded"
 
 
+def test_text_encoders_of_a_type_that_this_comfyui_lacks_are_no_other_type_in_silence(hosted, fp8):
+    assert "type of_another_time" in hosted.case("unknown_type", file=fp8["text_encoder"])
+
+
 def test_sd15_through_comfyui_is_what_it_is_through_diffusers(hosted, demo_base):
     found = hosted.case("same_as_diffusers", file=str(demo_base), comfyui_dir=str(hosted.install.dir))
     assert max(found.values()) < 1e-6, found

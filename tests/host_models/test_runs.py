@@ -165,6 +165,22 @@ def test_a_picture_that_does_not_fit_is_an_error_and_no_tiles(hosted, world):
     assert "in one piece" in found["said"] and found["tiles"] == 0
 
 
+@pytest.mark.full
+def test_a_base_that_this_comfyui_cannot_read_ends_its_run_before_the_first_step(hosted, tmp_path):
+    found = hosted.case("quantised", folder=str(tmp_path), kind="nvfp4")
+    if "unknown" not in found:
+        pytest.skip(f"ComfyUI {hosted.opened['version']} reads nvfp4")
+    world = HostWorld(hosted, tmp_path)
+    world.files["base"] = found["stored"]
+    run = world.run(world.plan(max_train_steps=1), "later")
+    assert hosted.wait(hosted.start(run)) != 0
+    state = run.state()
+    assert (
+        state.status == "failed" and "do not fit the model" in state.problem and "Update ComfyUI" in state.fix
+    )
+    assert state.step == 0 and not events(run, "progress")
+
+
 def test_a_training_adapter_is_on_while_the_character_is_learned_and_no_part_of_its_file(world, straight):
     adapter = straight.dir / straight.checkpoint("latest")["file"]
     plan = world.plan(max_train_steps=1, base_weights="b" * 64)
