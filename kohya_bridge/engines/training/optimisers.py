@@ -202,10 +202,13 @@ class Optimiser:
         return tensors, numbers
 
     def load(self, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]) -> None:
-        """Remember what `state` gave. The optimiser must have been made for the same weights and settings."""
+        """Remember what `state` gave, as it is read from JSON. The optimiser must have been made for the same weights and settings.
+
+        Raises ValueError for what is no number.
+        """
         index = 0
         for group, plain in zip(self.inner.param_groups, numbers["groups"], strict=True):
-            group.update(plain)
+            group.update(_in_numbers(plain))
             for parameter in group["params"]:
                 prefix = f"{index}."
                 found = {
@@ -214,7 +217,7 @@ class Optimiser:
                 placed = {
                     key: each.to(self._device_of(parameter, key), copy=True) for key, each in found.items()
                 }
-                remembered = {**placed, **numbers["parameters"][index]}
+                remembered = {**placed, **_in_numbers(numbers["parameters"][index])}
                 if remembered:
                     self.inner.state[parameter] = remembered
                 index += 1
@@ -227,3 +230,8 @@ class Optimiser:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (bool, int, float)) and not (isinstance(value, float) and math.isnan(value))
+
+
+def _in_numbers(plain: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity, as Prodigy's `growth_rate` is one: it comes as a word."""
+    return {key: float(each) if isinstance(each, str) else each for key, each in plain.items()}
