@@ -210,7 +210,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--pixels", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--blocks", type=int, default=1000, help="most blocks of each list (default: all)")
+    parser.add_argument(
+        "--blocks",
+        type=int,
+        choices=range(2, 1001),
+        metavar="N",
+        default=1000,
+        help="most blocks of each list, 2 or more (default: all)",
+    )
     parser.add_argument("--folder", type=Path, help="where the files are written meanwhile (12 GB)")
     chosen = parser.parse_args(arguments)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
