@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from .captions import CaptionRow, locked, parse_captions, plain_caption, write_captions
+from .counted import counted
 from .datasets.dataset_folder import (
     CAPTIONS_NAME,
     IMAGES_NAME,
@@ -119,7 +120,7 @@ def export_pictures(
         raise InvalidInput("There is no picture to export.", "Connect an image.")
     if len(given) not in (1, len(pictures)):
         raise InvalidInput(
-            f"There are {len(pictures)} pictures and {len(given)} captions.",
+            f"There are {counted(len(pictures), 'picture')} and {counted(len(given), 'caption')}.",
             "Give one caption for each picture, or one for all.",
         )
     given = given if len(given) == len(pictures) else given * len(pictures)

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .breathing import breathe
+from .counted import counted
 from .errors import FieldProblem, InvalidInput
 from .files import open_named
 
@@ -82,7 +83,7 @@ def parse(model: type[Model], data: Any, *, what: str) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         raise InvalidInput(
-            f"{what} has {error.error_count()} problem{'s' if error.error_count() > 1 else ''}:",
+            f"There {'is' if error.error_count() == 1 else 'are'} {counted(error.error_count(), 'problem')} in {what}:",
             "Mend these values and try again.",
             problems=[_problem(model, each) for each in error.errors(include_url=False)],
         ) from None
@@ -166,7 +167,7 @@ def _problem(model: type[BaseModel], error: Any) -> FieldProblem:
     if kind == "value_error":
         problem, _, fix = str(error["ctx"]["error"]).partition(" | ")
         return FieldProblem(location, shown, problem, fix)
-    return FieldProblem(location, shown, _sentence(error["msg"]), "")
+    return FieldProblem(location, shown, *_in_words(kind, value, error))
 
 
 def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
@@ -177,6 +178,42 @@ def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
             break
         model = nested
     return list(model.model_fields)
+
+
+_NUMBERS = ("float_parsing", "float_type", "int_parsing", "int_type", "int_from_float", "finite_number")
+
+
+def _in_words(kind: str, value: Any, error: Any) -> tuple[str, str]:
+    """What pydantic found, as a person would say it, and what to do."""
+    context = error.get("ctx", {})
+    if kind in _NUMBERS:
+        whole = "whole number" if kind.startswith("int_") else "number"
+        with_point = str(value).replace(",", ".")
+        if isinstance(value, str) and "," in value and _is_number(with_point):
+            return f"it is no {whole}: decimals stand behind a point, not a comma.", f"Write {with_point}."
+        return f"it is no {whole}.", f"Write a {whole}."
+    if kind in ("greater_than", "greater_than_equal"):
+        least = context.get("gt", context.get("ge"))
+        return (f"it must be above {least:g}." if "gt" in context else f"the least is {least:g}."), ""
+    if kind in ("less_than", "less_than_equal"):
+        most = context.get("lt", context.get("le"))
+        return (f"it must be below {most:g}." if "lt" in context else f"the most is {most:,}."), ""
+    if kind in ("bool_parsing", "bool_type"):
+        return "it is neither true nor false.", "Write true or false."
+    if kind == "literal_error":
+        return f"it is none of {context.get('expected', '').replace(' or ', ', ')}.", "Write one of them."
+    if kind in ("string_type", "list_type", "dict_type", "tuple_type"):
+        wanted = {"string_type": "text", "dict_type": "a mapping of names to values"}.get(kind, "a list")
+        return f"it is not {wanted}.", f"Write {wanted}."
+    return _sentence(error["msg"]), ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _sentence(message: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..kohya_bridge.captions import CaptionRow
+from ..kohya_bridge.counted import counted
 from ..kohya_bridge.dataset import Dataset, DatasetMetadata, export_pictures
 from ..kohya_bridge.datasets.captioner_names import OLLAMA, local_captioners
 from ..kohya_bridge.errors import BridgeError, InvalidInput
@@ -173,7 +174,7 @@ def source_folder(name: str) -> Path:
 def describe(dataset: Dataset) -> str:
     captioned = sum(bool(item.caption) for item in dataset.items)
     trigger = f", trigger {dataset.trigger}" if dataset.trigger else ""
-    return f"{dataset.slug}: {len(dataset.items)} pictures, {captioned} with a caption{trigger}"
+    return f"{dataset.slug}: {counted(len(dataset.items), 'picture')}, {captioned} with a caption{trigger}"
 
 
 def _folders(parent: Path) -> list[Path]:

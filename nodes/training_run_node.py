@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..kohya_bridge.counted import counted
 from ..kohya_bridge.errors import NotFound
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
@@ -82,7 +83,7 @@ def describe(run: RunFolder) -> str:
     state, plan = run.state(), run.plan()
     lines = [
         f"{plan.character}: {state.status}, step {state.step} of {state.total or plan.settings.max_train_steps}",
-        f"run {run.run_id}, {plan.engine} engine, dataset {plan.dataset.slug} ({plan.dataset.images} pictures), "
+        f"run {run.run_id}, {plan.engine} engine, dataset {plan.dataset.slug} ({counted(plan.dataset.images, 'picture')}), "
         f"base {plan.base_model.name}",
     ]
     lines += read_choices(run).facts()

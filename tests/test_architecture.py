@@ -21,6 +21,7 @@ HOST_SIDE = CORE / "engines" / "native" / "host_side"  # the models of ComfyUI i
 # Pure values: they may import each other and nothing else of the core.
 VOCABULARY = {
     "breathing",
+    "counted",
     "disk",
     "errors",
     "files",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..counted import counted
 from ..dataset import Dataset
 from ..errors import InvalidInput
 from .character_options import NONE, RANDOM, Category, Option, Options
@@ -32,7 +33,7 @@ class Coverage:
 
     def text(self) -> str:
         """Each category on a line: what is shown how often, then how much is missing."""
-        lines = [f"{self.pictures} pictures"]
+        lines = [f"{counted(self.pictures, 'picture')}"]
         for category, counts in self.counts.items():
             shown = sorted(((n, name) for name, n in counts.items() if n), reverse=True)
             said = ", ".join(f"{name} ({n})" for n, name in shown[:12]) or "nothing"

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..architectures import ARCHITECTURES, architecture
 from ..console import shown_as_json
+from ..counted import counted
 from ..dataset import DatasetMetadata, find_dataset, list_datasets
 from ..datasets.auto_caption import Captioner, LocalModelCaptioner, OllamaCaptioner, caption_missing
 from ..datasets.dataset_lock import Version, difference, read_lock, readable_lock, snapshot, take_version
@@ -150,7 +151,9 @@ def describe_pictures(context: Context, arguments: argparse.Namespace) -> int:
     context.out.emit({"captioned": rows, "notes": done.notes, "by": captioner.name})
     for name, caption in rows.items():
         context.out.say(f"{name}: {caption}")
-    context.out.say(f"{len(rows)} pictures captioned by {captioner.name}; read them before you train.")
+    context.out.say(
+        f"{counted(len(rows), 'picture')} captioned by {captioner.name}; read them before you train."
+    )
     for note in done.notes:
         context.out.say(f"  {note}")
     return exit_codes.NOT_WELL if done.notes else exit_codes.DONE
@@ -161,7 +164,7 @@ def import_a_folder(context: Context, arguments: argparse.Namespace) -> int:
     metadata = given if given != DatasetMetadata() else None
     brought = import_folder(context.workspace, Path(arguments.folder).expanduser().resolve(), arguments.dataset, metadata=metadata)  # fmt: skip
     context.out.emit({"dataset": brought.dataset.slug, "kind": brought.kind, "names": brought.names, "notes": brought.notes, "passed_over": dict(brought.passed_over), "repeats": brought.repeats})  # fmt: skip
-    context.out.say(f"{brought.dataset.slug}: {len(brought.names)} pictures from a {brought.kind} folder; {len(brought.dataset.items)} in all.")  # fmt: skip
+    context.out.say(f"{brought.dataset.slug}: {counted(len(brought.names), 'picture')} from a folder of the kind {brought.kind}; {len(brought.dataset.items)} in all.")  # fmt: skip
     for remark in brought.remarks():
         context.out.say(f"  {remark}")
     if brought.repeats > 1:
@@ -176,7 +179,7 @@ def export_a_dataset(context: Context, arguments: argparse.Namespace) -> int:
     target = Path(arguments.folder).expanduser().resolve()
     written = export_dataset(dataset, target, format=arguments.format, repeats=arguments.repeats)
     context.out.emit({"written": [str(file) for file in written]})
-    context.out.say(f"{len(dataset.items)} pictures, {len(written)} files in {target}")
+    context.out.say(f"{counted(len(dataset.items), 'picture')}, {counted(len(written), 'file')} in {target}")
     return exit_codes.DONE
 
 
@@ -193,7 +196,7 @@ def mark_version(context: Context, arguments: argparse.Namespace) -> int:
     take_version(dataset, version)
     context.out.emit({"digest": version.digest, "pictures": len(version.items)})
     context.out.say(
-        f"{dataset.slug} is taken down as {version.digest[:12]} with {len(version.items)} pictures."
+        f"{dataset.slug} is taken down as {version.digest[:12]} with {counted(len(version.items), 'picture')}."
     )
     return exit_codes.DONE
 

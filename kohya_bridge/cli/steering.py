@@ -9,6 +9,7 @@ import argparse
 import time
 from typing import Any
 
+from ..counted import counted
 from ..engines.failures import NEEDS_LESS_MEMORY, safer_settings
 from ..errors import Conflict, InvalidInput, StorageError
 from ..plan import TrainingPlan
@@ -169,7 +170,7 @@ def _details(run: RunFolder, state: RunState) -> list[tuple[str, Any]]:
     rows = [
         ("problem", f"{state.problem} {state.fix}".strip()),
         ("base model", f"{plan.base_model.name} ({plan.base_model.family})"),
-        ("dataset", f"{plan.dataset.slug}, {plan.dataset.images} pictures"),
+        ("dataset", f"{plan.dataset.slug}, {counted(plan.dataset.images, 'picture')}"),
         ("engine", f"{plan.engine} {plan.engine_version}, preset {plan.preset or 'none'}"),
         ("checkpoints", ", ".join(str(row["step"]) for row in state.checkpoints)),
         ("best", state.best["reason"] if state.best else ""),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from ..counted import counted
 from ..datasets.dataset_folder import CAPTIONS_NAME, IMAGES_NAME, MASKS_NAME, SIDECAR_SUFFIXES
 from ..datasets.pictures import SUFFIX_OF
 from ..workspace import RESERVED_ON_WINDOWS
@@ -23,7 +24,7 @@ def few_or_many(seen: Examined) -> Iterator[Hit]:
     """An unusual number of pictures for one character."""
     count = len(seen.items)
     if 0 < count < seen.settings.min_pictures:
-        yield Hit("", f"There are {count} pictures; {seen.settings.min_pictures} or more hold a character better.")  # fmt: skip
+        yield Hit("", f"There are {counted(count, 'picture')}; {seen.settings.min_pictures} or more hold a character better.")  # fmt: skip
     elif count > seen.settings.max_pictures:
         yield Hit("", f"There are {count} pictures; more than {seen.settings.max_pictures} rarely help one character.")  # fmt: skip
 

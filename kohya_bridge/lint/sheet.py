@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageDraw
 
+from ..counted import counted
 from ..dataset import Dataset, DatasetItem
 from ..datasets.pictures import DECODER_FAILURES, as_trained
 from ..drawing import CARD, CLEAN, ERROR, INFO, INK, PAPER, SOFT, WARNING, fitted, font
@@ -61,7 +62,7 @@ def _header(draw: ImageDraw.ImageDraw, report: LintReport, width: int) -> None:
     draw.text((GAP, 12), fitted(draw, report.slug, width // 2, 22), INK, font=font(22))
     counts = report.counts()
     verdict = "training has to wait" if report.blocks else "ready to train"
-    draw.text((GAP, 39), fitted(draw, f"{report.images} pictures, {verdict}", width // 2, 14), SOFT, font=font(14))  # fmt: skip
+    draw.text((GAP, 39), fitted(draw, f"{counted(report.images, 'picture')}, {verdict}", width // 2, 14), SOFT, font=font(14))  # fmt: skip
     x = float(width - GAP)
     for severity in ("info", "warning", "error"):
         label = f"{counts[severity]} {severity}{'s' if severity != 'info' and counts[severity] != 1 else ''}"

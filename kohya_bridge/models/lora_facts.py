@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..architectures import ARCHITECTURES
+from ..counted import counted
 from ..errors import BridgeError, InvalidInput
 from ..files import open_named
 from .lora_check import is_finite
@@ -144,7 +145,7 @@ def _broken_modules(header: SafetensorsHeader, modules: Modules) -> list[str]:
     if not wrong:
         return []
     return [
-        f"{header.file.name} is incomplete: {len(wrong)} modules do not fit together, such as {wrong[0]}."
+        f"{header.file.name} is incomplete: {counted(len(wrong), 'module')} do not fit together, such as {wrong[0]}."
     ]
 
 
@@ -165,4 +166,6 @@ def _not_finite(header: SafetensorsHeader) -> list[str]:
         bad = [name for name, info in header.tensors.items() if not is_finite(stream, info)]
     if not bad:
         return []
-    return [f"{header.file.name} holds numbers that are not finite in {len(bad)} tensors, such as {bad[0]}."]
+    return [
+        f"{header.file.name} holds numbers that are not finite in {counted(len(bad), 'tensor')}, such as {bad[0]}."
+    ]

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..counted import counted
 from ..errors import InvalidInput
 
 Part = Literal["down", "up", "alpha", "mid", "dora"]
@@ -96,7 +97,7 @@ def refuse_unread(modules: Mapping[str, Mapping[Part, str]], what: str) -> None:
         found = [module for module, parts in modules.items() if part in parts]
         if found:
             raise InvalidInput(
-                f"{what} has {title} in {len(found)} modules, such as {found[0]}, which is not read here.",
+                f"{what} has {title} in {counted(len(found), 'module')}, such as {found[0]}, which is not read here.",
                 "Take a plain LoRA.",
             )
 

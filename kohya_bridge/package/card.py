@@ -6,6 +6,7 @@ that was not measured is not in it; the card says so. Every text that somebody w
 
 from __future__ import annotations
 
+from ..counted import counted
 from .facts import PackageFacts
 from .markdown import code, fenced, prose, table
 from .metadata import names_files_of_this_machine, usage_hint
@@ -20,7 +21,7 @@ def model_card(facts: PackageFacts, *, file_name: str, sha256: str, tensor_sha25
     stem = file_name.removesuffix(".safetensors")
     parts = [
         f"# {prose(facts.title)}",
-        f"A LoRA for {facts.family.title}, trained from {facts.plan.dataset.images} pictures. {prose(usage_hint(facts))}",
+        f"A LoRA for {facts.family.title}, trained from {counted(facts.plan.dataset.images, 'picture')}. {prose(usage_hint(facts))}",
         prose(facts.release.description),
         "## Prompt tokens",
         _tokens(facts),
@@ -152,7 +153,7 @@ def _measures(facts: PackageFacts) -> str:
 
 def _limits(facts: PackageFacts) -> str:
     lines = [
-        f"- Trained on {facts.plan.dataset.images} pictures: poses, outfits and views that are not among them are guessed.",
+        f"- Trained on {counted(facts.plan.dataset.images, 'picture')}: poses, outfits and views that are not among them are guessed.",
         f"- Made for {code(facts.plan.base_model.name)}; on other models of the same family the likeness varies.",
     ]
     if not facts.strength.measured:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import json_text
+from ..counted import counted
 from ..dataset import dataset_digest, read_dataset
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused
 from ..files import read_named
@@ -56,7 +57,7 @@ class Recipe:
         return "\n".join(
             (
                 f"run {self.run_id}, step {self.step} of {plan.settings.max_train_steps}",
-                f"dataset {plan.dataset.slug}: {plan.dataset.images} pictures, digest {plan.dataset.digest}",
+                f"dataset {plan.dataset.slug}: {counted(plan.dataset.images, 'picture')}, digest {plan.dataset.digest}",
                 f"base model {plan.base_model.name}: SHA-256 {plan.base_model.sha256}",
                 f"engine {plan.engine} {plan.engine_version}",
             )

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ..architectures import ARCHITECTURES, FIRST, architecture
 from ..architectures.base import Architecture
 from ..building.character_options import check_trigger
+from ..counted import counted
 from ..dataset import Dataset, dataset_digest, find_dataset
 from ..device.precision import AUTO, Precision
 from ..engine_names import takes_kohya_options
@@ -212,7 +213,7 @@ class _Faults:
             raise self.errors[0]
         if self.errors:
             raise InvalidInput(
-                f"The request has {len(self.problems)} problems:",
+                f"There are {counted(len(self.problems), 'problem')} in the request:",
                 "Mend these and try again.",
                 problems=self.problems,
             )

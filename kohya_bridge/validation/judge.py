@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from ..counted import counted
 from ..errors import Unavailable
 from ..run_folder import RunFolder
 from ..workspace import Workspace
@@ -89,7 +90,7 @@ def _report(
     saved: SavedGrid,
     note: str,
 ) -> str:
-    lines = [f"{len(grid.renders)} pictures in {saved.file.name}."]
+    lines = [f"{counted(len(grid.renders), 'picture')} in {saved.file.name}."]
     lines += [f"Step {each.step}: use strength {said.text}. {said.reason}" for each, said in advice.items()]
     lines += [_line(each) for each in measures.variants if each.checkpoint]
     lines.append(f"Measured with: {', '.join(measures.used) or 'nothing'}; encoder: {measures.encoder}.")

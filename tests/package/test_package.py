@@ -166,7 +166,7 @@ def test_weights_that_are_not_finite_are_refused(finished, bad):
     log = EventLog(finished.run.events_file)
     write_checkpoint(finished.run, log, 900, tensors)
     log.close()
-    with pytest.raises(Refused, match="not finite in 1 tensors"):
+    with pytest.raises(Refused, match="not finite in 1 tensor"):
         package(finished, which=900)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ....counted import counted
 from ....plan import TrainingRequest
 
 Fate = Literal["carried", "changed", "default", "left"]
@@ -55,7 +56,7 @@ class Imported:
     def headline(self) -> str:
         """One sentence."""
         return (
-            f"{self.source}: {_count(len(self.carried), 'option')} carried, {len(self.named('changed'))} of them changed; "
+            f"{self.source}: {counted(len(self.carried), 'option')} carried, {len(self.named('changed'))} of them changed; "
             f"{len(self.named('default'))} that it leaves out are set as its origin would; {len(self.left)} left behind."
         )
 
@@ -87,10 +88,6 @@ def _together(rows: Sequence[Row]) -> tuple[str, str, str, str]:
     if len(rows) == 1:
         return rows[0].cells()
     return ", ".join(row.name for row in rows), "...", "-", rows[0].why
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _shown(value: Any) -> str:
