@@ -51,8 +51,8 @@ class Panel:
     @classmethod
     def at(cls, desk: Any, host: Any, *, agreed: Callable[[RunFolder], None] = lambda run: None) -> Panel:
         run_list = RunList(desk.workspace)
-        views = RunViews(desk.workspace, run_list, desk.slot.readers)
-        return cls(desk, host, desk.workspace, run_list, views, agreed)
+        # With readers of their own: whoever asked the desk for its would have it made while ComfyUI loads its packs.
+        return cls(desk, host, desk.workspace, run_list, RunViews(desk.workspace, run_list), agreed)
 
 
 @dataclass(frozen=True)

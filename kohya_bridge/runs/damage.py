@@ -17,7 +17,6 @@ from typing import Any
 from ..errors import BridgeError
 from ..event_reader import EventReader, OddLines
 from ..files import Tree
-from ..package.package import RECORD_NAME, read_record
 from ..run_folder import RunFolder
 from ..validation.manifest import MANIFEST_NAME, readable_manifest
 from . import held_prompt, unattended
@@ -130,6 +129,8 @@ def _prompts(run: RunFolder) -> Iterator[Damage]:
 
 
 def _packages(run: RunFolder) -> Iterator[Damage]:
+    from ..package.package import RECORD_NAME, read_record  # brings all of packaging along
+
     for folder in run.files.entries("package"):
         if os.path.lexists(folder / RECORD_NAME):
             for each in _damage(f"package/{folder.name}/{RECORD_NAME}", partial(read_record, run, folder)):

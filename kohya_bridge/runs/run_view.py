@@ -32,11 +32,10 @@ MOST_COMPARED = 6
 class RunViews:
     """Views of single runs. Safe to use from several threads."""
 
-    def __init__(self, workspace: Workspace, run_list: RunList, readers: StateReaders | None = None):
-        """`readers` may be shared with others that look at the same runs."""
+    def __init__(self, workspace: Workspace, run_list: RunList):
         self._workspace = workspace
         self._list = run_list
-        self._readers = readers or StateReaders()
+        self._readers = StateReaders()
 
     def state(self, run: RunFolder) -> RunState:
         """The run's whole state, loss series included. Events that can't be read have told nothing."""
