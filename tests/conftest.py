@@ -39,6 +39,8 @@ def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A script starts what it puts behind with `&` deaf to Ctrl-C, and so would be all that the tests start and interrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same of `nohup`
     if tiers.is_quick(config):
         tiers.without_torch()
 

@@ -62,7 +62,7 @@ def import_folder(
     """Copy the pictures of a folder with their captions into the dataset `slug`, beside what is there or in its place.
 
     A picture that is there already is not copied again and keeps its caption. Pictures that no trainer reads (GIF, TIFF, AVIF,
-    HEIC) are converted to PNG, and so are those of 16 bits or in other colours than sRGB, as they look; undecodable ones are left
+    HEIC) are converted to PNG, and so are those that are turned by a tag, of 16 bits or in other colours than sRGB, as they look; undecodable ones are left
     out with a note. What `metadata` says outranks the source's own `metadata.yaml`, and that what the dataset has. The
     trigger is put in front of captions that lack it; a picture without a caption gets the trigger alone with `caption_all`, else it stays without.
 
@@ -202,13 +202,15 @@ class _Bringing:
     def _store(self, file: Path, facts: PictureFacts, shown: str) -> tuple[str, bool]:
         folder = IMAGES_NAME if self.mode == "append" else INCOMING_NAME
         odd = [rule for rule, _ in repairs_of_colours(facts)]
-        if facts.format in COPIED_FORMATS and not facts.animated and not odd:
+        is_turned = facts.orientation != 1
+        if facts.format in COPIED_FORMATS and not (facts.animated or odd or is_turned):
             content = read_named(file, most=MAX_BYTES)
             return store_picture(
                 self.files, folder, digest=file_pixel_digest(file), suffix=SUFFIX_OF[facts.format][0], write=lambda stream: stream.write(content)
             )  # fmt: skip
         still = as_seen(file)
-        why = f"from {facts.profile or facts.mode} to 8-bit sRGB" if odd else f"from {facts.format} to PNG"
+        what = f"from {facts.profile or facts.mode} to 8-bit sRGB" if odd else f"from {facts.format} to PNG"
+        why = f"{what}{', turned as its EXIF tag says' if is_turned else ''}"
         self.notes.append(f"{shown}: converted {why}{', first frame' if facts.animated else ''}.")
         return store_picture(
             self.files, folder, digest=pixel_digest(still), suffix=".png", write=lambda stream: still.save(stream, format="PNG")

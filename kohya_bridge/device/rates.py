@@ -25,8 +25,9 @@ DATA_SHEETS: tuple[tuple[str, float, float], ...] = (
     ("RTX 3070", 40.6, 20.3), ("RTX 3060 TI", 32.4, 16.2), ("RTX 3060", 25.5, 12.7), ("RTX 3050", 18.2, 9.1),
     ("RTX 2080 TI", 53.8, 13.4), ("RTX 2080", 40.3, 10.1), ("RTX 2070", 29.9, 7.5), ("RTX 2060", 25.8, 6.5),
 )  # fmt: skip
-"""Part of a card's name, with dense half-precision TFLOP/s (tensor cores that add in fp32) and those of fp32: NVIDIA's architecture
-white papers (Turing to Blackwell) and data sheets. The first that fits counts."""
+"""Part of a card's name, with dense half-precision TFLOP/s (tensor cores that add in fp32) and those of fp32: as NVIDIA's architecture
+white papers (Turing to Blackwell) and data sheets give them, written down without these at hand. A first guess: the first run on a card takes
+its place. The first that fits counts."""
 
 
 def data_sheet_tflops(device: Device, mixed_precision: str) -> float | None:

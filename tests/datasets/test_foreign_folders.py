@@ -356,3 +356,14 @@ def test_hand_placed_captions_are_mended_where_their_encoding_is_known_and_else_
     else:
         assert by_name["a.png"].caption == mended
     assert by_name["b.png"].caption == "char_x, fine, second line"
+
+
+def test_a_picture_that_a_tag_turns_comes_in_upright(workspace, source):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 24), (200, 30, 30)).save(source / "a.jpg", exif=exif)
+    imported = import_folder(workspace, source, "x")
+    (item,) = imported.dataset.items
+    with Image.open(item.file) as stored:
+        assert stored.size == (24, 40) and stored.getexif().get(0x0112, 1) == 1
+    assert "turned" in imported.notes[0]

@@ -129,7 +129,7 @@ def test_the_workspace_is_brought_in_line_twice_and_the_sound_run_stays_as_it_is
 
 def test_every_run_is_in_the_list_and_the_list_is_json(world, bystander):
     listed = RunList(world.desk.workspace)
-    told = as_strict_json(listed.encoded())
+    told = as_strict_json(listed.encoded().decode())
     named = {
         name for name, run in world.hostile.items() if run.plan_file.exists() or run.plan_file.is_symlink()
     }

@@ -241,3 +241,22 @@ test("a live line of the list never carries the series of the open run", async (
   assert.deepEqual(store.runs[0].state.losses, []);
   assert.equal(EMPTY_STATE.losses.length, 0);
 });
+
+test("who asks for the list while one is on its way gets a newer one, and all who do so together cost one", async () => {
+  const { store, host } = world(story(10));
+  const waiting = [];
+  host.get = () => new Promise((answer) => waiting.push(answer));
+  const first = store.refreshList();
+  const others = [store.refreshList(), store.refreshList(), store.refreshList()];
+  waiting[0]({ runs: [], queue: [] }); // made before the run that the others have heard of
+  while (waiting.length < 2) await new Promise(setImmediate);
+  waiting[1]({ runs: [{ run_id: RUN, slug: "herbalist", state: {} }], queue: [] });
+  await Promise.all([first, ...others]);
+  assert.deepEqual(store.runs.map((line) => line.run_id), [RUN]);
+  assert.equal(waiting.length, 2);
+  const later = store.refreshList();
+  assert.equal(waiting.length, 3);
+  waiting[2]({ runs: [], queue: [] });
+  await later;
+  assert.equal(store.runs.length, 0);
+});

@@ -83,6 +83,7 @@ export class RunStore extends EventTarget {
     this.fetching = false;
     /** @type {Promise<void>|null} */
     this.listing = null;
+    this.listAgain = false;
     this.unsubscribe = [
       host.onEvent((detail) => this.takeLive(detail)),
       host.onReconnect(() => this.lookAgain()),
@@ -125,12 +126,22 @@ export class RunStore extends EventTarget {
     await Promise.all([this.refreshList(), this.openId ? this.openRun(this.openId) : null]);
   }
 
-  /** The list of runs, once even if several ask for it. */
+  /**
+   * The list of runs. Whoever asks while one is on its way gets the next: that one may have been made before what they have heard of. However
+   * many ask meanwhile, it is asked for once more.
+   */
   refreshList() {
-    this.listing ??= this.#fetchList().finally(() => {
-      this.listing = null;
-    });
+    this.listAgain = this.listing !== null;
+    this.listing ??= this.#fetchUntilFresh();
     return this.listing;
+  }
+
+  async #fetchUntilFresh() {
+    do {
+      this.listAgain = false;
+      await this.#fetchList();
+    } while (this.listAgain);
+    this.listing = null; // at once: who asks from now on must not be given this one
   }
 
   async #fetchList() {
