@@ -11,6 +11,7 @@ import signal
 
 import pytest
 from PIL import Image
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from kohya_bridge.desk import Desk
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
@@ -75,8 +76,18 @@ def canvas(comfy, files, browser):
     assert page.evaluate(ON_THE_CANVAS, {"workflow": workflow, "changes": MADE_SMALL}) == []
 
     def run():
-        with page.expect_response(lambda answer: answer.url.endswith("/prompt")) as queued:
-            page.get_by_role("button", name=re.compile("^Run")).first.click()
+        """A prompt may wait at the door behind others for a trainer's step to end, half a minute each."""
+        asked = []
+        page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
+        try:
+            with page.expect_response(
+                lambda answer: answer.url.endswith("/prompt"), timeout=150_000
+            ) as queued:
+                page.get_by_role("button", name=re.compile("^Run")).first.click()
+        except PlaywrightTimeout:
+            pytest.fail(
+                f"No prompt was answered. {asked[-10:]} {page.inner_text('body')[-1500:]} {comfy.log_tail(40)}"
+            )
         return queued.value.json()["prompt_id"]
 
     yield run
