@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Drawing, Estimates, Kohya, Marks, Names, TextLoader
+from .base import (
+    FLOW,
+    TEXT_CACHES,
+    Architecture,
+    Captions,
+    Drawing,
+    Estimates,
+    Kohya,
+    Marks,
+    Names,
+    TextLoader,
+    in_the_gui,
+)
 from .shared import QWEN_IMAGE_VAE, flow_presets, qwen3
 
 FAMILIES = (
@@ -51,6 +63,33 @@ FAMILIES = (
                 "vae_disable_cache": True,
             },
             bucket_step=16,
+            gui_flag="anima_checkbox",
+            gui_types=("Anima",),
+            gui_fields=in_the_gui(
+                "anima",
+                *TEXT_CACHES,
+                "qwen3",
+                "vae",
+                "llm_adapter_path",
+                "t5_tokenizer_path",
+                *FLOW,
+                "sigmoid_scale",
+                "qwen3_max_token_length",
+                "t5_max_token_length",
+                "attn_mode",
+                "split_attn",
+                "vae_chunk_size",
+                "vae_disable_cache",
+                "unsloth_offload_checkpointing",
+                "qwen_image_vae_2d",
+                "compile",
+                "torch_compile",
+                "compile_backend",
+                "compile_mode",
+                "compile_dynamic",
+                "compile_fullgraph",
+                "compile_cache_size_limit",
+            ),
         ),
         latent_channels=16,
         base_folder="diffusion_models",

@@ -90,12 +90,22 @@ class Estimates:
     """Floating point operations (10^12) of one picture through the model once, at the family's resolution."""
 
 
+def in_the_gui(prefix: str, *options: str) -> dict[str, str]:
+    """kohya_ss' GUI's field -> sd-scripts option, for fields that are called as the option is, after a prefix."""
+    return {f"{prefix}_{option}" if prefix else option: option for option in options}
+
+
+TEXT_CACHES = ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk")
+FLOW = ("discrete_flow_shift", "timestep_sampling")
+
+
 @dataclass(frozen=True)
 class Kohya:
     """How sd-scripts trains the family, and what is odd about its script there.
 
     `options` is what its guide sets; `bucket_step` the divisor that it insists on; `tokenizers` the folders that it looks for
-    below --tokenizer_cache_dir; `gui_types` the GUI's names for a LoRA of this family, with further options.
+    below --tokenizer_cache_dir; `gui_types` the GUI's names for a LoRA of this family, `gui_fields` those of its
+    fields that it reads for this family alone, by the option that each becomes.
     """
 
     script: str
@@ -111,7 +121,8 @@ class Kohya:
     refused_precisions: tuple[str, ...] = ()
     vae_overflows_in: tuple[str, ...] = ()
     """Formats in which the family's own VAE gives NaN, unless sd-scripts is told `no_half_vae`."""
-    gui_types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    gui_types: tuple[str, ...] = ()
+    gui_fields: Mapping[str, str] = field(default_factory=dict)
     gui_flag: str = ""
     """The GUI's check box that means this family."""
 

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Distilled, Drawing, Estimates, Kohya, Marks, Names, TextLoader
+from .base import (
+    FLOW,
+    TEXT_CACHES,
+    Architecture,
+    Captions,
+    Distilled,
+    Drawing,
+    Estimates,
+    Kohya,
+    Marks,
+    Names,
+    TextLoader,
+    in_the_gui,
+)
 from .shared import CLIP_L, FLUX_VAE, T5_XXL, flow_presets
 
 FAMILIES = (
@@ -73,7 +86,28 @@ FAMILIES = (
                 "model_prediction_type": "raw",
             },
             tokenizers=("google_t5-v1_1-xxl",),
-            gui_types={"Flux1": {}, "Flux1 OFT": {"network_module": "networks.oft_flux"}},
+            gui_flag="flux1_checkbox",
+            gui_types=("Flux1", "Flux1 OFT"),
+            gui_fields={
+                **in_the_gui("flux1", *TEXT_CACHES),
+                **in_the_gui(
+                    "",
+                    "ae",
+                    "clip_l",
+                    "t5xxl",
+                    *FLOW,
+                    "model_prediction_type",
+                    "split_mode",
+                    "t5xxl_max_token_length",
+                    "guidance_scale",
+                    "mem_eff_save",
+                    "apply_t5_attn_mask",
+                    "single_blocks_to_swap",
+                    "double_blocks_to_swap",
+                    "fp8_base_unet",
+                    "cpu_offload_checkpointing",
+                ),
+            },
         ),
         latent_channels=16,
         base_folder="diffusion_models",

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Drawing, Estimates, Kohya, Marks, ModelFile, Names, TextLoader
+from .base import (
+    FLOW,
+    TEXT_CACHES,
+    Architecture,
+    Captions,
+    Drawing,
+    Estimates,
+    Kohya,
+    Marks,
+    ModelFile,
+    Names,
+    TextLoader,
+    in_the_gui,
+)
 from .shared import BYT5, QWEN25_VL_7B, VAE, flow_presets
 
 FAMILIES = (
@@ -52,6 +65,26 @@ FAMILIES = (
             },
             tokenizers=("Qwen_Qwen2.5-VL-7B-Instruct", "google_byt5-small"),
             refused_precisions=("fp16",),
+            gui_flag="hunyuan_image_checkbox",
+            gui_types=("HunyuanImage-2.1",),
+            gui_fields={
+                **in_the_gui("hunyuan_image", *TEXT_CACHES),
+                **in_the_gui(
+                    "hunyuan",
+                    "text_encoder",
+                    "byt5",
+                    "vae",
+                    *FLOW,
+                    "model_prediction_type",
+                    "sigmoid_scale",
+                    "attn_mode",
+                    "split_attn",
+                    "fp8_scaled",
+                    "fp8_vl",
+                    "text_encoder_cpu",
+                    "vae_chunk_size",
+                ),
+            },
         ),
         latent_stride=32,
         latent_channels=64,

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Drawing, Estimates, Kohya, Marks, Names, TextLoader
+from .base import (
+    FLOW,
+    TEXT_CACHES,
+    Architecture,
+    Captions,
+    Drawing,
+    Estimates,
+    Kohya,
+    Marks,
+    Names,
+    TextLoader,
+    in_the_gui,
+)
 from .shared import FLUX_VAE, GEMMA2_2B, flow_presets
 
 SYSTEM_PROMPT = "You are an assistant designed to generate high-quality images based on user prompts."  # sd-scripts' guide
@@ -61,6 +73,21 @@ FAMILIES = (
                 "model_prediction_type": "raw",
                 "system_prompt": SYSTEM_PROMPT,
             },
+            gui_flag="lumina_checkbox",
+            gui_types=("Lumina",),
+            gui_fields=in_the_gui(
+                "lumina",
+                *TEXT_CACHES,
+                "gemma2",
+                "ae",
+                *FLOW,
+                "model_prediction_type",
+                "sigmoid_scale",
+                "gemma2_max_token_length",
+                "system_prompt",
+                "use_flash_attn",
+                "use_sage_attn",
+            ),
             takes_tokenizer_folder=False,  # Gemma's comes from the hub's own cache
         ),
         latent_channels=16,

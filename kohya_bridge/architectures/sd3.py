@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Captions, Distilled, Drawing, Estimates, Kohya, Marks, Names
+from .base import (
+    TEXT_CACHES,
+    Architecture,
+    Captions,
+    Distilled,
+    Drawing,
+    Estimates,
+    Kohya,
+    Marks,
+    Names,
+    in_the_gui,
+)
 from .shared import CLIP_G, CLIP_L, T5_XXL, flow_presets, optional
 
 FAMILIES = (
@@ -51,6 +62,35 @@ FAMILIES = (
             options={"weighting_scheme": "uniform"},
             bucket_step=32,
             tokenizers=("google_t5-v1_1-xxl",),
+            gui_flag="sd3_checkbox",
+            gui_fields={
+                **in_the_gui(
+                    "sd3",
+                    *TEXT_CACHES,
+                    "fused_backward_pass",
+                    "clip_l",
+                    "clip_l_dropout_rate",
+                    "disable_mmap_load_safetensors",
+                    "enable_scaled_pos_embed",
+                    "t5_dropout_rate",
+                    "t5xxl",
+                    "text_encoder_batch_size",
+                ),
+                **in_the_gui(
+                    "",
+                    "clip_g",
+                    "clip_g_dropout_rate",
+                    "logit_mean",
+                    "logit_std",
+                    "mode_scale",
+                    "pos_emb_random_crop_rate",
+                    "save_clip",
+                    "save_t5xxl",
+                    "t5xxl_device",
+                    "t5xxl_dtype",
+                    "weighting_scheme",
+                ),
+            },
         ),
         latent_channels=16,
         model_files=(optional(CLIP_L), optional(CLIP_G), optional(T5_XXL)),

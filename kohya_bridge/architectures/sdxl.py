@@ -80,6 +80,10 @@ FAMILIES = (
             swaps_blocks=False,
             vae_overflows_in=("fp16",),
             gui_flag="sdxl",
+            gui_fields={
+                "sdxl_cache_text_encoder_outputs": "cache_text_encoder_outputs",
+                "sdxl_no_half_vae": "no_half_vae",
+            },
         ),
         model_files=(OTHER_VAE,),
         parts={

@@ -15,18 +15,8 @@ from kohya_bridge.workspace import PACK_ROOT
 
 FAMILY_NAMES = frozenset(each.name for each in ARCHITECTURES.values() if not each.untried)
 WING = PACK_ROOT / "kohya_bridge" / "architectures"
-# Scripts that make the demo's or a benchmark's model of a family: they are about that family and no other. And what another program
-# calls a field of its form, which is a fact of that program's.
+# Scripts that make the demo's or a benchmark's model of a family: they are about that family and no other.
 ABOUT_ONE_FAMILY = {
-    "kohya_bridge/engines/kohya/importing/gui.py": {
-        "chroma",
-        "anima",
-        "flux1",
-        "hunyuan_image",
-        "lumina2",
-        "sd3",
-        "sdxl",
-    },
     "scripts/chaos/lists.py": {"sd15"},
     "scripts/bench.py": {"sd15", "sdxl"},
     "scripts/core_trainer_gradients.py": {"chroma", "zimage"},

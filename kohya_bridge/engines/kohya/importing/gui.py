@@ -46,62 +46,27 @@ BY_NOISE = {
 
 # --- families -------------------------------------------------------------------------------------------------------------
 
-FLAGS = {
-    "sdxl": "sdxl",
-    "flux1_checkbox": "flux1",
-    "sd3_checkbox": "sd3",
-    "hunyuan_image_checkbox": "hunyuan_image",
-    "anima_checkbox": "anima",
-    "lumina_checkbox": "lumina2",
-}
-_TEXT_CACHES = ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk")
-_FLOW = ("discrete_flow_shift", "timestep_sampling")
+_BY_FAMILY = {each.name: each.kohya for each in ARCHITECTURES.values() if each.kohya}
+FLAGS = {kohya.gui_flag: name for name, kohya in _BY_FAMILY.items() if kohya.gui_flag}
+"""Family by the check box that means it."""
+TYPES_OF_FAMILIES = {each: name for name, kohya in _BY_FAMILY.items() for each in kohya.gui_types}
+_FAMILIES_OF: dict[str, list[str]] = {}
+"""Families by the field that the GUI reads for them alone."""
+for _name, _kohya in _BY_FAMILY.items():
+    for _field in _kohya.gui_fields:
+        _FAMILIES_OF.setdefault(_field, []).append(_name)
 _OF_ALL_FLOW = ("blocks_to_swap", "show_timesteps", "show_timesteps_resolution")
 
 
-def _prefixed(prefix: str, *names: str) -> dict[str, str]:
-    return {f"{prefix}_{name}": name for name in names}
+def _fields_of(family: str) -> Mapping[str, str]:
+    """The fields that the GUI reads for a family: those of the family whose script trains it, where it has none of its own."""
+    own = _BY_FAMILY.get(family)
+    if own is None:
+        return {}
+    return own.gui_fields or next(
+        (each.gui_fields for each in _BY_FAMILY.values() if each.script == own.script and each.gui_fields), {}
+    )
 
-
-FIELDS_OF_FAMILIES: Mapping[str, Mapping[str, str]] = {
-    "sdxl": {"sdxl_cache_text_encoder_outputs": "cache_text_encoder_outputs", "sdxl_no_half_vae": "no_half_vae"},
-    "flux1": {
-        **_prefixed("flux1", *_TEXT_CACHES),
-        **{name: name for name in (
-            "ae", "clip_l", "t5xxl", *_FLOW, "model_prediction_type", "split_mode", "t5xxl_max_token_length", "guidance_scale", "mem_eff_save",
-            "apply_t5_attn_mask", "single_blocks_to_swap", "double_blocks_to_swap", "fp8_base_unet", "cpu_offload_checkpointing")},
-    },
-    "sd3": {
-        **_prefixed("sd3", *_TEXT_CACHES),
-        "sd3_fused_backward_pass": "fused_backward_pass", "sd3_clip_l": "clip_l", "sd3_clip_l_dropout_rate": "clip_l_dropout_rate",
-        "sd3_disable_mmap_load_safetensors": "disable_mmap_load_safetensors", "sd3_enable_scaled_pos_embed": "enable_scaled_pos_embed",
-        "sd3_t5_dropout_rate": "t5_dropout_rate", "sd3_t5xxl": "t5xxl", "sd3_text_encoder_batch_size": "text_encoder_batch_size",
-        **{name: name for name in (
-            "clip_g", "clip_g_dropout_rate", "logit_mean", "logit_std", "mode_scale", "pos_emb_random_crop_rate", "save_clip", "save_t5xxl",
-            "t5xxl_device", "t5xxl_dtype", "weighting_scheme")},
-    },
-    "hunyuan_image": {
-        **_prefixed("hunyuan_image", *_TEXT_CACHES),
-        **_prefixed("hunyuan", "text_encoder", "byt5", "vae", *_FLOW, "model_prediction_type", "sigmoid_scale", "attn_mode", "split_attn",
-                    "fp8_scaled", "fp8_vl", "text_encoder_cpu", "vae_chunk_size"),
-    },
-    "anima": {
-        **_prefixed("anima", *_TEXT_CACHES, "qwen3", "vae", "llm_adapter_path", "t5_tokenizer_path", *_FLOW, "sigmoid_scale", "qwen3_max_token_length",
-                    "t5_max_token_length", "attn_mode", "split_attn", "vae_chunk_size", "vae_disable_cache", "unsloth_offload_checkpointing",
-                    "qwen_image_vae_2d", "compile", "torch_compile", "compile_backend", "compile_mode", "compile_dynamic", "compile_fullgraph",
-                    "compile_cache_size_limit"),
-    },
-    "lumina2": {
-        **_prefixed("lumina", *_TEXT_CACHES, "gemma2", "ae", *_FLOW, "model_prediction_type", "sigmoid_scale", "gemma2_max_token_length",
-                    "system_prompt", "use_flash_attn", "use_sage_attn"),
-    },
-}  # fmt: skip
-"""GUI field -> sd-scripts option, by the family whose check box makes the GUI read it."""
-_FAMILIES_OF = {
-    name: [family for family, fields in FIELDS_OF_FAMILIES.items() if name in fields]
-    for fields in FIELDS_OF_FAMILIES.values()
-    for name in fields
-}
 
 # --- kinds of LoRA --------------------------------------------------------------------------------------------------------
 
@@ -150,13 +115,6 @@ KINDS: Mapping[str, Kind] = {
     "LyCORIS/Diag-OFT": Kind("lycoris.kohya", "diag-oft", (*_LYCORIS, "use_tucker", "constrain", "rescaled")),
     "LyCORIS/Native Fine-Tuning": Kind("lycoris.kohya", "full", ("LyCORIS_preset", *_DROPOUTS, "rank_dropout_scale", "train_norm")),
 }  # fmt: skip
-TYPES_OF_FAMILIES = {
-    "Flux1": "flux1",
-    "Flux1 OFT": "flux1",
-    "HunyuanImage-2.1": "hunyuan_image",
-    "Anima": "anima",
-    "Lumina": "lumina2",
-}
 ARGUMENT_NAMES = {"LyCORIS_preset": "preset", "constrain": "constraint"}
 IDLE_ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "factor": (-1,), "LyCORIS_preset": ("full",), "train_double_block_indices": ("all",), "train_single_block_indices": ("all",),
@@ -176,10 +134,8 @@ class FromGui:
 
 def is_gui_preset(fields: Mapping[str, Any]) -> bool:
     """Whether these are fields of the GUI rather than options of sd-scripts."""
-    return any(
-        name in fields
-        for name in ("LoRA_type", "max_resolution", "noise_offset_type", "lr_warmup", "sdxl", "optimizer")
-    )
+    signs = ("LoRA_type", "max_resolution", "noise_offset_type", "lr_warmup", "optimizer", *FLAGS)
+    return any(name in fields for name in signs)
 
 
 def from_gui(fields: Mapping[str, Any]) -> FromGui:
@@ -206,16 +162,18 @@ def from_gui(fields: Mapping[str, Any]) -> FromGui:
 
 
 def _family(values: Mapping[str, Any]) -> str:
+    """By its check box or LoRA type; `model_type` names another family of the same script."""
     checked = next((family for flag, family in FLAGS.items() if values.get(flag) in (True, 1)), "")
     checked = checked or TYPES_OF_FAMILIES.get(str(values.get("LoRA_type")), "")
-    is_chroma = checked == "flux1" and str(values.get("model_type", "")).lower() == "chroma"
-    return "chroma" if is_chroma and "chroma" in ARCHITECTURES else checked
+    told = str(values.get("model_type", "")).lower()
+    is_sister = checked and told in _BY_FAMILY and _BY_FAMILY[told].script == _BY_FAMILY[checked].script
+    return told if is_sister else checked
 
 
 def _one(found: FromGui, name: str, value: Any, values: Mapping[str, Any], *, family: str, kind: str) -> None:
     noise = str(values.get("noise_offset_type", "Original"))
     of_families = _FAMILIES_OF.get(name, [])
-    own = "flux1" if family == "chroma" else family
+    own = _fields_of(family)
     if name in FIELDS_OF_THE_GUI:
         found.left.append((name, value, FIELDS_OF_THE_GUI[name]))
     elif name in ELSEWHERE:
@@ -225,11 +183,11 @@ def _one(found: FromGui, name: str, value: Any, values: Mapping[str, Any], *, fa
             found.left.append((name, value, OF_ANOTHER_TYPE.format(kind=kind)))
     elif name in BY_NOISE and BY_NOISE[name] != noise:
         found.left.append((name, value, OF_OTHER_NOISE.format(kind=BY_NOISE[name])))
-    elif of_families and own not in of_families:
+    elif of_families and name not in own:
         titles = " or ".join(ARCHITECTURES[each].title for each in of_families if each in ARCHITECTURES)
         found.left.append((name, value, OF_ANOTHER_FAMILY.format(family=titles)))
     elif of_families:
-        found.options[FIELDS_OF_FAMILIES[own][name]] = value
+        found.options[own[name]] = value
     elif name in OFF_AT_ZERO and value in (0, False):
         found.left.append((name, value, IDLE))
     elif name == "dynamo_backend":
@@ -283,7 +241,7 @@ def _rates(found: FromGui, values: Mapping[str, Any], family: str) -> None:
     if encoder is not None:
         found.options["text_encoder_lr"] = [encoder, t5] if encoder and t5 else encoder
         found.options["network_train_unet_only"] = encoder == 0 and (unet is None or unet != 0)
-    if family == "hunyuan_image":
+    if family and not ARCHITECTURES[family].text_encoder_prefixes:
         found.options["network_train_unet_only"] = True
     if encoder and unet == 0:
         found.options["network_train_text_encoder_only"] = True
