@@ -214,6 +214,7 @@ def test_every_kind_of_device_is_described_as_torch_tells_of_it(torch, expected)
 @pytest.mark.torch
 @on_x86_linux
 def test_the_probe_measures_what_a_limited_processor_is_slow_at_and_its_answer_is_kept(tmp_path, monkeypatch):
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     found = find_device(tmp_path, measured=True)
     assert found.slower["bf16"] > 4
