@@ -38,17 +38,14 @@ def with_lora(
         model, clip, weights, strength_model, strength_clip
     )
     fits = _patches(patched_model) + _patches(patched_clip) - _patches(model) - _patches(clip)
-    has = _modules(file, text_encoder=strength_clip != 0 and clip is not None, model=strength_model != 0)
+    has = len(
+        modules_of(read_header(file).tensors)
+    )  # 0 for kinds that are no two matrices: those are not counted
     if not fits:
         raise Refused(f"No module of {file.name} fits this model. {_made_for(file)}", _what_to_do(file))
     if has and fits < has:
         return patched_model, patched_clip, f"{fits} of {has} modules of {file.name} fit this model; the others do nothing. {_made_for(file)}"  # fmt: skip
     return patched_model, patched_clip, ""
-
-
-def _modules(file: Path, *, text_encoder: bool, model: bool) -> int:
-    """How many modules a LoRA of two matrices has for the parts that are changed; 0 for other kinds, which are not counted."""
-    return len(modules_of(read_header(file).tensors)) if text_encoder and model else 0
 
 
 def _made_for(file: Path) -> str:

@@ -77,7 +77,7 @@ def import_folder(
         raise InvalidInput("The folder contains the dataset itself.", "Import from somewhere else.")
     found = read_foreign(source, prefer=(metadata.lora_tag if metadata else "") or slug)
     if not found.pictures:
-        reasons = "; ".join(_by_reason(found.passed_over, most=3)) or "It is empty."
+        reasons = " ".join(_by_reason(found.passed_over, most=3)) or "It is empty."
         raise InvalidInput(
             f"There is no picture in {source.name}. {reasons}", "Name a folder that holds pictures."
         )
@@ -99,7 +99,8 @@ def import_folder(
             to_trash(workspace, dir)
             bringing.files.move(INCOMING_NAME, IMAGES_NAME)
         write_captions(dir / CAPTIONS_NAME, bringing.rows.values())
-        if metadata or found.metadata or not (dir / METADATA_NAME).exists():
+        says = any(each and each.model_dump(exclude_defaults=True) for each in (found.metadata, metadata))
+        if says or not (dir / METADATA_NAME).exists():
             write_metadata(dir / METADATA_NAME, settled)
     repeats = max(each.repeats for each in found.pictures)
     notes = (*found.notes, *bringing.notes)
@@ -109,14 +110,14 @@ def import_folder(
 def _settled(
     dir: Path, slug: str, of_source: DatasetMetadata | None, typed: DatasetMetadata | None
 ) -> DatasetMetadata:
-    """What the dataset's `metadata.yaml` says afterwards: what was typed, else what the source says, else what stands there."""
+    """What the dataset's `metadata.yaml` says afterwards: what was typed, else what the source says, else what stands there; but for the
+    approval, which whoever types withdraws by leaving it out."""
     try:
         here = read_metadata(dir / METADATA_NAME)
-    except (
-        BridgeError,
-        OSError,
-    ):  # there is none; lint tells of a damaged one, which is replaced only by one that says something
-        here = DatasetMetadata()
+    except (BridgeError, OSError):
+        here = DatasetMetadata()  # lint tells of a damaged one, which only one that says something replaces
+    if typed is not None:
+        here = here.model_copy(update={"release_approved": False})
     for each in (of_source, typed):
         here = here.model_copy(update=each.model_dump(exclude_defaults=True) if each else {})
     return DatasetMetadata.model_validate({**here.model_dump(), "slug": slug})

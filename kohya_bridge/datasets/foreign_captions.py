@@ -66,9 +66,9 @@ def read_foreign(folder: Path, *, prefer: str = "") -> ForeignFolder:
     """
     reader = _Reader(Tree(folder.resolve()), prefer)
     pictures = tuple(reader.picture(file) for file in reader.layout.pictures)
-    return ForeignFolder(
-        reader.kind(), pictures, tuple(reader.notes), reader.passed_over(), reader.metadata()
-    )
+    metadata = reader.metadata()
+    reader.note_what_is_over()
+    return ForeignFolder(reader.kind(), pictures, tuple(reader.notes), reader.passed_over(), metadata)
 
 
 @dataclass
@@ -151,9 +151,8 @@ class _Reader:
             self.unread[self.tree.dir / METADATA_NAME] = getattr(error, "problem", str(error))
             return None
 
-    def passed_over(self) -> tuple[tuple[str, str], ...]:
-        """Everything that was not taken. Asked for last."""
-        self.metadata()
+    def note_what_is_over(self) -> None:
+        """Note, once every picture has its caption, which have none of their own and which rows have no picture."""
         if self.labelled:
             self.notes.append(
                 f"{self.labelled} without a caption: the words of their folder are it, as sd-scripts trains them."
@@ -164,6 +163,9 @@ class _Reader:
                 self.notes.append(
                     f"{self._shown(table.file)}: {len(unused)} of its rows name no picture here, such as {unused[0]!r}."
                 )
+
+    def passed_over(self) -> tuple[tuple[str, str], ...]:
+        """Everything that was not taken. Asked for last."""
         rest = [(self._shown(file), self.unread.get(file, "no picture has that name")) for file in self.layout.texts if file not in self.taken or file in self.unread]  # fmt: skip
         return tuple(sorted([*self.layout.passed_over, *rest]))
 

@@ -12,12 +12,12 @@ import importlib.util
 import io
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, Any
 
 from PIL import Image, ImageCms, ImageOps
 
@@ -160,30 +160,6 @@ def as_trained(file: Path, *, background: tuple[int, int, int] = (255, 255, 255)
     """
     with open_named(file) as stream, opened(stream) as picture:
         return flattened(upright(picture), background=background)
-
-
-class PictureFiles(Sequence[Image.Image]):
-    """Pictures on disk that are opened one at a time, each when its turn comes: a thousand open files are too many.
-
-    Looking at one raises OSError and its kin in `DECODER_FAILURES` when it is damaged.
-    """
-
-    def __init__(self, files: Sequence[Path]):
-        self._files = tuple(files)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    @overload
-    def __getitem__(self, at: int) -> Image.Image: ...
-    @overload
-    def __getitem__(self, at: slice) -> PictureFiles: ...
-    def __getitem__(self, at: int | slice) -> Image.Image | PictureFiles:
-        if isinstance(at, slice):
-            return PictureFiles(self._files[at])
-        with open_named(self._files[at]) as stream, opened(stream) as picture:
-            picture.load()
-            return picture
 
 
 def upright(picture: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from kohya_bridge.datasets.dataset_metadata import write_metadata
+from kohya_bridge.workspace import Workspace
 
 from .lint_world import COUNT, GOOD, MOODS, PLACES, varied_picture, write_rows
 
@@ -23,6 +24,19 @@ def good_set(tmp_path_factory):
 @pytest.fixture
 def dataset_dir(good_set, tmp_path):
     return shutil.copytree(good_set, tmp_path / "char_x")
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace.at(tmp_path / "workspace")
+
+
+@pytest.fixture
+def source(tmp_path):
+    """An empty folder to import from."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -10,19 +10,6 @@ from kohya_bridge.captions import CaptionRow
 from kohya_bridge.dataset import DatasetMetadata, export_pictures, find_dataset
 from kohya_bridge.datasets.dataset_transfer import EXPORT_FORMATS, export_dataset, import_folder
 from kohya_bridge.errors import Conflict, InvalidInput, NotFound
-from kohya_bridge.workspace import Workspace
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    return Workspace.at(tmp_path / "workspace")
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "source"
-    folder.mkdir()
-    return folder
 
 
 def save(file, shade, **options):

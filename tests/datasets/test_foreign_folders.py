@@ -18,21 +18,8 @@ from kohya_bridge.datasets.decoding import NoText, control_letters, decoded
 from kohya_bridge.datasets.pictures import as_trained
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.lint.repair import repair_dataset
-from kohya_bridge.workspace import Workspace
 
 SHADES = iter(range(1, 10_000))
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    return Workspace.at(tmp_path / "workspace")
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "source"
-    folder.mkdir()
-    return folder
 
 
 def picture(file, **options):
@@ -65,6 +52,9 @@ def test_of_a_kohya_project_the_one_concept_comes_in_and_all_else_is_named(works
         "img/10_zed person/1.png": "zed person",
         "img/10_zed person/2.png": "zed person",
     }
+    assert (
+        "2 without a caption: the words of their folder are it, as sd-scripts trains them." in imported.notes
+    )
     reasons = dict(imported.passed_over)
     assert len(reasons) == 7
     assert "regularisation" in reasons["reg/1_person/0.png"]
@@ -113,6 +103,14 @@ def test_a_row_names_one_picture_and_no_other_of_its_name(workspace, source):
         '{"file_name": "one/a.png", "text": "the first"}\n', encoding="utf-8"
     )
     assert captioned(import_folder(workspace, source, "x")) == {"one/a.png": "the first", "two/a.png": ""}
+
+
+def test_rows_that_name_no_picture_are_told(workspace, source):
+    picture(source / "a.png")
+    rows = [{"file_name": "a.png", "text": "here"}, {"file_name": "gone.png", "text": "there"}]
+    (source / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    imported = import_folder(workspace, source, "x")
+    assert imported.notes == ("metadata.jsonl: 1 of its rows name no picture here, such as 'gone.png'.",)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +187,28 @@ def test_what_is_typed_outranks_the_sources_papers_and_the_trigger_comes_first(w
     imported = import_folder(workspace, source, "x", metadata=DatasetMetadata(lora_tag="char_new"))
     assert captioned(imported) == {"images/a.png": "char_new, smiling"}
     assert imported.dataset.metadata.licence == "CC0-1.0"
+
+
+def test_what_stands_in_the_dataset_stays_but_for_an_approval_that_is_not_given_again(workspace, source):
+    picture(source / "a.png")
+    given = DatasetMetadata(lora_tag="char_x", notes="a word", release_approved=True)
+    import_folder(workspace, source, "x", metadata=given)
+    assert import_folder(workspace, source, "x").dataset.metadata.release_approved
+    again = import_folder(
+        workspace, source, "x", metadata=DatasetMetadata(licence="CC0-1.0")
+    ).dataset.metadata
+    assert (again.notes, again.licence, again.release_approved) == ("a word", "CC0-1.0", False)
+
+
+def test_damaged_papers_are_replaced_only_by_what_says_something(workspace, source):
+    picture(source / "a.png")
+    import_folder(workspace, source, "x")
+    papers = workspace.dataset_dir("x") / "metadata.yaml"
+    papers.write_text("licence: [", encoding="utf-8")
+    import_folder(workspace, source, "x", metadata=DatasetMetadata())
+    assert papers.read_text("utf-8") == "licence: ["
+    import_folder(workspace, source, "x", metadata=DatasetMetadata(licence="CC0-1.0"))
+    assert "CC0-1.0" in papers.read_text("utf-8")
 
 
 def test_replacing_moves_the_old_pictures_to_the_trash(workspace, source, tmp_path):

@@ -9,9 +9,9 @@ import pytest
 from PIL import EpsImagePlugin, Image, ImageFile
 
 from kohya_bridge.datasets import pictures
+from kohya_bridge.datasets.picture_colours import as_seen
 from kohya_bridge.datasets.pictures import (
     DECODER_FAILURES,
-    PictureFiles,
     as_trained,
     file_pixel_digest,
     inspect_picture,
@@ -27,7 +27,7 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\
 READERS = {
     "as_trained": as_trained,
     "file_pixel_digest": file_pixel_digest,
-    "PictureFiles": lambda file: PictureFiles([file])[0],
+    "as_seen": as_seen,
     "open_picture": lambda file: open_picture(Tree(file.parent), file.name),
     "preview_bytes": preview_bytes,
     "thumbnail": lambda file: thumbnail(Workspace.at(file.parent / "training"), file, size=96),
@@ -95,5 +95,5 @@ def test_no_picture_that_was_looked_at_keeps_its_file_open(tmp_path, format):
     more = {"save_all": True, "append_images": frames[1:]} if format in ("GIF", "TIFF", "WEBP") else {}
     frames[0].save(file, format, **more)
     before = len(os.listdir("/proc/self/fd"))
-    kept = list(PictureFiles([file] * 40)) + [read(file) for read in READERS.values()]
+    kept = [as_seen(file) for _ in range(40)] + [read(file) for read in READERS.values()]
     assert len(os.listdir("/proc/self/fd")) == before and kept

@@ -76,8 +76,21 @@ def test_what_a_toml_leaves_out_is_what_sd_scripts_does_then(tmp_path):
     assert settings.enable_bucket is False and settings.cache_text_encoder_outputs is False
     told = fates(found)
     assert told["network_alpha"].fate == "default" and told["network_alpha"].theirs == 1.0
+    same = [
+        row
+        for row in found.named("default")
+        if row.ours == getattr(TrainingSettings(), row.name) != row.theirs
+    ]
+    assert {row.name for row in same} == {"seed", "validation_split"}, (
+        "where ours is another than theirs, that is told"
+    )
+    assert not [
+        row.name
+        for row in found.named("default")
+        if row.ours == row.theirs == getattr(TrainingSettings(), row.name)
+    ]
     assert told["seed"].theirs == "random" and told["validation_split"].ours == 0.1
-    assert "left behind" in found.headline() and "network_alpha" in found.report()
+    assert "left behind" in found.headline() and "network_alpha" in str(found.table())
 
 
 @pytest.mark.parametrize(
@@ -164,6 +177,22 @@ def test_a_lycoris_preset_keeps_the_arguments_of_its_kind(tmp_path, kind):
         word = "block_size" if name == "unit" else name
         assert (f"{word}={value}" in arguments) == (name in KINDS[kind].arguments), name
     assert "conv_dim" not in found.request.settings
+
+
+def test_a_rank_above_every_matrix_and_words_that_are_no_arguments_are_told(tmp_path):
+    found = brought(
+        tmp_path,
+        {
+            "LoRA_type": "LyCORIS/LoKr",
+            "network_dim": 100000,
+            "network_alpha": 0,
+            "optimizer_args": "fast weight_decay=0.1",
+        },
+    )
+    assert found.request.settings["network_dim"] == found.request.settings["network_alpha"] == 512
+    assert "full_matrix=True" in found.request.kohya["network_args"]
+    assert found.request.settings["optimizer_args"] == {"weight_decay": 0.1}
+    assert [row.theirs for row in found.left if row.name == "optimizer_args"] == ["fast"]
 
 
 def other_value(name, rng):

@@ -7,7 +7,6 @@ origin does then. Every value keeps its meaning: what the origin reads as off, u
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,15 +16,16 @@ from ....device.description import Device
 from ....device.precision import BF16, FP16, settled, usual
 from ....errors import InvalidInput
 from ....forbidding import parse
-from ....plan import OBJECTIVE_OF_FLOW, TrainingRequest
+from ....plan import TrainingRequest
 from ....redaction import LEFT_OUT, secrets_below
 from ....settings import TrainingSettings
 from ..checking import A_SECRET
+from .filling import fill_in
 from .fitting import fit_together
 from .imported import Fate, Imported, Row
 from .left_behind import OF_THE_CARD, why_left
 from .origin import Reader, defaults_of, options_of, script_of
-from .values import as_meant, misfit, sides_in, words_of
+from .values import as_meant, misfit, pair, sides_in, words_of
 
 SETTINGS = TrainingSettings.model_fields
 OPTIMISERS = {name.lower(): name for name in SETTINGS["optimizer_type"].annotation.__args__}  # type: ignore[union-attr]
@@ -91,7 +91,7 @@ class Carrier:
         for name in list(self.options):
             self._rest(name)
         self._of_the_card()
-        self._defaults()
+        fill_in(self)
         fit_together(self)
 
     def valid_settings(self) -> dict[str, Any]:
@@ -133,6 +133,14 @@ class Carrier:
     def pop(self, name: str) -> Any:
         """The option's value, gone from those to be looked at; None where it is not named."""
         return self.options.pop(name, None)
+
+    def _arguments(self, name: str) -> list[str]:
+        """The `name=value` words of a list of arguments; what is none is left behind."""
+        words = words_of(self.pop(name) or [])
+        for word in words:
+            if "=" not in word:
+                self.tell(name, word, None, "it is no `name=value`.", "left")
+        return [word for word in words if "=" in word]
 
     # --- groups of options that belong together ---------------------------------------------------------------------
 
@@ -194,7 +202,7 @@ class Carrier:
             self.keep("optimizer_type", named, known)
         elif named:
             self.hand_on("optimizer_type", named)
-        pairs = dict(_pair(each) for each in words_of(self.pop("optimizer_args") or []) if "=" in each)
+        pairs = dict(pair(each) for each in self._arguments("optimizer_args"))
         if known == "Adafactor" and pairs.get("relative_step", True) is True:
             why = "Adafactor would find its own rate there; here unet_lr and the schedule count."
             self.tell(
@@ -226,29 +234,40 @@ class Carrier:
         is_own = module in {each.kohya.network_module for each in ARCHITECTURES.values() if each.kohya}
         if not is_own:
             self.hand_on("network_module", module)
-        arguments = [each for each in words_of(self.pop("network_args") or []) if "=" in each]
-        pairs = dict(_pair(each) for each in arguments)
+        arguments = self._arguments("network_args")
+        pairs = dict(pair(each) for each in arguments)
         if is_own:
             self._convolutions(pairs)
-            arguments = [each for each in arguments if _pair(each)[0] not in ("conv_dim", "conv_alpha")]
+            arguments = [each for each in arguments if pair(each)[0] not in ("conv_dim", "conv_alpha")]
         if arguments:
             self.hand_on("network_args", arguments)
-        rank, alpha = self.options.get("network_dim"), self.options.get("network_alpha")
-        if isinstance(rank, int | float) and rank > MOST_RANK:
-            self._whole_matrices(rank, alpha, is_lokr="algo=lokr" in arguments)
-        elif alpha == 0:
-            of_rank = rank or defaults_of(self.reader)["network_dim"]
-            self.keep("network_alpha", self.pop("network_alpha"), float(of_rank), "0 means the rank there.")
+        self._rank(is_lokr="algo=lokr" in arguments)
 
-    def _whole_matrices(self, rank: float, alpha: Any, *, is_lokr: bool) -> None:
-        """A rank above that of every matrix: LoKr takes whole matrices then, which it can also be told; the scale stays."""
+    def _rank(self, *, is_lokr: bool) -> None:
+        """Alpha 0 means the rank. A rank above that of every matrix: LoKr takes whole matrices then, which it can also be told; else alpha
+        shrinks along with it, so that the scale stays."""
+        rank = self.options.get("network_dim") or defaults_of(self.reader)["network_dim"]
+        alpha = self.options.get("network_alpha")
+        if alpha == 0:
+            self.keep(
+                "network_alpha",
+                self.pop("network_alpha"),
+                float(min(rank, MOST_RANK)),
+                "0 means the rank there.",
+            )
+        if rank <= MOST_RANK:
+            return
         self.pop("network_dim")
         if is_lokr:
             self.kohya["network_args"] = [*self.kohya["network_args"], "full_matrix=True"]
-        why = "the rank is at most 512 here" + (
-            "; full_matrix says what so high a rank means." if is_lokr else "."
-        )
-        self.keep("network_dim", rank, MOST_RANK, why)
+            self.keep(
+                "network_dim",
+                rank,
+                MOST_RANK,
+                "the rank is at most 512 here; full_matrix says what so high a rank means.",
+            )
+        else:
+            self.keep("network_dim", rank, MOST_RANK, "the rank is at most 512 here.")
         if alpha and not is_lokr:
             self.keep(
                 "network_alpha", self.pop("network_alpha"), alpha * MOST_RANK / rank, "alpha by rank stays."
@@ -366,56 +385,8 @@ class Carrier:
                     "it saves memory and changes nothing that is trained; the native engine sees to that itself.",
                 )
 
-    def _defaults(self) -> None:
-        """What the file leaves out is trained as its origin trains it then; told where that is not this program's own default."""
-        ours = TrainingSettings()
-        for name, value in defaults_of(self.reader).items():
-            steps_unknown = name == "max_train_steps" and any(
-                row.name == "max_train_epochs" for row in self.rows
-            )
-            no_warmup = name == "lr_warmup_steps" and self.settings.get("lr_scheduler") == "constant"
-            if name in self.settings or name in self.kohya or steps_unknown or no_warmup:
-                continue
-            self.settings[name] = value
-            self.tell(
-                name, value, value, f"The file says nothing; this is what {self.reader} does.", "default"
-            )
-        if self.settings.get("lr_scheduler") == "constant":
-            self.settings["lr_warmup_steps"] = 0.0
-        self.settings.setdefault("text_encoder_lr", self.settings["unet_lr"])
-        self._times_of_origin()
-        if "seed" not in self.settings:
-            self.tell("seed", "random", ours.seed, "Here the same seed is the same training.", "default")
-        if "validation_split" not in self.settings:
-            why = "Pictures are held out so that checkpoints can be judged; 0 trains on all of them."
-            self.tell("validation_split", 0.0, ours.validation_split, why, "default")
-
-    def _times_of_origin(self) -> None:
-        """How times are drawn where the script of the family has a way to say it and the file does not."""
-        known = options_of(script_of(self.family))
-        for name in OBJECTIVE_OF_FLOW:
-            if name in known and name not in self.settings and name not in self.kohya:
-                value = "none" if known[name] == "uniform" and name == "weighting_scheme" else known[name]
-                self.settings[name] = value
-                self.tell(
-                    name,
-                    known[name],
-                    value,
-                    f"The file says nothing; this is what {self.reader} does.",
-                    "default",
-                )
-
     def change(self, name: str, ours: Any, why: str) -> None:
         """Take another value of a setting than what was carried or filled in."""
         theirs = self.settings.get(name)
         self.rows = [row for row in self.rows if row.name != name or row.fate == "left"]
         self.keep(name, theirs, ours, why)
-
-
-def _pair(text: Any) -> tuple[str, Any]:
-    name, _, value = str(text).partition("=")
-    try:
-        read = ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        read = as_meant(value)
-    return name.strip(), list(read) if isinstance(read, tuple) else read

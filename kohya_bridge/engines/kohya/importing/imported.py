@@ -69,12 +69,6 @@ class Imported:
             by_reason.setdefault(row.why, []).append(row)
         return rows + [_together(group) for group in by_reason.values()]
 
-    def report(self) -> str:
-        """Headline, notes and table as plain lines."""
-        lines = [self.headline(), *(f"  note: {note}" for note in self.notes)]
-        lines += [f"  {name}: {theirs} -> {ours}. {why}" for name, theirs, ours, why in self.table()]
-        return "\n".join(lines)
-
     def to_json(self) -> dict[str, Any]:
         return {
             "request": self.request.model_dump(mode="json", exclude_defaults=True),

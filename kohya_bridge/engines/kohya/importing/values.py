@@ -5,6 +5,7 @@ In: a value of JSON, TOML or YAML, whatever its type. Out: the number or word th
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from typing import Any
@@ -78,3 +79,13 @@ def words_of(value: Any) -> list[str]:
     if isinstance(value, list):
         return [str(each) for each in value]
     return str(value).replace('"', "").split()
+
+
+def pair(text: Any) -> tuple[str, Any]:
+    """`name=value` as name and value; a value with commas is a list."""
+    name, _, value = str(text).partition("=")
+    try:
+        read = ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        read = as_meant(value)
+    return name.strip(), list(read) if isinstance(read, tuple) else read
