@@ -86,7 +86,7 @@ def describe(run: RunFolder) -> str:
         f"run {run.run_id}, {plan.engine} engine, dataset {plan.dataset.slug} ({counted(plan.dataset.images, 'picture')}), "
         f"base {plan.base_model.name}",
     ]
-    lines += read_choices(run).facts()
+    lines += read_choices(run).facts(is_over=state.is_finished)
     if state.validations:
         first, last = state.validations[0], state.validations[-1]
         lines.append(

@@ -178,7 +178,9 @@ def _number(value: Any) -> Any:
 
 def _say_choices(context: Context, check: Check) -> None:
     """The format that was chosen, and what the training will take."""
-    for fact in Choices(mixed_precision=check.precision_reason, estimate=check.forecast.sentence()).facts():
+    for fact in Choices(mixed_precision=check.precision_reason, estimate=check.forecast.sentence()).facts(
+        is_over=False
+    ):
         context.out.say(fact)
 
 

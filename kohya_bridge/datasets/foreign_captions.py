@@ -135,10 +135,10 @@ class _Reader:
             if found is not None:
                 return ForeignPicture(file, found[0], label.repeats, found[1])
         caption = self._from_sidecar(file)
-        if not caption and label.text and self.layout.kind == "kohya":
+        if caption is None and label.text and self.layout.kind == "kohya":
             caption = label.text
             self.labelled += 1
-        return ForeignPicture(file, caption, label.repeats)
+        return ForeignPicture(file, caption or "", label.repeats)
 
     def metadata(self) -> DatasetMetadata | None:
         """The folder's own metadata.yaml, if it is one of this program's."""
@@ -196,12 +196,14 @@ class _Reader:
             self.notes.append(f"{self._shown(file)}: {written.note}.")
         return written.text
 
-    def _from_sidecar(self, picture: Path) -> str:
+    def _from_sidecar(self, picture: Path) -> str | None:
+        """The caption in the file beside the picture: None where there is no such file, empty where it can't be read, so that no other
+        words take its place unseen."""
         stem, whole = picture.with_suffix("").as_posix().lower(), picture.as_posix().lower()
         names = [base + ending for ending in SIDECARS for base in (stem, whole)]
         file = next((self.by_name[name] for name in names if name in self.by_name), None)
         if file is None:
-            return ""
+            return None
         self.taken.add(file)
         return (self._text(file, MAX_SIDECAR_BYTES) or "").strip()
 

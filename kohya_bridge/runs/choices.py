@@ -22,10 +22,10 @@ class Choices:
     estimate: str = ""
     """What it would take: memory and time, as a sentence."""
 
-    def facts(self) -> list[str]:
-        """What a report says of it, one sentence each."""
+    def facts(self, *, is_over: bool) -> list[str]:
+        """What a report says of it, one sentence each. What a run would take is no news of one that is over."""
         chosen = [f"mixed_precision {self.mixed_precision}."] if self.mixed_precision else []
-        return chosen + ([self.estimate] if self.estimate else [])
+        return chosen + ([self.estimate] if self.estimate and not is_over else [])
 
 
 def keep_choices(run: RunFolder, choices: Choices) -> None:

@@ -79,7 +79,7 @@ class RunViews:
             "plan": cleaned(plan.model_dump(mode="json")) if plan else None,
             "plan_problem": problem,
             "line": plan_line(plan) if plan else None,
-            "choices": read_choices(run).facts(),
+            "choices": read_choices(run).facts(is_over=state.is_finished),
             "changes": self._changes(run, plan),
             "suggestions": _suggestions(plan, state),
             **self.judged(run),

@@ -45,18 +45,21 @@ def test_of_a_kohya_project_the_one_concept_comes_in_and_all_else_is_named(works
         picture(source / f"model/sample/zed_{number}.png")
     (source / "model/zed.safetensors").write_bytes(b"x")
     (source / "img/10_zed person/0.txt").write_text("zed, smiling", encoding="utf-8")
+    (picture(source / "img/10_zed person/3.png")).with_suffix(".txt").write_bytes("девушка".encode("koi8-r"))
     imported = import_folder(workspace, source, "zed", metadata=DatasetMetadata(lora_tag="zed"))
     assert imported.kind == "kohya" and imported.repeats == 10
     assert captioned(imported) == {
         "img/10_zed person/0.png": "zed, smiling",
         "img/10_zed person/1.png": "zed person",
         "img/10_zed person/2.png": "zed person",
+        "img/10_zed person/3.png": "",
     }
     assert (
         "2 without a caption: the words of their folder are it, as sd-scripts trains them." in imported.notes
     )
     reasons = dict(imported.passed_over)
-    assert len(reasons) == 7
+    assert len(reasons) == 8
+    assert "encoding that is not known" in reasons["img/10_zed person/3.txt"]
     assert "regularisation" in reasons["reg/1_person/0.png"]
     assert "sd-scripts does not look" in reasons["model/sample/zed_0.png"]
     assert "model" in reasons["model/zed.safetensors"]

@@ -168,12 +168,13 @@ def test_a_run_keeps_why_its_format_was_chosen(desk_with):
     run = desk.submit(request())
     desk.wait(run.run_id, poll_s=0.05)
     check = desk.check(request())
-    said, estimate = read_choices(run).facts()
+    said, estimate = read_choices(run).facts(is_over=False)
+    assert read_choices(run).facts(is_over=True) == [said]
     assert said == f"mixed_precision {check.precision_reason}."
     assert estimate == check.forecast.sentence() and estimate.startswith("Estimate: ")
     assert read_choices(run).engine.startswith("Engine native")
     run.choices_file.write_text("[1]")
-    assert read_choices(run).facts() == []
+    assert read_choices(run).facts(is_over=False) == []
 
 
 def test_auto_takes_kohya_where_a_plan_needs_it(workspace, tmp_path):
