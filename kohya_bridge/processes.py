@@ -103,6 +103,22 @@ def was_started_for(pid: int, run_dir: Path) -> bool:
         return False
 
 
+def works_for_another(pid: int, run_dir: Path) -> bool:
+    """Whether a process shows that it is something else than a program that was started for that run.
+
+    One that is ending shows nothing: the kernel takes its memory, command line and environment with it, before it becomes
+    a zombie, which lasts as long as there is memory to free.
+    """
+    if was_started_for(pid, run_dir):
+        return False
+    try:
+        return bool(
+            psutil.Process(pid).cmdline()
+        )  # asked last: whoever shows it now showed it before as well
+    except (psutil.Error, OSError):
+        return False
+
+
 def end_all_of(run_dir: Path, *, patience_s: float = 10.0) -> int:
     """Kill every process that shows that it was started to train that run, and wait for their ends. Returns how many there were.
 

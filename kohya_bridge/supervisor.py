@@ -158,9 +158,7 @@ def named_stranger(run: RunFolder) -> int | None:
     named = [ProcessMark(identity.pid, identity.started, identity.boot_id, identity.start_ticks)]
     named += [ProcessMark(**identity.keeper)] if identity.keeper else []
     strangers = (
-        each.pid
-        for each in named
-        if processes.lives(each) and not processes.was_started_for(each.pid, run.dir)
+        each.pid for each in named if processes.lives(each) and processes.works_for_another(each.pid, run.dir)
     )
     return next(strangers, None)
 

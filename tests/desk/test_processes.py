@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from kohya_bridge import processes
@@ -55,6 +57,24 @@ def test_a_corrected_clock_does_not_kill_a_living_process(sleeper):
 def test_nothing_from_before_a_reboot_lives(sleeper):
     marked = processes.mark(sleeper.pid)
     assert not processes.lives(replace(marked, boot_id="8e0cf0b0-0000-0000-0000-000000000000"))
+
+
+def test_a_process_that_is_ending_is_nobody_elses(tmp_path):
+    """While the kernel frees its memory it still lives and shows neither command line nor environment any more."""
+    program = "import os; memory = bytearray(os.urandom(1 << 20) * 300); os._exit(0)"
+    shown = {processes.RUN_VARIABLE: str(tmp_path)}
+    child = processes.start_detached([sys.executable, "-c", program], env={**os.environ, **shown})
+    marked, bare = processes.mark(child.pid), 0
+    while processes.lives(marked):
+        assert not processes.works_for_another(child.pid, tmp_path)
+        with suppress(psutil.Error):
+            bare += not psutil.Process(child.pid).cmdline()
+    child.wait()
+    assert bare, "the moment was never met"
+
+
+def test_a_process_that_was_started_for_something_else_works_for_another(sleeper, tmp_path):
+    assert processes.works_for_another(sleeper.pid, tmp_path)
 
 
 def test_a_detached_child_leads_a_session_of_its_own(sleeper):
