@@ -157,7 +157,10 @@ def damaged_yaml(dice: random.Random, data: bytes) -> bytes:
 
     if dice.random() < 0.3:
         return damaged(dice, data)
-    told = altered(dice, yaml.safe_load(data))
+    try:
+        told = altered(dice, yaml.safe_load(data))
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):
+        return damaged(dice, data)  # what an earlier damage left is no YAML
     if dice.random() < 0.3 and isinstance(told, dict) and told:
         place = dice.choice(list(told))
         odd = dice.choice(
