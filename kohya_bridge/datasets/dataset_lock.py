@@ -6,6 +6,7 @@ two such states. A published version is frozen: its lock is never replaced, only
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,13 @@ from pydantic import Field
 
 from ..captions import locked
 from ..dataset import caption_sha256, digest_of_hashes
-from ..errors import InvalidInput, UnusableFile
+from ..errors import InvalidInput, StorageError, UnusableFile
 from ..files import Tree
 from ..forbidding import Forbidding, parse
 from ..workspace import file_sha256
 from .dataset_folder import LOCK_NAME, Dataset, read_dataset
 
+log = logging.getLogger(__name__)
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Reason = Literal["trained", "published", "marked"]
 KEPT_VERSIONS = 20
@@ -173,11 +175,17 @@ def take_version(dataset: Dataset, version: Version) -> Lock:
 def note_training(dataset_dir: Path, *, run_id: str, cache_dir: Path | None = None) -> None:
     """Take down what a run is trained on, so that lint can tell what has changed since.
 
+    A lock that is damaged or can't be written stays as it is, and hinders no training: lint goes on telling of the damage (E601).
+
     Raises:
-        InvalidInput, StorageError, Conflict: as `take_version`.
+        Conflict: another program holds the lock.
     """
     dataset = read_dataset(dataset_dir)
-    take_version(dataset, snapshot(dataset, reason="trained", name=run_id, cache_dir=cache_dir))
+    version = snapshot(dataset, reason="trained", name=run_id, cache_dir=cache_dir)
+    try:
+        take_version(dataset, version)
+    except (InvalidInput, StorageError) as error:
+        log.warning("What run %s is trained on is not taken down: %s %s", run_id, error.problem, error.fix)
 
 
 def difference(old: Version, new: Version) -> Difference:

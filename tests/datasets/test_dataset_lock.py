@@ -67,7 +67,21 @@ def test_taking_the_same_version_twice_adds_one_and_published_ones_are_never_dro
     assert len(lock.versions) == KEPT_VERSIONS + 1
 
 
-@pytest.mark.parametrize("content", ["{", '{"version": 1, "versions": [{}]}', "[" * 100_000])
+DAMAGED = ["{", '{"version": 1, "versions": [{}]}', "[" * 100_000, "[]", '{"version": 2}', ""]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_lock_hinders_no_training_stays_as_it_is_and_lint_tells(dataset, content, caplog):
+    file = dataset.dir / "dataset.lock.json"
+    file.write_text(content, encoding="utf-8")
+    note_training(dataset.dir, run_id="0123456789ab")
+    assert file.read_text("utf-8") == content
+    (told,) = (each.getMessage() for each in caplog.records)
+    assert told.startswith("What run 0123456789ab is trained on is not taken down: ") and file.name in told
+    assert "E601" in {finding.rule for finding in lint_dataset(dataset).findings}
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_lock_is_refused_and_not_overwritten(dataset, content):
     file = dataset.dir / "dataset.lock.json"
     file.write_text(content, encoding="utf-8")

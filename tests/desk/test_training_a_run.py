@@ -7,6 +7,7 @@ import time
 
 import psutil
 
+from kohya_bridge.datasets.dataset_metadata import Waiver, read_metadata, write_metadata
 from kohya_bridge.supervisor import trainer_lives
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
@@ -27,6 +28,17 @@ def test_the_same_request_again_returns_the_finished_run_and_starts_nothing(desk
     assert desk.submit(request()) == run
     assert run.events_file.read_text().count("\n") == lines
     assert run.state().attempt == 1
+
+
+def test_a_damaged_record_of_versions_that_a_person_waived_hinders_no_training(desk, workspace):
+    lock = workspace.dataset_dir(request().dataset) / "dataset.lock.json"
+    lock.write_text("{")
+    metadata = lock.with_name("metadata.yaml")
+    waiver = Waiver(rule="E601", reason="nobody kept an older one")
+    write_metadata(metadata, read_metadata(metadata).model_copy(update={"waivers": (waiver,)}))
+    run = desk.submit(request())
+    assert desk.wait(run.run_id, poll_s=0.05).status == "completed"
+    assert lock.read_text() == "{"
 
 
 def test_every_finished_attempt_leaves_one_line_in_the_experiment_log(desk, workspace):
