@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -19,6 +19,10 @@ from .event_reader import EventReader, OddLines, Place, read_events
 from .run_state import RunState, fold
 
 EVENTS_BETWEEN_MARKS = 500
+RECENT = 1000
+"""Events of a run that are kept as they are: whoever follows one asks for the last few, again and again."""
+MOST_KEPT_BYTES = 8192
+"""Of one event's line; a trainer's are some hundred bytes long."""
 STATES_KEPT = 8
 
 
@@ -39,6 +43,7 @@ class StateReader:
         self._with_losses = with_losses
         self.state = state
         self._marks: list[tuple[int, Place]] = [(0, Place())]
+        self._recent: deque[dict[str, Any]] = deque(maxlen=RECENT if with_losses else 0)
 
     @property
     def place(self) -> Place:
@@ -62,6 +67,8 @@ class StateReader:
         finally:
             if self._events.began_again:
                 self.state = RunState()
+                if not found:
+                    self._begin_again()
             if found:
                 self.state = fold(found, self.state)
                 if not self._with_losses:
@@ -69,19 +76,34 @@ class StateReader:
         return self.state
 
     def after(self, seq: int) -> Iterator[dict[str, Any]]:
-        """The events above `seq`, read from shortly before the first of them. `look` comes first."""
+        """The events above `seq`, at hand or read from shortly before the first of them. `look` comes first. They are not to be changed."""
+        if self._recent and self._recent[0]["seq"] <= seq + 1:
+            return iter([event for event in self._recent if event["seq"] > seq])
         _, place = self._marks[bisect_right(self._marks, seq, key=lambda mark: mark[0]) - 1]
         reader = EventReader(self._events.file, place)
         return (event for event in reader.fresh() if event["seq"] > seq)
 
     def _fresh(self) -> Iterator[dict[str, Any]]:
-        marks = self._marks
+        marks, before = self._marks, self._events.offset
         for event in self._events.fresh():
             if self._events.began_again and marks is self._marks:
-                self._marks = [(0, Place())]
+                self._begin_again()
+            self._keep(event, self._events.offset - before)
+            before = self._events.offset
             if self._with_losses and self._events.lines % EVENTS_BETWEEN_MARKS == 0:
                 self._marks.append((event["seq"], self._events.place))
             yield event
+
+    def _begin_again(self) -> None:
+        self._marks = [(0, Place())]
+        self._recent.clear()
+
+    def _keep(self, event: dict[str, Any], length: int) -> None:
+        """Without a hole between those that are kept: one that is too long to be kept takes all before it along."""
+        if length > MOST_KEPT_BYTES:
+            self._recent.clear()
+        else:
+            self._recent.append(event)
 
 
 class StateReaders:

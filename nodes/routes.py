@@ -232,9 +232,7 @@ def _answered(
         ) from None
     if isinstance(answer, answers.Data):
         return Answer(answer.data, _headers(answer.content_type))
-    data = (
-        answer if isinstance(answer, bytes) else json_text.write(answer, ensure_ascii=False).encode("utf-8")
-    )
+    data = answer if isinstance(answer, bytes) else json_text.write_in_parts(answer).encode("utf-8")
     return Answer.of(data, {"Content-Type": "application/json", "Cache-Control": "no-store"})
 
 

@@ -2,17 +2,24 @@
 
 In: a key and the work that answers it. Out: its result, for everybody who asked before the work began; who asks later begins it anew,
 so an answer is never older than its question. Twenty pages that all want the list after the same event cost one reading and one thread.
+And what took long is begun again only after a while, in which more of them come together: no question takes more than its share of
+the time, however many pages ask it without a pause.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from .off_loop import Room
 
 T = TypeVar("T")
+PAUSES = 3
+"""So many times as long as a question took a thread's processor, it is not asked again."""
+WORTH_A_PAUSE_S = 0.002
+MOST_PAUSE_S = 1.0
 
 
 class SharedAnswers(Generic[T]):
@@ -21,20 +28,38 @@ class SharedAnswers(Generic[T]):
     def __init__(self, room: Room):
         self._room = room
         self._waiting: dict[Hashable, asyncio.Future[T]] = {}
+        self._due: dict[Hashable, float] = {}
+        """When a question that took long may be asked again."""
 
     async def get(self, key: Hashable, work: Callable[[], T]) -> T:
         """What `work` returns or raises, now or by someone who asked the same and whose work has not begun. Raises Busy."""
         asked = self._waiting.get(key)
         if asked is None:
-            asked = asyncio.ensure_future(self._room.do(self._begun, key, work))
+            asked = asyncio.ensure_future(self._in_its_turn(key, work))
             self._waiting[key] = asked
             asked.add_done_callback(lambda done: self._forget(key, done))
         # Shielded: one page that leaves takes nobody's answer along.
         return await asyncio.shield(asked)
 
-    def _begun(self, key: Hashable, work: Callable[[], T]) -> T:
+    async def _in_its_turn(self, key: Hashable, work: Callable[[], T]) -> T:
+        pause_s = self._due.pop(key, 0.0) - time.monotonic()
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        answer, took_s = await self._room.do(self._begun, key, work)
+        if took_s > WORTH_A_PAUSE_S:
+            self._rest(key, time.monotonic() + min(MOST_PAUSE_S, PAUSES * took_s))
+        return answer
+
+    def _begun(self, key: Hashable, work: Callable[[], T]) -> tuple[T, float]:
+        """In a thread: the answer, and the seconds that the processor worked for it."""
         self._waiting.pop(key, None)  # in one step of the interpreter, so safe beside the loop's thread
-        return work()
+        began = time.thread_time()
+        return work(), time.thread_time() - began
+
+    def _rest(self, key: Hashable, until: float) -> None:
+        now = time.monotonic()
+        self._due = {other: due for other, due in self._due.items() if due > now}
+        self._due[key] = until
 
     def _forget(self, key: Hashable, done: asyncio.Future[T]) -> None:
         """Work that never began, such as where too much waits."""

@@ -6,11 +6,13 @@ import io
 import json
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from kohya_bridge import state_reader
 from kohya_bridge.errors import UnusableFile
 from kohya_bridge.event_reader import EventReader, OddLines, Place, last_event, read_events
 from kohya_bridge.events import EventLog, encode
@@ -72,10 +74,20 @@ def test_a_file_that_grows_is_read_as_one_that_is_whole(file, sound, cuts, spoil
     assert state.look() == read_state(file) and state.odd == whole.odd
 
 
-@given(some.sampled_from(SOUND), some.integers(0, 60))
-def test_events_behind_a_number_are_those_of_the_whole_file(file, sound, after):
-    file.write_bytes(sound)
-    assert StateReaders().after(file, after, most=10_000) == list(read_events(file, after=after))
+@given(
+    some.sampled_from(SOUND),
+    some.integers(0, 60),
+    some.integers(0, 9),
+    some.integers(0),
+    some.integers(100, 400),
+)
+def test_events_behind_a_number_are_those_of_the_whole_file(file, sound, after, kept, cut, long):
+    """However many of them are kept, from whatever length on one is not, and whether it has grown since, or was emptied."""
+    with patch.multiple(state_reader, RECENT=kept, MOST_KEPT_BYTES=long):
+        readers = StateReaders()
+        for told in (sound[: cut % len(sound)], sound, b"", sound[: cut % len(sound)]):
+            file.write_bytes(told)
+            assert readers.after(file, after, most=10_000) == list(read_events(file, after=after))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -43,6 +44,23 @@ def test_whatever_leaves_is_json_and_text(value, ascii_only):
     told = strictly(json_text.write(value, ensure_ascii=ascii_only))
     assert not re.search("[\ud800-\udfff]", json.dumps(told, ensure_ascii=False))
     assert json_text.read(json_text.write(value)) == told
+
+
+@given(
+    some.lists(ANY) | some.dictionaries(some.text(), some.lists(ANY, max_size=9) | ANY), some.integers(1, 4)
+)
+def test_what_is_written_in_parts_is_what_is_written_at_once(value, rows):
+    with patch.object(json_text, "ROWS_AT_ONCE", rows):
+        assert strictly(json_text.write_in_parts(value)) == strictly(
+            json_text.write(value, ensure_ascii=False)
+        )
+
+
+def test_a_long_series_is_not_written_in_one_go(monkeypatch):
+    rows = []
+    monkeypatch.setattr(json_text, "breathe", lambda: rows.append(1))
+    json_text.write_in_parts({"state": {"losses": [[step, 0.1] for step in range(1000)]}})
+    assert len(rows) >= 1000 / json_text.ROWS_AT_ONCE
 
 
 @given(ANY)

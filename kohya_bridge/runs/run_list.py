@@ -102,6 +102,7 @@ class RunList:
         self._lock = threading.Lock()
         self._looks = LastLooks()
         self._readings: dict[str, _Reading] | None = None
+        self._order: tuple[list[tuple[float, str]], list[int]] = [], []
 
     @property
     def cache_file(self) -> Path:
@@ -139,7 +140,18 @@ class RunList:
             self._forget_all_but(found)
             if fresh >= WORTH_KEEPING:
                 self._keep(found)
-        return sorted(found.values(), key=attrgetter("order"))
+        return self._in_order(slug, list(found.values()))
+
+    def _in_order(self, slug: str | None, found: list[_Reading]) -> list[_Reading]:
+        """The newest first. Of all runs the order is kept: sorting thousands takes milliseconds, and it rarely changes."""
+        if slug is not None:
+            return sorted(found, key=attrgetter("order"))
+        orders = [each.order for each in found]
+        known, places = self._order
+        if orders != known:
+            places = sorted(range(len(orders)), key=orders.__getitem__)
+            self._order = orders, places
+        return [found[at] for at in places]
 
     def _forget_all_but(self, found: dict[str, _Reading]) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -189,9 +190,16 @@ def test_a_long_answer_goes_out_short_to_who_can_read_that(stage, workspace):
     assert (short, plain) == ("gzip", None) and few < many / 4
 
 
-def test_only_a_thread_beside_a_loop_rests_between_two_parts_of_its_work(monkeypatch):
-    rests = []
-    monkeypatch.setattr(breathing.time, "sleep", rests.append)
+@pytest.fixture
+def rests(monkeypatch):
+    """Seconds of each rest, none of which lasts."""
+    taken: list[float] = []
+    monkeypatch.setattr(breathing.time, "sleep", taken.append)
+    return taken
+
+
+def test_only_a_thread_beside_a_loop_rests_between_two_parts_of_its_work(rests, monkeypatch):
+    monkeypatch.setattr(breathing, "LOOP", breathing.Loop())
     for _ in range(1000):
         breathing.breathe()
     assert rests == []
@@ -202,7 +210,58 @@ def test_only_a_thread_beside_a_loop_rests_between_two_parts_of_its_work(monkeyp
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(beside).result()
-    assert rests == [breathing.REST_S]
+    assert rests == [pytest.approx(breathing.REST_S)]
+    with ThreadPoolExecutor(3) as threads:
+        for each in [threads.submit(beside) for _ in range(3)]:
+            each.result()
+    assert max(rests) > 2 * breathing.REST_S, "several threads rest in turns"
+
+
+@pytest.mark.skipif(
+    not hasattr(time, "pthread_getcpuclockid"), reason="no clock of a thread's processor time"
+)
+def test_nobody_rests_beside_a_loop_that_only_waits():
+    loop, asked = breathing.Loop(), threading.Event()
+    assert loop.is_at_work(), "unknown"
+
+    async def main():
+        loop.is_here()
+        with ThreadPoolExecutor(1) as thread:
+            found = thread.submit(wait_until, lambda: not loop.is_at_work())
+            while not found.done():
+                await asyncio.sleep(0.5)  # it waits
+            found.result()
+            found = thread.submit(wait_until, loop.is_at_work)
+            while not found.done():
+                await asyncio.sleep(0)  # it works
+            found.result()
+        asked.set()
+
+    in_a_loop(main)
+    assert asked.is_set() and loop.is_at_work(), "its thread has ended: unknown again"
+
+
+def test_what_took_long_is_begun_again_only_after_a_while_and_then_for_all(off_loop, monkeypatch):
+    shared_answers = pack_module("nodes.shared_answers")
+    paused, spent = [], iter((0.0, 0.5, 0.5, 0.501))  # seconds of the processor: one answer took half of one
+    monkeypatch.setattr(shared_answers.time, "thread_time", lambda: next(spent))
+    sleep = asyncio.sleep
+
+    async def noted(seconds):
+        paused.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(shared_answers.asyncio, "sleep", noted)
+
+    async def main():
+        answers = shared_answers.SharedAnswers(off_loop.Room(1, name="slow", most_waiting=5))
+        first = await answers.get("list", object)
+        assert paused == []
+        again = await asyncio.gather(*(answers.get("list", object) for _ in range(20)))
+        assert len(set(map(id, again))) == 1 and again[0] is not first
+        assert paused == [pytest.approx(shared_answers.MOST_PAUSE_S, abs=0.5)], "it waits once for all twenty"
+
+    in_a_loop(main)
 
 
 def test_a_reading_of_many_runs_breathes_at_each_of_them(workspace, monkeypatch):
