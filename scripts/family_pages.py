@@ -102,9 +102,11 @@ def _numbers(each: Architecture) -> tuple[str, ...]:
 
 def _drawing(each: Architecture) -> tuple[str, ...]:
     how = each.drawing
-    loaders = (
-        f"UNETLoader, {how.text.node} `{how.text.type}`, VAELoader" if how.text else "CheckpointLoaderSimple"
-    )
+    loaders = "CheckpointLoaderSimple"
+    if how.text and how.vae:
+        loaders = f"UNETLoader, {how.text.node} `{how.text.type}`, VAELoader"
+    elif how.text:
+        loaders += f" (where it lacks text encoders, also {how.text.node})"
     shift = "" if how.shift is None else f"{how.shift:g}"
     return f"`{each.name}`", loaders, how.latent, str(how.steps), f"{how.cfg:g}", f"{how.sampler} / {how.scheduler}", shift  # fmt: skip
 

@@ -7,11 +7,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from kohya_bridge.architectures import architecture
+from kohya_bridge.engines.contract import MachinePaths
+from kohya_bridge.engines.native.engine import NativeEngine
 from kohya_bridge.errors import InvalidInput
 from kohya_bridge.models.chosen_files import choose_files
 from kohya_bridge.models.places import Places
 from kohya_bridge.plan import BaseModelFacts, DatasetFacts, ModelFileFacts, TrainingRequest, make_plan
 from kohya_bridge.workspace import Workspace, file_sha256
+from tests.architectures.test_conformance import plan_of
 
 ZIMAGE = architecture("zimage")
 
@@ -89,3 +92,24 @@ def test_another_encoder_is_another_run_and_another_name_for_it_is_not():
     assert plan_with(ae=one).run_id == plan_with(ae=one.model_copy(update={"name": "b.safetensors"})).run_id
     assert len({plan_with().run_id, plan_with(ae=one).run_id, plan_with(text_encoder=one).run_id}) == 3
     assert plan_with(ae=one).run_id != plan_with(ae=one.model_copy(update={"sha256": "2" * 64})).run_id
+
+
+def told(base, folder, **files):
+    paths = MachinePaths(base, folder, folder, folder, {name: str(file) for name, file in files.items()})
+    problems = NativeEngine().problems(plan_of(architecture("sd3")), paths)
+    return [each for each in problems if each.code == "model_file_missing"]
+
+
+def test_a_checkpoint_without_text_encoders_needs_at_least_one_beside_it(tmp_path):
+    base, t5 = tmp_path / "sd3.5_large.safetensors", tmp_path / "t5.safetensors"
+    save_file(
+        {"model.diffusion_model.joint_blocks.0.x": np.zeros(1), "first_stage_model.x": np.zeros(1)}, base
+    )
+    (problem,) = told(base, tmp_path)
+    assert problem.blocks and "sd3.5_large.safetensors has no text encoders inside" in problem.problem
+    assert "CLIP-L, CLIP-G or T5-XXL" in problem.fix
+    save_file({"x": np.zeros(1)}, t5)
+    assert told(base, tmp_path, t5xxl=t5) == []
+    inside = {"model.diffusion_model.joint_blocks.0.x": np.zeros(1), "text_encoders.t5xxl.x": np.zeros(1)}
+    save_file(inside, base)
+    assert told(base, tmp_path) == []

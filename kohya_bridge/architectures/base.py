@@ -154,7 +154,7 @@ class TextLoader:
 class Drawing:
     """How ComfyUI draws with the family: its loaders and the sampling that its own templates use.
 
-    Without `text` and `vae` the base model is a whole checkpoint. `shift` is a value for ModelSamplingAuraFlow, where the
+    Without `text` the base model is a whole checkpoint; without `vae` alone it is one that may lack the text encoders. `shift` is a value for ModelSamplingAuraFlow, where the
     templates set one.
     """
 

@@ -12,6 +12,7 @@ from .base import (
     Kohya,
     Marks,
     Names,
+    TextLoader,
     in_the_gui,
 )
 from .shared import CLIP_G, CLIP_L, T5_XXL, flow_presets, optional
@@ -44,7 +45,13 @@ FAMILIES = (
             lora_mb_per_rank=8.5,
             forward_tflop=31.0,
         ),
-        drawing=Drawing(latent="EmptySD3LatentImage", steps=20, cfg=4.0, scheduler="sgm_uniform"),
+        drawing=Drawing(
+            TextLoader("TripleCLIPLoader", ("clip_l", "clip_g", "t5xxl"), "sd3"),
+            latent="EmptySD3LatentImage",
+            steps=20,
+            cfg=4.0,
+            scheduler="sgm_uniform",
+        ),
         names=Names(
             modelspec="stable-diffusion-3/lora",
             base_version="sd3",

@@ -103,6 +103,15 @@ def is_whole_checkpoint(file: Path) -> bool:
         return False
 
 
+def has_text_encoders(file: Path) -> bool:
+    """Whether a checkpoint of a newer family has text encoders inside; False for a folder, or one that can't be read."""
+    try:
+        header = read_header(file)
+    except BridgeError:
+        return False
+    return any(bool(header.shapes(prefixes[0])) for prefixes in _INSIDE)
+
+
 def _with_unet(header: SafetensorsHeader, found: Architecture, shapes: Shapes) -> BaseModel:
     unet = read_unet_shape(shapes)
     if unet.context_dim is None:

@@ -6,10 +6,11 @@ loaders, sampler and numbers a family takes stands in `architectures`; this know
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..architectures import architecture
-from ..architectures.base import Architecture
+from ..architectures.base import Architecture, TextLoader
 from ..errors import InvalidInput
 from ..plan import TrainingPlan
 from .held_prompt import Prompt
@@ -60,28 +61,42 @@ def usual_grid(plan: TrainingPlan, *, whole: bool, opener: dict[str, Any], grid:
 
 def _loaders(plan: TrainingPlan, of_family: Architecture, *, whole: bool) -> tuple[Prompt, Wire, Wire, Wire]:
     """The loader nodes, and what of them are model, CLIP and VAE."""
-    how, name = of_family.drawing, plan.base_model.name
+    how, name, files = of_family.drawing, plan.base_model.name, _named_files(plan)
+    checkpoint = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": name}}
     if whole or how.text is None:
-        loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": name}}
-        return {"base": loader}, ["base", 0], ["base", 1], ["base", 2]
-    files = _named_files(plan)
-    missing = [option for option in (*how.text.files, how.vae) if option not in files]
+        return {"base": checkpoint}, ["base", 0], ["base", 1], ["base", 2]
+    needed = [each.option for each in of_family.model_files if each.required]
+    missing = [option for option in needed if option not in files]
     if missing or of_family.untried:
         what = f"its {', '.join(missing)}" if missing else "which loaders it needs"
         raise InvalidInput(
             f"No grid can be drawn for {plan.base_model.name} by itself: {what} is not known.",
             "Connect a LoRA Validate Grid with your own loaders to Kohya Train.",
         )
-    inputs = {
-        ("clip_name" if len(how.text.files) == 1 else f"clip_name{number}"): files[option]
-        for number, option in enumerate(how.text.files, start=1)
-    }
-    prompt: Prompt = {
+    text = _text_loader(how.text, [files[option] for option in how.text.files if option in files])
+    if not how.vae:
+        prompt: Prompt = {"base": checkpoint} | ({"text": text} if text else {})
+        return prompt, ["base", 0], ["text", 0] if text else ["base", 1], ["base", 2]
+    prompt = {
         "base": {"class_type": "UNETLoader", "inputs": {"unet_name": name, "weight_dtype": "default"}},
-        "text": {"class_type": how.text.node, "inputs": {**inputs, "type": how.text.type}},
+        "text": text,
         "vae": {"class_type": "VAELoader", "inputs": {"vae_name": files[how.vae]}},
     }
     return prompt, ["base", 0], ["text", 0], ["vae", 0]
+
+
+_TEXT_LOADERS = ("", "CLIPLoader", "DualCLIPLoader", "TripleCLIPLoader", "QuadrupleCLIPLoader")
+"""ComfyUI's loaders by the number of files that they take. The last two know the type by the files."""
+
+
+def _text_loader(loader: TextLoader, names: Sequence[str]) -> dict[str, Any]:
+    """The node that loads so many text encoders; empty for none."""
+    if not names:
+        return {}
+    several = len(names) > 1
+    inputs = {f"clip_name{number if several else ''}": name for number, name in enumerate(names, start=1)}
+    of_type = {"type": loader.type} if len(names) < 3 else {}
+    return {"class_type": _TEXT_LOADERS[len(names)], "inputs": {**inputs, **of_type}}
 
 
 def _named_files(plan: TrainingPlan) -> dict[str, str]:

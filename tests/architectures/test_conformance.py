@@ -167,11 +167,15 @@ def test_its_grid_is_drawn_with_its_own_loaders_or_the_answer_is_what_to_connect
     if how.text is None:
         assert prompt["base"]["class_type"] == "CheckpointLoaderSimple"
     else:
-        assert prompt["base"]["inputs"]["unet_name"] == "base.safetensors"
+        assert "base.safetensors" in prompt["base"]["inputs"].values()
         assert prompt["text"]["class_type"] == how.text.node
         named = [value for key, value in prompt["text"]["inputs"].items() if key.startswith("clip_name")]
         assert named == [f"{option}.safetensors" for option in how.text.files]
-        assert prompt["vae"]["inputs"]["vae_name"] == f"{how.vae}.safetensors"
+        if how.vae:
+            assert prompt["base"]["class_type"] == "UNETLoader"
+            assert prompt["vae"]["inputs"]["vae_name"] == f"{how.vae}.safetensors"
+        else:
+            assert prompt["base"]["class_type"] == "CheckpointLoaderSimple" and grid["vae"] == ["base", 2]
     assert all(each[0] in prompt for each in grid.values() if isinstance(each, list))
 
 
@@ -182,6 +186,24 @@ def test_a_whole_checkpoint_is_drawn_with_its_own_loader(family):
     ).prompt
     assert prompt["base"]["class_type"] == "CheckpointLoaderSimple"
     assert "shift" not in prompt
+
+
+@pytest.mark.parametrize(
+    ("files", "node", "kind"),
+    [
+        ((), None, None),
+        (("t5xxl",), "CLIPLoader", "sd3"),
+        (("clip_l", "clip_g"), "DualCLIPLoader", "sd3"),
+        (("clip_l", "clip_g", "t5xxl"), "TripleCLIPLoader", None),
+    ],
+)
+def test_a_checkpoint_is_drawn_with_as_many_text_encoders_beside_it_as_were_named(files, node, kind):
+    plan = plan_of(architecture("sd3"), **{option: f"{option}.safetensors" for option in files})
+    prompt = usual_grid(plan, whole=False, opener={"class_type": "Open", "inputs": {}}, grid="Grid").prompt
+    assert prompt["base"]["class_type"] == "CheckpointLoaderSimple"
+    text = prompt.get("text", {})
+    assert (text.get("class_type"), text.get("inputs", {}).get("type")) == (node, kind)
+    assert prompt["grid"]["inputs"]["clip"] == (["text", 0] if node else ["base", 1])
 
 
 def test_a_grid_whose_files_nobody_named_is_refused_with_what_is_missing():

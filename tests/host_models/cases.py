@@ -91,17 +91,24 @@ def uncured_gradients(family: str) -> dict:
     return {**found.to_json(), "problem": found.problem(rounded=False)}
 
 
-def write_files(folder: str, family: str, fp8: bool = False, vae: str = "ae") -> dict:
-    """The files of a reduced family, by option; `fp8` stores the diffusion model so, without scales."""
+def write_files(folder: str, family: str, architecture: str, fp8: bool = False) -> dict:
+    """The files of a reduced family by the options of its architecture; `fp8` stores the diffusion model so, without scales."""
     import torch
 
-    home = Path(folder)
+    from kohya_bridge import architectures
+
+    home, drawing = Path(folder), architectures.architecture(architecture).drawing
     kept = torch.float8_e4m3fn if fp8 else None
-    return {
-        "base": str(small_files.write_diffusion_model(home / f"{family}.safetensors", family, dtype=kept)),
-        "text_encoder": str(small_files.write_text_encoder(home / "text.safetensors", family)),
-        vae: str(small_files.write_vae(home / "vae.safetensors", reduced.FAMILIES[family][2][0])),
-    }
+    own = (
+        {} if drawing.vae else {f"first_stage_model.{k}": v for k, v in small_files.vae_state(family).items()}
+    )
+    base = small_files.write_diffusion_model(home / f"{family}.safetensors", family, dtype=kept, beside=own)
+    files = {"base": str(base)}
+    for option in drawing.text.files[:1] if architecture == "other" else drawing.text.files:
+        files[option] = str(small_files.write_text_encoder(home / f"{option}.safetensors", family))
+    if drawing.vae:
+        files[drawing.vae] = str(small_files.write_vae(home / "vae.safetensors", family))
+    return files
 
 
 def quantised(folder: str, kind: str) -> dict:

@@ -101,7 +101,7 @@ FAMILIES = {
             out_channels=16,
             depth=2,
             input_size=None,
-            adm_in_channels=48,
+            adm_in_channels=2048,
             context_embedder_config={
                 "target": "torch.nn.Linear",
                 "params": {"in_features": 96, "out_features": 128},
@@ -114,7 +114,7 @@ FAMILIES = {
         ),
         (16, 16, 16),
         (10, 96),
-        {"pooled_output": (48,)},
+        {"pooled_output": (2048,)},
     ),
     "flux": (
         "Flux",

@@ -16,28 +16,50 @@ LLAMA = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
+T5 = {"t5xxl_model_config": {"d_model": 96, "d_ff": 64, "d_kv": 24, "num_heads": 4, "num_layers": 2}}
+CLIP_L = {
+    "clip_l_model_config": {
+        "hidden_size": 48,
+        "projection_dim": 48,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+    }
+}
+
+
+def _llama(name: str, **sizes: int) -> dict:
+    return {key: {**LLAMA, **sizes} for key in ("_model_config", f"{name}_model_config")}
+
+
 ENCODERS = {
     "zimage": (
         "z_image",
         "ZImageTokenizer",
         "te",
         {},
-        {"_model_config": LLAMA, "qwen3_4b_model_config": LLAMA},
+        _llama("qwen3_4b"),
     ),
     "hidream": (
         "hidream",
         "HiDreamTokenizer",
         "hidream_clip",
         {"clip_l": False, "clip_g": False, "t5": False},
-        {"_model_config": LLAMA, "llama_model_config": LLAMA},
+        _llama("llama"),
     ),
+    "flux": ("flux", "FluxTokenizer", "flux_clip", {}, {**T5, **CLIP_L}),
+    "chroma": ("pixart_t5", "PixArtTokenizer", "pixart_te", {}, T5),
+    "sd3": ("sd3_clip", "SD3Tokenizer", "sd3_clip", {"clip_l": False, "clip_g": False}, T5),
+    "krea2": ("z_image", "ZImageTokenizer", "te", {}, _llama("qwen3_4b", hidden_size=240)),
+    "anima": ("anima", "AnimaTokenizer", "te", {}, _llama("qwen3_06b", hidden_size=1024)),
 }
-"""Family to module, tokenizer, encoder with what it is made of, and the options that make it small; the first serves the others."""
+"""Family to module, tokenizer, encoder with what it is made of, and the options that make it small; the first serves the others, whose
+own can't be made small (a vision tower of a fixed size, a tokenizer that comes with the weights)."""
 MARK = "reduced_family"
 
 
-def write_diffusion_model(file: Path, family: str, *, dtype=None, seed: int = 0) -> Path:
-    """Random weights of a reduced family under the host's names. Runs where a host is opened."""
+def write_diffusion_model(file: Path, family: str, *, dtype=None, seed: int = 0, beside=None) -> Path:
+    """Random weights of a reduced family under the host's names; with other tensors `beside` it, a checkpoint. Runs where a host is opened."""
     import torch
     from safetensors.torch import save_file
 
@@ -47,6 +69,8 @@ def write_diffusion_model(file: Path, family: str, *, dtype=None, seed: int = 0)
     state = {
         k: v.to(dtype or torch.float32).contiguous() for k, v in model.diffusion_model.state_dict().items()
     }
+    if beside:
+        state = {f"model.diffusion_model.{name}": tensor for name, tensor in state.items()} | beside
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, file, metadata={MARK: family})
     return file
@@ -62,20 +86,55 @@ def write_text_encoder(file: Path, family: str) -> Path:
     return file
 
 
-def write_vae(file: Path, channels: int = 16) -> Path:
-    """A tiny autoencoder (TAESD) with random weights, which the host knows by its tensors."""
-    import torch
-    from comfy.taesd.taesd import TAESD
+def write_vae(file: Path, family: str) -> Path:
+    """The smallest autoencoder of the family's latents that the host knows by its tensors, with random weights."""
     from safetensors.torch import save_file
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file(vae_state(family), file)
+    return file
+
+
+def vae_state(family: str) -> dict:
+    """TAESD's tensors; Wan's for latents with frames; for FLUX.2's, a whole one whose latents are normalised by running statistics."""
+    import torch
 
     from . import reduced
 
-    autoencoder = TAESD(latent_channels=channels)
+    shape = reduced.FAMILIES[family][2]
+    autoencoder = _with_frames() if len(shape) == 4 else _packed() if shape[0] == 128 else _tiny(shape[0])
     reduced.fill(autoencoder, seed=4)
-    state = {name: tensor for name, tensor in autoencoder.state_dict().items() if torch.is_tensor(tensor)}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
-    return file
+    for name, buffer in autoencoder.named_buffers():
+        if name.endswith("running_var"):
+            buffer.fill_(1.0)
+    tensors = autoencoder.state_dict().items()
+    return {name: tensor.contiguous() for name, tensor in tensors if torch.is_tensor(tensor)}
+
+
+def _tiny(channels: int):
+    from comfy.taesd.taesd import TAESD
+
+    return TAESD(latent_channels=channels)
+
+
+def _with_frames():
+    from comfy.ldm.wan.vae import WanVAE
+
+    return WanVAE(dim=8, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[], temperal_downsample=[False, True, True])  # fmt: skip
+
+
+def _packed():
+    from comfy.ldm.models.autoencoder import AutoencoderKL
+
+    sizes = {
+        "z_channels": 32,
+        "ch": 128,
+        "ch_mult": [1, 2, 4, 4],
+        "num_res_blocks": 2,
+        "attn_resolutions": [],
+    }
+    rest = {"double_z": True, "resolution": 256, "in_channels": 3, "out_ch": 3, "dropout": 0.0}
+    return AutoencoderKL(ddconfig={**sizes, **rest, "batch_norm_latent": True}, embed_dim=32)
 
 
 def teach(reduced) -> None:

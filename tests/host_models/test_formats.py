@@ -13,7 +13,7 @@ pytestmark = pytest.mark.host
 @pytest.fixture(scope="module")
 def fp8(hosted, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fp8")
-    return hosted.case("write_files", folder=str(folder), family="zimage", fp8=True)
+    return hosted.case("write_files", folder=str(folder), family="zimage", architecture="zimage", fp8=True)
 
 
 def test_a_base_in_fp8_is_its_dequantised_weights_and_keeps_no_copy_of_them(hosted, fp8):

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
+from kohya_bridge.architectures import architecture
 from kohya_bridge.engines.contract import MachinePaths, write_child_file
 from kohya_bridge.errors import Unavailable
-from kohya_bridge.models.comfy_folders import host_name
+from kohya_bridge.models.comfy_folders import host_name, knows
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
 from kohya_bridge.models.places import IMPORTS_KEY
 from kohya_bridge.package import package_lora
@@ -34,9 +35,11 @@ FAMILY = "zimage"
 class HostWorld:
     """A reduced base with its encoders, pictures, and runs of them."""
 
-    def __init__(self, hosted, folder, *, family=FAMILY, model=FAMILY, vae="ae"):
+    def __init__(self, hosted, folder, *, family=FAMILY, model=FAMILY):
         self.hosted, self.root, self.family = hosted, folder, family
-        self.files = hosted.case("write_files", folder=str(folder / "models"), family=model, vae=vae)
+        self.files = hosted.case(
+            "write_files", folder=str(folder / "models"), family=model, architecture=family
+        )
         self.dataset = make_dataset(folder / "dot")
         for number, row in enumerate(rows := (self.dataset / "captions.jsonl").read_text().splitlines()):
             if number % 2:  # captions of two lengths share a batch
@@ -271,7 +274,7 @@ GENTLY = {"gradient_checkpointing": True, "unet_lr": 2e-3}  # the random AuraFlo
 def untried(request, hosted, tmp_path_factory):
     """A family that has no file of its own: what it is called, its world, and a run of it."""
     model = request.param
-    world = HostWorld(hosted, tmp_path_factory.mktemp(model), family="other", model=model, vae="vae")
+    world = HostWorld(hosted, tmp_path_factory.mktemp(model), family="other", model=model)
     run = world.run(world.plan(**GENTLY), "untried")
     return {"auraflow": "AuraFlow", "hidream": "HiDream"}[model], world, world.finish(run)
 
@@ -298,24 +301,64 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes_and_is_not_checked_again
     assert len(list((world.root / "cache" / "gradients").glob("*.json"))) == 1
 
 
-def test_it_is_packaged_and_comfyui_loads_it_without_an_unknown_key(hosted, untried, tmp_path):
-    _, world, run = untried
+def packaged(world, run, lora_dir):
     folder = Workspace.at(world.root).dataset_dir("dot")
     shutil.copytree(world.dataset, folder, dirs_exist_ok=True)
     (folder / "metadata.yaml").write_text(
         "lora_tag: char_dot\nlicence: CC0-1.0\nsource: drawn here\nrelease_approved: true\nrating: sfw\n"
     )
-    package = package_lora(run, "latest", lora_dir=tmp_path, workspace=Workspace.at(world.root))
+    return package_lora(run, "latest", lora_dir=lora_dir, workspace=Workspace.at(world.root))
+
+
+def test_it_is_packaged_and_comfyui_loads_it_without_an_unknown_key(hosted, untried, tmp_path):
+    _, world, run = untried
+    package = packaged(world, run, tmp_path)
     assert "another image model" in package.card_file.read_text("utf-8")
     found = hosted.case("drawn_with", file=world.files["base"], lora=str(package.file))
     assert found["unknown"] == [] and found["patches"] == found["modules"]
     assert found["difference"] < 1e-5 < found["moved"], found
 
 
+KNOWN = {
+    "flux1": "flux",
+    "flux2_dev": "flux2",
+    "flux2_klein_base_4b": "flux2",
+    "chroma": "chroma",
+    "qwen_image": "qwen",
+    "sd3": "sd3",
+    "lumina2": "lumina2",
+    "zimage_turbo": "zimage",
+    "krea2": "krea2",
+    "anima": "anima",
+}
+"""Families to their reduced models."""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("family", KNOWN)
+def test_every_family_learns_goes_on_after_a_kill_and_is_packaged_for_comfyui(hosted, tmp_path, family):
+    if not knows(hosted.install.dir, architecture(family)):
+        pytest.skip(f"ComfyUI {hosted.opened['version']} does not know it")
+    world = HostWorld(hosted, tmp_path, family=family, model=KNOWN[family])
+    plan = world.plan(**GENTLY)
+    run = world.finish(world.run(plan, "straight"))
+    measured = [row["loss"] for row in run.state().validations]
+    assert len(measured) == 4 and measured[-1] < measured[0]
+    killed = world.run(plan, "killed")
+    world.kill_at(killed, 6)
+    world.finish(killed)
+    straight, resumed = (each.dir / each.checkpoint("latest")["file"] for each in (run, killed))
+    assert straight.read_bytes() == resumed.read_bytes()
+    package = packaged(world, run, tmp_path / "loras")
+    found = hosted.case("drawn_with", file=world.files["base"], lora=str(package.file))
+    assert found["unknown"] == [] and found["patches"] == found["modules"]
+    assert found["difference"] < 1e-5 < found["moved"], found
+    print(f"{family}: held-out loss {measured[0]:.4f} -> {measured[-1]:.4f}, {found['modules']} modules")
+
+
 def test_what_is_believed_of_one_untried_model_is_not_believed_of_another(hosted, tmp_path):
     worlds = [
-        HostWorld(hosted, tmp_path / model, family="other", model=model, vae="vae")
-        for model in ("auraflow", "zimage")
+        HostWorld(hosted, tmp_path / model, family="other", model=model) for model in ("auraflow", "zimage")
     ]
     keys = {hosted.case("belief", file=world.files["base"], family="other") for world in worlds}
     assert len(keys) == 2

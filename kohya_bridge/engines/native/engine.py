@@ -18,7 +18,7 @@ from ...device.description import CUDA, ROCM, Device
 from ...device.finding import find_device
 from ...device.precision import Precision, usual
 from ...errors import BridgeError
-from ...models.base_models import is_whole_checkpoint
+from ...models.base_models import has_text_encoders, is_whole_checkpoint
 from ...models.comfy_folders import host_folder
 from ...models.family_files import what_is_missing
 from ...models.lora_facts import check_lora, read_lora_facts
@@ -206,4 +206,22 @@ def _model_file_problems(plan: TrainingPlan, paths: MachinePaths) -> list[Proble
             problem, listed = what_is_missing(each, "", paths.base_model_file, paths.extra)
             fix = f"Choose it in Kohya Model Files, or set model_files.{each.option} to a file name. {listed}"
             found.append(Problem("model_file_missing", problem, fix))
-    return found
+    return found or _text_encoder_problems(of_family, paths)
+
+
+def _text_encoder_problems(of_family: Architecture, paths: MachinePaths) -> list[Problem]:
+    """Where a family can do without each of its text encoders: that it has none at all, neither inside nor beside the model."""
+    options = of_family.drawing.text.files if of_family.drawing.text else ()
+    if not options or any(Path(paths.extra.get(option, "")).is_file() for option in options):
+        return []
+    if has_text_encoders(paths.base_model_file):
+        return []
+    titles = [of_family.file(option).title for option in options]
+    return [
+        Problem(
+            "model_file_missing",
+            f"{paths.base_model_file.name} has no text encoders inside, and none was chosen.",
+            f"Choose {', '.join(titles[:-1])} or {titles[-1]}, as many as you draw with, in Kohya Model Files; or take a checkpoint that "
+            "has them inside.",
+        )
+    ]

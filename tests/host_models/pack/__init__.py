@@ -23,14 +23,14 @@ class ReducedModelFiles:
         }
 
     def write(self, family, diffusion_model, text_encoder, vae):
-        small_files, reduced = reduced_models("small_files"), reduced_models("reduced")
+        small_files = reduced_models("small_files")
         names = {"diffusion_models": diffusion_model, "text_encoders": text_encoder, "vae": vae}
         diffusion, text, vae = (
             Path(folder_paths.get_folder_paths(kind)[0]) / name for kind, name in names.items()
         )
         small_files.write_diffusion_model(diffusion, family)
         small_files.write_text_encoder(text, family)
-        small_files.write_vae(vae, reduced.FAMILIES[family][2][0])
+        small_files.write_vae(vae, family)
         return {"ui": {"text": [diffusion.name, text.name, vae.name]}}
 
 

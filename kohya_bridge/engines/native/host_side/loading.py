@@ -90,6 +90,8 @@ def load_text_encoders(files: Sequence[Path], kind: str) -> Any:
     """
     sd = importlib.import_module("comfy.sd")
     named = getattr(sd.CLIPType, (kind or "stable_diffusion").upper(), None)
+    if named is None and _is_offered(sd, kind):
+        named = sd.CLIPType.STABLE_DIFFUSION
     if named is None:
         raise InvalidInput(
             f"This ComfyUI has no text encoders of the type {kind}, which this model reads its captions by.",
@@ -97,6 +99,13 @@ def load_text_encoders(files: Sequence[Path], kind: str) -> Any:
         )
     with complaints(", ".join(file.name for file in files)):
         return sd.load_clip([str(file) for file in files], clip_type=named)
+
+
+def _is_offered(sd: Any, kind: str) -> bool:
+    """Whether the host's own loader node has that type in its list though the host has no name for it: it knows the encoder by its
+    tensors then (FLUX.2's Mistral in 0.3.75), and the node hands on the first of its names."""
+    nodes = Path(sd.__file__).parents[1] / "nodes.py"
+    return nodes.is_file() and f'"{kind}"' in nodes.read_text("utf-8", "replace")
 
 
 def load_vae(tensors: dict[str, Any], name: str) -> Any:

@@ -17,6 +17,7 @@ import torch
 
 from ....architectures import architecture
 from ....architectures.relatives import Relative
+from ....errors import InvalidInput
 from ....models.base_models import look
 from ....models.places import IMPORTS_KEY
 from ....models.safetensors_header import read_header
@@ -168,7 +169,13 @@ class HostSide:
     def _vae(self) -> Any:
         file = self.vae_file or self.paths["base_model_file"]
         tensors, _ = read_file(file)
-        return load_vae(tensors if self.vae_file else _below(tensors, VAE_PREFIXES), file.name)
+        inside = tensors if self.vae_file else _below(tensors, VAE_PREFIXES)
+        if not inside:
+            raise InvalidInput(
+                f"{file.name} has no VAE inside.",
+                f"{self.family.title} is trained from a checkpoint that has one: choose such a file.",
+            )
+        return load_vae(inside, file.name)
 
     def _clip(self) -> Any:
         if self.text_files:
