@@ -14,6 +14,7 @@ from kohya_bridge.__main__ import main
 from kohya_bridge.workspace import Workspace
 from tests.desk.conftest import BASE, make_dataset, write_base_model
 from tests.doubles.quick_engine import QuickEngine
+from tests.quick_forks import forked_starts  # noqa: F401  a fixture
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from kohya_bridge.plan import TrainingRequest
 from kohya_bridge.stop_ladder import Rung
 from kohya_bridge.workspace import Workspace
 from tests.doubles.quick_engine import QuickEngine
+from tests.quick_forks import forked_starts  # noqa: F401  a fixture
 
 BASE = "small_sd15.safetensors"
 

@@ -191,6 +191,7 @@ def test_one_that_has_told_its_end_and_does_not_leave_is_ended(desk, tmp_path):
     assert "told its end and does not leave" in (story / "train.log").read_text()
 
 
+@pytest.mark.started_for_real
 def test_no_zombies_are_left_behind(desk_with):
     """Beside those that other tests of this process have left."""
     before = zombies()

@@ -400,6 +400,7 @@ def test_whoever_is_killed_between_start_and_the_end_of_the_order_starts_nothing
     assert desk.queue() == [] and run.state().attempt == 1
 
 
+@pytest.mark.started_for_real
 def test_the_keeper_stays_small_while_it_waits_for_a_trainer(desk_with):
     desk = desk_with(QuickEngine(seconds_per_step=0.1))
     run = desk.submit(request(settings={"max_train_steps": 200}))

@@ -6,11 +6,14 @@ import json
 import time
 
 import psutil
+import pytest
 
 from kohya_bridge.datasets.dataset_metadata import Waiver, read_metadata, write_metadata
 from kohya_bridge.supervisor import trainer_lives
 from tests.desk.conftest import request
 from tests.doubles.quick_engine import QuickEngine
+
+pytestmark = pytest.mark.started_for_real
 
 
 def test_a_submitted_request_trains_to_its_end(desk):
