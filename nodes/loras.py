@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from ..kohya_bridge.architectures import architecture
 from ..kohya_bridge.errors import BridgeError, Refused
 from ..kohya_bridge.models.lora_check import lora_problems
 from ..kohya_bridge.models.lora_facts import read_lora_facts
-from ..kohya_bridge.models.lora_keys import modules_of
+from ..kohya_bridge.models.lora_keys import modules_of, names_of_host
 from ..kohya_bridge.models.safetensors_header import read_header
 
 
@@ -26,7 +27,6 @@ def with_lora(
     """
     if strength_model == 0 and strength_clip == 0:
         return model, clip, ""
-    import comfy.sd
     import comfy.utils
 
     if wrong := lora_problems(file):
@@ -34,18 +34,39 @@ def with_lora(
             f"{file.name} can't be loaded: {wrong[0]}", "Get the file again, or choose another one."
         )
     weights = comfy.utils.load_torch_file(str(file), safe_load=True)
-    patched_model, patched_clip = comfy.sd.load_lora_for_models(
-        model, clip, weights, strength_model, strength_clip
-    )
-    fits = _patches(patched_model) + _patches(patched_clip) - _patches(model) - _patches(clip)
     has = len(
         modules_of(read_header(file).tensors)
     )  # 0 for kinds that are no two matrices: those are not counted
+    patched, fits = _patched(model, clip, weights, strength_model, strength_clip)
+    if (not fits or fits < has) and (renamed := _in_names_of(model, clip, weights)):
+        patched, fits = _patched(model, clip, renamed, strength_model, strength_clip)
     if not fits:
         raise Refused(f"No module of {file.name} fits this model. {_made_for(file)}", _what_to_do(file))
     if has and fits < has:
-        return patched_model, patched_clip, f"{fits} of {has} modules of {file.name} fit this model; the others do nothing. {_made_for(file)}"  # fmt: skip
-    return patched_model, patched_clip, ""
+        return *patched, f"{fits} of {has} modules of {file.name} fit this model; the others do nothing. {_made_for(file)}"  # fmt: skip
+    return *patched, ""
+
+
+def _patched(
+    model: Any, clip: Any, weights: Mapping[str, Any], strength_model: float, strength_clip: float
+) -> tuple[tuple[Any, Any], int]:
+    """Model and CLIP with the weights on them by ComfyUI's loader, and how many modules found a place."""
+    import comfy.sd
+
+    patched = comfy.sd.load_lora_for_models(model, clip, dict(weights), strength_model, strength_clip)
+    return patched, sum(map(_patches, patched)) - _patches(model) - _patches(clip)
+
+
+def _in_names_of(model: Any, clip: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The same weights under the names that ComfyUI has for these models' layers, where it has other ones (OneTrainer writes some that it
+    does not know); empty where there is nothing to rename."""
+    import comfy.lora
+
+    known = comfy.lora.model_lora_keys_unet(model.model, {}) if model is not None else {}
+    if clip is not None:
+        known = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, known)
+    renamed = names_of_host(weights, (each for each in known if isinstance(each, str)))
+    return {renamed.get(name, name): tensor for name, tensor in weights.items()} if renamed else {}
 
 
 def _made_for(file: Path) -> str:

@@ -17,6 +17,7 @@ from kohya_bridge.models.lora_keys import (
     is_text_encoders,
     layer,
     modules_of,
+    names_of_host,
     read_key,
 )
 from tests.architectures import golden
@@ -92,6 +93,51 @@ def test_what_is_no_part_of_an_update_is_none(name):
 def test_the_text_encoders_layers_have_one_name_each(names):
     assert len({layer(name) for name in names}) == 1
     assert all(is_text_encoders(name) for name in names)
+
+
+ONETRAINERS = ("", "unet.", "transformer.", "lora_unet.", "lora_transformer.")
+ENDINGS = (
+    ".lora_down.weight", ".lora_A.weight", ".alpha", ".dora_scale", ".hada_w1_a", ".lokr_w2", ".oft_R.weight", ".diff_b",
+)  # fmt: skip
+
+
+@given(path=st.sampled_from(ALL_PATHS), before=st.sampled_from(ONETRAINERS), ending=st.sampled_from(ENDINGS))
+def test_a_name_that_comfyui_does_not_know_becomes_the_one_of_its_layer(path, before, ending):
+    known = [KOHYA.module(path), PEFT.module(path), "lora_unet_elsewhere"]
+    (new,) = names_of_host([before + path + ending], known).values()
+    assert new in (KOHYA.module(path) + ending, PEFT.module(path) + ending)
+
+
+@given(path=st.sampled_from(ALL_PATHS), ending=st.sampled_from(ENDINGS))
+def test_what_comfyui_knows_and_what_no_layer_has_keep_their_names(path, ending):
+    names = [KOHYA.module(path) + ending, f"unet.nowhere.at.all{ending}", "bundle_emb.x", "emb_params"]
+    assert names_of_host(names, [KOHYA.module(path)]) == {}
+
+
+def test_two_modules_are_never_made_one():
+    names = ["unet.x.lora_down.weight", "transformer.x.lora_down.weight", "unet.y.lora_down.weight"]
+    assert names_of_host(names, ["diffusion_model.x", "lora_unet_y"]) == {
+        "unet.y.lora_down.weight": "lora_unet_y.lora_down.weight"
+    }
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("clip_l.text_model.encoder.layers.0.mlp.fc1", "lora_te1_text_model_encoder_layers_0_mlp_fc1"),
+        ("clip_l.text_model.encoder.layers.0.mlp.fc1", "lora_te_text_model_encoder_layers_0_mlp_fc1"),
+        ("clip_g.text_model.encoder.layers.0.mlp.fc1", "lora_te2_text_model_encoder_layers_0_mlp_fc1"),
+        ("t5.encoder.block.0.layer.0.SelfAttention.k", "lora_te2_encoder_block_0_layer_0_SelfAttention_k"),
+        ("t5.encoder.block.0.layer.0.SelfAttention.k", "lora_te3_encoder_block_0_layer_0_SelfAttention_k"),
+        ("text_encoder.text_model.x", "lora_te1_text_model_x"),
+        ("unet.down_blocks.0.attn1.processor.to_out", "lora_unet_down_blocks_0_attn1_to_out_0"),
+        ("unet.down_blocks.0.attn1.to_q", "unet.down_blocks.0.attn1.processor.to_q"),
+    ],
+)
+def test_encoders_and_processors_have_the_names_that_comfyui_has_for_them(theirs, ours):
+    assert names_of_host([f"{theirs}.lora_A.weight"], [ours]) == {
+        f"{theirs}.lora_A.weight": f"{ours}.lora_A.weight"
+    }
 
 
 def test_modules_are_those_that_have_a_matrix():

@@ -8,10 +8,16 @@ peft (ai-toolkit, ComfyUI, the hub)     diffusion_model.double_blocks.0.img_attn
 
 ComfyUI loads both for every family (comfy/lora.py: model_lora_keys_unet). After `transformer.` stand diffusers' own names for most
 families: they are read, but lead to other layers. kohya's way has `_` for every dot, so the way back needs the model's own paths.
+
+OneTrainer (modules/util/convert_lora_util.py, and the versions before) writes kohya's, ComfyUI's or diffusers' names, all with either pair of
+endings; the model's own paths with nothing before them; Open Model Initiative's (`unet.`, `transformer.`, `clip_l.`, `clip_g.`, `t5.`); and kohya's
+prefixes with dots behind them (`lora_unet.`). ComfyUI has no key for the last three: `names_of_host` finds the one of the same layer.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -31,13 +37,23 @@ _ENDINGS: dict[str, Part] = {
     ".lora_magnitude_vector.default.weight": "dora",
     ALPHA: "alpha",
 }  # fmt: skip
+_OTHER_KINDS = re.compile(
+    r"\.(?:hada_[a-z0-9_]+|lokr_[a-z0-9_]+|oft_[a-zA-Z0-9_.]+|glora_[a-z0-9_.]+|[ab][12]\.weight|diff(?:_b)?)$"
+)
+"""Endings of what is no pair of matrices: LoHa, LoKr, OFT, GLoRA, whole differences."""
 _MODEL = (
-    "lora_unet_", "lora_transformer_", "lycoris_", "base_model.model.", "diffusion_model.", "transformer.", "unet.",
+    "lora_unet_", "lora_unet.", "lora_transformer_", "lora_transformer.", "lora_prior_unet_", "lycoris_",
+    "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",
 )  # fmt: skip
 _TEXT = {
-    "lora_te_": "te_", "lora_te1_": "te1_", "lora_te2_": "te2_", "lora_te3_": "te3_",
-    "text_encoder.": "te_", "text_encoder_2.": "te2_", "text_encoder_3.": "te3_",
+    "lora_te_": "te1_", "lora_te1_": "te1_", "lora_te2_": "te2_", "lora_te3_": "te3_",
+    "lora_te.": "te1_", "lora_te1.": "te1_", "lora_te2.": "te2_", "lora_te3.": "te3_",
+    "text_encoder.": "te1_", "text_encoder_1.": "te1_", "text_encoder_2.": "te2_", "text_encoder_3.": "te3_",
+    "text_encoders.clip_l.transformer.": "te1_", "text_encoders.clip_g.transformer.": "te2_",
+    "text_encoders.t5xxl.transformer.": "te3_", "clip_l.": "te1_", "clip_g.": "te2_", "t5.": "te3_",
 }  # fmt: skip
+_OF_T5 = ("encoder_block_", "shared", "encoder_final_layer_norm")
+"""How paths in a T5 begin. It is the second encoder of some families and the third of others."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +119,47 @@ def refuse_unread(modules: Mapping[str, Mapping[Part, str]], what: str) -> None:
 
 
 def layer(module: str) -> str:
-    """Which layer a module is, whatever its naming: the path in the model with `_` for dots, after `te_`, `te1_` and so on for
-    the text encoders'."""
+    """Which layer a module is, whatever its naming: the path in the model with `_` for dots, after `te1_`, `te2_` or `t5_` for the
+    text encoders'."""
     for prefix, encoder in _TEXT.items():
         if module.startswith(prefix):
-            return encoder + module.removeprefix(prefix).replace(".", "_")
+            path = module.removeprefix(prefix).replace(".", "_")
+            return ("t5_" if path.startswith(_OF_T5) else encoder) + path
     for prefix in _MODEL:
         if module.startswith(prefix):
-            return module.removeprefix(prefix).replace(".", "_")
-    return module.replace(".", "_")
+            return _without_processor(module.removeprefix(prefix)).replace(".", "_")
+    return _without_processor(module).replace(".", "_")
+
+
+def _without_processor(path: str) -> str:
+    """A path as diffusers' models have it; its first LoRAs named the attention's processor, which wrote `to_out` for `to_out.0`."""
+    if ".processor." not in path:
+        return path
+    path = path.replace(".processor.", ".")
+    return f"{path}.0" if path.endswith(".to_out") else path
+
+
+def names_of_host(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """`{name: new name}` for the tensors whose module is none of `known` while one of `known` is the same layer. Two modules that would
+    become one keep their names."""
+    there = set(known)
+    by_layer = {layer(each): each for each in sorted(there, reverse=True)}
+    found: dict[str, str] = {}
+    for name in names:
+        module, ending = _parted(name)
+        if module and module not in there and (new := by_layer.get(layer(module))):
+            found[name] = new + ending
+    twice = {new for new, number in Counter(found.values()).items() if number > 1}
+    return {name: new for name, new in found.items() if new not in twice}
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """A tensor's module and ending; both empty where it belongs to no module of any kind."""
+    key = read_key(name)
+    if key:
+        return key.module, name.removeprefix(key.module)
+    other = _OTHER_KINDS.search(name)
+    return (name[: other.start()], other[0]) if other else ("", "")
 
 
 def is_text_encoders(module: str) -> bool:

@@ -277,23 +277,44 @@ def test_a_lora_that_is_damaged_or_none_is_refused_with_what_it_is(comfy, conten
     assert "spoilt.safetensors" in message and said in message
 
 
-def test_a_lora_that_fits_in_part_says_how_much_of_it_and_what_it_was_made_for(comfy):
-    """One module of an SD 1.x model, and one that no model has."""
-    layer_of_the_base = "model.diffusion_model.time_embed.0.weight"
-    shape = read_header(comfy.checkpoints_dir / BASE_MODEL).tensors[layer_of_the_base].shape
+def write_zeros(comfy, name, layers, metadata=None):
+    """A LoRA without effect on layers of the demo's base: `{module: the layer's name in the checkpoint}`, None for one that no model has."""
+    shapes = read_header(comfy.checkpoints_dir / BASE_MODEL).tensors
     tensors = {}
-    for layer, (out, into) in (("lora_unet_time_embed_0", shape), ("lora_unet_nowhere", (8, 8))):
+    for module, of in layers.items():
+        out, into = shapes[of].shape if of else (8, 8)
         tensors |= {
-            f"{layer}.lora_down.weight": np.zeros((2, into)),
-            f"{layer}.lora_up.weight": np.zeros((out, 2)),
-            f"{layer}.alpha": np.array(1.0),
+            f"{module}.lora_down.weight": np.zeros((2, into), np.float32),
+            f"{module}.lora_up.weight": np.zeros((out, 2), np.float32),
+            f"{module}.alpha": np.array(1.0, np.float32),
         }
-    save_file({name: value.astype(np.float32) for name, value in tensors.items()}, comfy.loras_dir / "part.safetensors", {"ss_base_model_version": "sd_v1"})  # fmt: skip
+    save_file(tensors, comfy.loras_dir / name, metadata)
+
+
+def test_a_lora_that_fits_in_part_says_how_much_of_it_and_what_it_was_made_for(comfy):
+    layers = {
+        "lora_unet_time_embed_0": "model.diffusion_model.time_embed.0.weight",
+        "lora_unet_nowhere": None,
+    }
+    write_zeros(comfy, "part.safetensors", layers, {"ss_base_model_version": "sd_v1"})
     history = comfy.client.run(wearing("part.safetensors"))
     assert outcome(history) == "success"
     (note,) = history["outputs"]["9"]["text"]
     assert note.startswith("1 of 2 modules of part.safetensors fit this model; the others do nothing.")
     assert "made for Stable Diffusion 1" in note
+
+
+def test_a_lora_with_names_of_onetrainer_that_comfyui_lacks_is_loaded_whole(comfy):
+    text = "text_model.encoder.layers.0.mlp.fc1"
+    layers = {
+        "unet.time_embed.0": "model.diffusion_model.time_embed.0.weight",
+        "lora_unet.time_embed.2": "model.diffusion_model.time_embed.2.weight",
+        f"clip_l.{text}": f"cond_stage_model.transformer.{text}.weight",
+    }
+    write_zeros(comfy, "onetrainer.safetensors", layers)
+    history = comfy.client.run(wearing("onetrainer.safetensors"))
+    assert outcome(history) == "success"
+    assert "fit this model" not in str(history["outputs"].get("9", ""))
 
 
 def test_the_traceback_of_a_refusal_stands_in_the_log(comfy):

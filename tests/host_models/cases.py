@@ -252,6 +252,37 @@ def drawn_with(file: str, lora: str) -> dict:
     }
 
 
+def found_by_name(family: str) -> dict:
+    """How many layers of a model a file in each of OneTrainer's namings finds through `names_of_host`, and how many find another one."""
+    import comfy.lora
+
+    from kohya_bridge.models.lora_keys import names_of_host
+
+    if not knows(family):
+        return {"unknown": True}
+    model = reduced.make(family)
+    known = {
+        name: to for name, to in comfy.lora.model_lora_keys_unet(model, {}).items() if isinstance(name, str)
+    }
+    paths = [
+        name.removesuffix(".weight")
+        for name, weight in model.diffusion_model.named_parameters()
+        if name.endswith(".weight") and weight.dim() > 1
+    ]
+    told = {}
+    for before in ("", "unet.", "transformer.", "lora_unet."):
+        new = names_of_host([f"{before}{path}.lora_down.weight" for path in paths], known)
+        right = wrong = 0
+        for path in paths:
+            name = f"{before}{path}.lora_down.weight"
+            module = new.get(name, name).removesuffix(".lora_down.weight")
+            to = known.get(module)
+            right += to == f"diffusion_model.{path}.weight"
+            wrong += to not in (None, f"diffusion_model.{path}.weight")
+        told[before] = [right, wrong, len(paths)]
+    return told
+
+
 def _put(network, state) -> None:
     """A file's weights into a network of another rank: its effect, by the matrices' product, through fresh parameters."""
     for module in network.modules:
