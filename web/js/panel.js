@@ -97,6 +97,7 @@ export function createPanel(document, store, calls) {
     for (const each of [list.element, run.element, compare.element]) show(each, each === wanted);
     if (wanted === list.element)
       list.render({
+        unknown: store.unknown,
         runs: store.runs,
         queue: store.queue,
         asks: store.asks,
@@ -170,6 +171,7 @@ function createListView(document, calls) {
   const empty = createEmptyState(document, calls);
   const summary = el(document, "p", { class: "wz-muted wz-summary" });
   const title = el(document, "h2", { class: "wz-title", tabindex: "-1" }, "Training");
+  const odd = el(document, "p", { class: "wz-muted", role: "note", hidden: true });
   const element = el(
     document,
     "div",
@@ -182,6 +184,7 @@ function createListView(document, calls) {
       el(document, "span", { class: "wz-grow" }),
       summary,
     ),
+    odd,
     empty.element,
     asks.element,
     queue.element,
@@ -191,7 +194,7 @@ function createListView(document, calls) {
     element,
     /**
      * @param {{
-     *   runs: import("./run_store.js").RunLine[], queue: string[], asks: import("./run_store.js").Ask[],
+     *   unknown: Record<string, number>, runs: import("./run_store.js").RunLine[], queue: string[], asks: import("./run_store.js").Ask[],
      *   answering: Set<string>, aside: Record<string, import("./run_store.js").Trouble>, loaded: boolean, now: number,
      * }} view
      */
@@ -203,6 +206,8 @@ function createListView(document, calls) {
         view.runs.length && `${view.runs.length} ${view.runs.length === 1 ? "run" : "runs"}`,
       ];
       setText(summary, parts.filter(Boolean).join(" · "));
+      setText(odd, leftOut(view.unknown));
+      show(odd, odd.textContent !== "");
       show(empty.element, view.loaded && view.runs.length === 0);
       show(runs.element, view.runs.length > 0);
       draw(asks, { ...view, named: (/** @type {string} */ runId) => named(view.runs, runId) });
@@ -262,8 +267,9 @@ function createRunView(document, calls) {
       const { run } = view;
       hero.dataset.status = run.state.status;
       const failed = widgets.filter((each) => !draw(each, view)).map((each) => each.element.getAttribute("aria-label") ?? "a part");
-      show(odd, failed.length > 0);
-      setText(odd, `Can't be shown, and the browser's console says why: ${failed.join(", ")}. The rest is here.`);
+      const cant = failed.length ? `Can't be shown, and the browser's console says why: ${failed.join(", ")}. The rest is here.` : "";
+      setText(odd, [leftOut(run.unknown), cant].filter(Boolean).join(" "));
+      show(odd, odd.textContent !== "");
       const known = { name: run.line?.character ?? run.slug, completed: run.state.status === "completed" };
       draw(asks, { ...view, named: () => known, linked: false });
       const aside = isAside(run);
@@ -274,6 +280,13 @@ function createRunView(document, calls) {
       for (const each of [...widgets, asks]) each.destroy();
     },
   };
+}
+
+/** What is not shown because this page does not know it; empty when nothing is. @param {Record<string, number>} unknown */
+function leftOut(unknown) {
+  const parts = Object.entries(unknown).map(([what, number]) => `${number} of the ${what}`);
+  if (!parts.length) return "";
+  return `Left out, because this page doesn't know what they are: ${parts.join(", ")}. If the pack was updated, reload the page.`;
 }
 
 /** Let a widget draw; false when what was told is nothing that it can draw. @param {Widget} widget @param {any} view */

@@ -10,6 +10,7 @@
 
 import { Pending } from "./pending.js";
 import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
+import { isObject, soundList, soundView } from "./sound_answers.js";
 
 /**
  * @typedef {import("./run_state.js").RunState} RunState
@@ -27,6 +28,7 @@ import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
  *   run_id: string, slug: string, dir: string, state: RunState, steps_told: number, plan: any, plan_problem: string,
  *   line: any, choices: string[], changes: {against: string, fields: {field: string, old: any, new: any}[]}|null,
  *   suggestions: Suggestion[], damages: Damage[], aside: Trouble|null, pictures: Picture[], grid_notices: import("./run_state.js").Row[], queue: string[], held: boolean, now: number,
+ *   unknown: Record<string, number>,
  * }} RunView
  * @typedef {{problem: string, fix: string}} Trouble
  * @typedef {{file: string, problem: string, fix: string, can_be_mended: boolean, is_a_part?: boolean}} Damage
@@ -53,6 +55,8 @@ export class RunStore extends EventTarget {
     this.host = host;
     /** @type {RunLine[]} */
     this.runs = [];
+    /** How many rows of the list this page does not know, by what they would have been. @type {Record<string, number>} */
+    this.unknown = {};
     /** @type {string[]} */
     this.queue = [];
     /** @type {Ask[]} */
@@ -147,10 +151,9 @@ export class RunStore extends EventTarget {
   async #fetchList() {
     try {
       const told = await this.host.get("runs");
-      this.runs = rowsOf(told.runs).filter((line) => typeof line.run_id === "string" && isObject(line.state));
-      this.queue = Array.isArray(told.queue) ? told.queue : [];
-      this.asks = rowsOf(told.asks);
-      this.aside = told.aside ?? {};
+      const { runs, queue, asks, unknown } = soundList(told);
+      Object.assign(this, { runs, queue, asks, unknown });
+      this.aside = isObject(told.aside) ? told.aside : {};
       this.loaded = true;
       this.failure = null;
       this.busy = new Set(this.runs.filter((line) => isBusy(line.state)).map((line) => line.run_id));
@@ -360,34 +363,6 @@ export class RunStore extends EventTarget {
   }
 }
 
-/** @param {any} value */
-function isObject(value) {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** The rows of a list that are rows. @param {any} list @returns {any[]} */
-export function rowsOf(list) {
-  return Array.isArray(list) ? list.filter(isObject) : [];
-}
-
-/** A run's view whose lists are lists of rows: whatever else a server of another version tells is left out. @param {any} view @returns {RunView} */
-function soundView(view) {
-  const state = { ...EMPTY_STATE, ...(isObject(view.state) ? view.state : null) };
-  for (const name of /** @type {const} */ (["validations", "checkpoints", "states", "samples", "notices"]))
-    state[name] = rowsOf(state[name]);
-  state.losses = Array.isArray(state.losses) ? state.losses.filter(Array.isArray) : [];
-  const lists = ["suggestions", "grid_notices", "pictures", "damages"].map((name) => [name, rowsOf(view[name])]);
-  return {
-    ...view,
-    ...Object.fromEntries(lists),
-    state,
-    queue: Array.isArray(view.queue) ? view.queue : [],
-    choices: Array.isArray(view.choices) ? view.choices.filter((/** @type {any} */ each) => typeof each === "string") : [],
-    changes: isObject(view.changes) && Array.isArray(view.changes.fields) ? view.changes : null,
-    line: isObject(view.line) && typeof view.line.character === "string" ? view.line : null,
-  };
-}
-
 const NO_SERIES = { losses: [], validations: [], checkpoints: [], states: [], samples: [], notices: [] };
 
 /** A new sample is a new thumbnail. @param {Record<string, number>} counts @param {string} kind */
@@ -398,7 +373,7 @@ function counted(counts, kind) {
 
 /** Is so much of its folder unreadable that it can only be looked at, mended and deleted? @param {RunView} run */
 export function isAside(run) {
-  return !run.plan || rowsOf(run.damages).some((each) => each.file === "events.jsonl" && !each.is_a_part);
+  return !run.plan || run.damages.some((each) => each.file === "events.jsonl" && !each.is_a_part);
 }
 
 /** Is a child at work on it? @param {RunState} state */

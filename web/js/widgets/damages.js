@@ -3,7 +3,6 @@
 
 import { el, keyed, setText, show } from "../dom.js";
 import { icon } from "../icons.js";
-import { rowsOf } from "../run_store.js";
 import { button } from "./button.js";
 
 /** @typedef {import("../panel.js").WidgetView} WidgetView @typedef {import("../panel.js").Calls} Calls */
@@ -45,7 +44,7 @@ export function createDamages(document, calls) {
     /** @param {WidgetView & {mending: boolean}} view */
     render({ run, mending }) {
       runId = run.run_id;
-      const damages = rowsOf(run.damages);
+      const { damages } = run;
       // What the desk stumbled over is mostly one of the files, in other words.
       const trouble = run.aside && !damages.some((each) => each.problem === run.aside?.problem) ? [run.aside] : [];
       const told = [...damages, ...trouble.map((each) => ({ file: "", can_be_mended: false, is_a_part: false, ...each }))];
