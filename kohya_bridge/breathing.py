@@ -3,8 +3,9 @@
 Python runs one thread at a time. A thread that asks for the interpreter gets it after 5 ms (`sys.getswitchinterval()`), and later
 beside a thread that looks at one file after another: each look gives the interpreter away and takes it back before anybody else
 is awake. An event loop asks for it several times for each answer. So what is long and made of many small parts calls `breathe`
-between two of them. Beside a loop that only waits, nobody rests: whether it works is told by its thread's processor time, where the
-system has a clock of it (Linux). In a shell, where no loop waits, breathing costs a look at a variable. Standard library only.
+between two of them. Where nobody else works, nobody rests: the loop only waits, and no prompt runs. That is told by processor times,
+where the system has a clock of a single thread (Linux). In a shell, where no loop waits, breathing costs a look at a variable.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -17,57 +18,81 @@ REST_S = 0.0006
 """Shorter than what the system needs to wake a thread that sleeps: the rest lasts about as long as that."""
 MOST_S = 0.01
 AT_WORK_S = 0.05
-"""A loop that did anything within so long is at work: the next thing is likely to come soon."""
+"""Who did anything within so long is at work: the next thing is likely to come soon."""
+WINDOW_S = 0.01
+MUCH = 0.2
+"""Of one processor: so much, over a window or longer, is spent by threads that do something, such as one that renders a prompt."""
 
 _here = threading.local()
 _next_turn = 0.0
 """When the interpreter is free for the next of all threads that rest: together they take no more of it than one of them alone."""
 
 
-class Loop:
-    """The thread of the event loop beside which others work."""
+class Others:
+    """What else of this process is at work: the thread of the event loop, and those that do not breathe."""
 
     def __init__(self) -> None:
-        self._clock: int | None = None
-        self._spent_s = 0.0
+        self._loop: int | None = None
+        self._loop_s = 0.0
         self._worked = 0.0
+        self._looked = self._process_s = self._ours_before_s = 0.0
+        self._ours_s = 0.0
 
-    def is_here(self) -> None:
+    def loop_is_here(self) -> None:
         """Called in the loop's own thread; costs a look at a variable but for the first time."""
         if getattr(_here, "clock", None) is None:
             # Of the own thread only: asking for that of one that has ended crashes.
             _here.clock = _clock_of(threading.get_ident())
-        self._clock = _here.clock
+        self._loop = _here.clock
 
-    def is_at_work(self) -> bool:
-        """Whether it did something within `AT_WORK_S`, or nobody can tell."""
-        if self._clock is None:
+    def breathed(self, spent_s: float) -> None:
+        """A thread that breathes has used so much of a processor since it last did. What two of them tell in the same moment
+        may be lost, and then they rest for once where they need not."""
+        self._ours_s += spent_s
+
+    def are_at_work(self) -> bool:
+        """Whether any did something within `AT_WORK_S`, or nobody can tell."""
+        if self._loop is None:
             return True
         try:
-            spent_s = time.clock_gettime(self._clock)
+            loop_s = time.clock_gettime(self._loop)
         except OSError:  # its thread has ended
-            self._clock = None
+            self._loop = None
             return True
         now = time.perf_counter()
-        if spent_s != self._spent_s:
-            self._spent_s, self._worked = spent_s, now
+        if loop_s != self._loop_s or self._much_is_done(now):
+            self._loop_s, self._worked = loop_s, now
         return now - self._worked < AT_WORK_S
 
+    def _much_is_done(self, now: float) -> bool:
+        """By threads that do not breathe, since this was asked for the last time a window ago or earlier."""
+        took_s = now - self._looked
+        if took_s < WINDOW_S:
+            return False
+        process_s, ours_s = time.process_time(), self._ours_s
+        others_s = process_s - self._process_s - (ours_s - self._ours_before_s)
+        self._looked, self._process_s, self._ours_before_s = now, process_s, ours_s
+        return others_s > MUCH * took_s
 
-LOOP = Loop()
+
+OTHERS = Others()
 """Of this process."""
 
 
 def work_beside_a_loop() -> None:
     """From now on this thread rests when it breathes."""
     _here.rests_at = 0.0
+    _here.spent_s = time.thread_time()
 
 
 def breathe() -> None:
-    """Rest for a moment if this thread works beside an event loop that is at work, and has worked for `WORK_S`."""
+    """Rest for a moment if this thread works beside an event loop, others are at work, and it has worked for `WORK_S`."""
     rests_at = getattr(_here, "rests_at", None)
     if rests_at is not None and time.perf_counter() >= rests_at:
-        if LOOP.is_at_work():
+        spent_s = time.thread_time()
+        OTHERS.breathed(spent_s - _here.spent_s)
+        _here.spent_s = spent_s
+        if OTHERS.are_at_work():
             _rest()
         _here.rests_at = time.perf_counter() + WORK_S
 

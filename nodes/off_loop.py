@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from ..kohya_bridge.breathing import LOOP, work_beside_a_loop
+from ..kohya_bridge.breathing import OTHERS, work_beside_a_loop
 from ..kohya_bridge.daemon_pool import DaemonPool
 from ..kohya_bridge.errors import Busy
 
@@ -33,7 +33,7 @@ class Room:
         Raises:
             Busy: too much waits already.
         """
-        LOOP.is_here()
+        OTHERS.loop_is_here()
         if self._pool.under_way >= self._most:
             raise Busy(
                 "The panel of this ComfyUI is asked for more than it can answer now.",

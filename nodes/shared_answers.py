@@ -9,8 +9,8 @@ the time, however many pages ask it without a pause.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Hashable
+from time import monotonic, thread_time
 from typing import Generic, TypeVar
 
 from .off_loop import Room
@@ -42,22 +42,22 @@ class SharedAnswers(Generic[T]):
         return await asyncio.shield(asked)
 
     async def _in_its_turn(self, key: Hashable, work: Callable[[], T]) -> T:
-        pause_s = self._due.pop(key, 0.0) - time.monotonic()
+        pause_s = self._due.pop(key, 0.0) - monotonic()
         if pause_s > 0:
             await asyncio.sleep(pause_s)
         answer, took_s = await self._room.do(self._begun, key, work)
         if took_s > WORTH_A_PAUSE_S:
-            self._rest(key, time.monotonic() + min(MOST_PAUSE_S, PAUSES * took_s))
+            self._rest(key, monotonic() + min(MOST_PAUSE_S, PAUSES * took_s))
         return answer
 
     def _begun(self, key: Hashable, work: Callable[[], T]) -> tuple[T, float]:
         """In a thread: the answer, and the seconds that the processor worked for it."""
         self._waiting.pop(key, None)  # in one step of the interpreter, so safe beside the loop's thread
-        began = time.thread_time()
-        return work(), time.thread_time() - began
+        began = thread_time()
+        return work(), thread_time() - began
 
     def _rest(self, key: Hashable, until: float) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self._due = {other: due for other, due in self._due.items() if due > now}
         self._due[key] = until
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..kohya_bridge.breathing import LOOP, work_beside_a_loop
+from ..kohya_bridge.breathing import OTHERS, work_beside_a_loop
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs import held_prompt
 from ..kohya_bridge.workspace import Workspace
@@ -57,7 +57,7 @@ async def begin() -> None:
     ComfyUI answers its first request after this has returned, so nothing here waits: not for a lock that another program holds,
     not for the folders of a thousand runs. And nothing here raises: ComfyUI starts, whatever lies in the workspace.
     """
-    LOOP.is_here()
+    OTHERS.loop_is_here()
     threading.Thread(target=_begin, name="wizdroid-begin", daemon=True).start()
 
 

@@ -199,7 +199,7 @@ def rests(monkeypatch):
 
 
 def test_only_a_thread_beside_a_loop_rests_between_two_parts_of_its_work(rests, monkeypatch):
-    monkeypatch.setattr(breathing, "LOOP", breathing.Loop())
+    monkeypatch.setattr(breathing, "OTHERS", breathing.Others())
     for _ in range(1000):
         breathing.breathe()
     assert rests == []
@@ -220,31 +220,52 @@ def test_only_a_thread_beside_a_loop_rests_between_two_parts_of_its_work(rests, 
 @pytest.mark.skipif(
     not hasattr(time, "pthread_getcpuclockid"), reason="no clock of a thread's processor time"
 )
-def test_nobody_rests_beside_a_loop_that_only_waits():
-    loop, asked = breathing.Loop(), threading.Event()
-    assert loop.is_at_work(), "unknown"
+def test_nobody_rests_where_the_loop_only_waits_and_nobody_else_works():
+    others = breathing.Others()
+    assert others.are_at_work(), "unknown"
+
+    def look():
+        """As a thread that works and breathes."""
+        began = time.thread_time()
+        until = time.perf_counter() + breathing.WORK_S
+        while time.perf_counter() < until:
+            pass
+        others.breathed(time.thread_time() - began)
+        return others.are_at_work()
+
+    def spin(enough):
+        while not enough.is_set():
+            sum(range(1000))
+
+    async def becomes(thread, expected, pause_s):
+        found = thread.submit(wait_until, lambda: look() is expected)
+        while not found.done():
+            await asyncio.sleep(pause_s)
+        found.result()
 
     async def main():
-        loop.is_here()
-        with ThreadPoolExecutor(1) as thread:
-            found = thread.submit(wait_until, lambda: not loop.is_at_work())
-            while not found.done():
-                await asyncio.sleep(0.5)  # it waits
-            found.result()
-            found = thread.submit(wait_until, loop.is_at_work)
-            while not found.done():
-                await asyncio.sleep(0)  # it works
-            found.result()
-        asked.set()
+        others.loop_is_here()
+        enough = threading.Event()
+        with ThreadPoolExecutor(2) as thread:
+            try:
+                await becomes(thread, False, pause_s=0.5)  # the loop waits
+                await becomes(thread, True, pause_s=0)  # it works
+                await becomes(thread, False, pause_s=0.5)
+                rendering = thread.submit(spin, enough)
+                await becomes(thread, True, pause_s=0.5)
+            finally:
+                enough.set()
+            rendering.result()
+            await becomes(thread, False, pause_s=0.5)
 
     in_a_loop(main)
-    assert asked.is_set() and loop.is_at_work(), "its thread has ended: unknown again"
+    assert others.are_at_work(), "its thread has ended: unknown again"
 
 
 def test_what_took_long_is_begun_again_only_after_a_while_and_then_for_all(off_loop, monkeypatch):
     shared_answers = pack_module("nodes.shared_answers")
     paused, spent = [], iter((0.0, 0.5, 0.5, 0.501))  # seconds of the processor: one answer took half of one
-    monkeypatch.setattr(shared_answers.time, "thread_time", lambda: next(spent))
+    monkeypatch.setattr(shared_answers, "thread_time", lambda: next(spent))
     sleep = asyncio.sleep
 
     async def noted(seconds):

@@ -204,7 +204,7 @@ export function createRunsList(document, calls) {
     setText(part(".wz-run-age"), ago(line.updated, view.now));
     setText(
       /** @type {HTMLElement} */ (part(".wz-run-status").lastElementChild),
-      wrong ? `Set aside: ${wrong}` : status(line.state),
+      wrong ? `Set aside: ${headline(wrong)}` : status(line.state),
     );
     setText(
       part(".wz-run-made"),
@@ -238,6 +238,11 @@ export function createRunsList(document, calls) {
     settle: () => choose(false),
     destroy() {},
   };
+}
+
+/** What is wrong, without the list below it: the run itself shows that. @param {string} problem */
+function headline(problem) {
+  return problem.split("\n", 1)[0].replace(/:$/, ".");
 }
 
 /** @param {RunLine} line @param {string} state @param {string} trouble */
