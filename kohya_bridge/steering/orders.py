@@ -9,6 +9,7 @@ a person. The caller holds the slot's lock wherever something is written.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -88,6 +89,14 @@ class Orders:
         for place, order in enumerate(others):
             self.put(Order(order.run, order.engine, float(place), order.attempt, order.folders, order.time))
         return True
+
+    @property
+    def problem(self) -> str:
+        """Why no run can wait in this workspace; empty where they can."""
+        folder = self.workspace.runs_dir / FOLDER
+        if not os.path.lexists(folder) or self._tree.is_folder(folder):
+            return ""
+        return f"No run of this workspace can wait for the GPU: {folder.parent.name}/{FOLDER} is no folder. Move it away."
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ only at the moment when a run is started; it then makes the command.
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import re
 import time
@@ -36,6 +37,8 @@ from .settling import settle
 if TYPE_CHECKING:
     from ..engines.contract import Engine
     from ..models.places import Places
+
+log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0
 _HALF_ASKED = re.compile(rf"\.(?:{'|'.join(CONTROLS)})\.[0-9a-f]+\.tmp")
@@ -98,7 +101,8 @@ class Slot:
                 f"Mend {self.workspace.runs_dir} or choose another workspace.",
             ) from error
         try:
-            take_over(self.orders, folders=self._folders)
+            if not self.orders.problem:  # a line that can't be kept hinders nobody who does not wait in it
+                take_over(self.orders, folders=self._folders)
             yield
         finally:
             self._lock.release()
@@ -209,6 +213,8 @@ class Slot:
 
     def close_orphans(self, *, patience_s: float | None = None) -> None:
         """Settle runs that neither live, nor wait, nor were ever closed, such as after a power cut."""
+        if problem := self.orders.problem:
+            log.warning("%s", problem)
         with self.locked(patience_s=patience_s):
             self.advance()
             for run in self.runs():

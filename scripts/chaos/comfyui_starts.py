@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kohya_bridge.errors import Unavailable
-from kohya_bridge.run_folder import RunFolder
+from kohya_bridge.run_folder import ChildIdentity, RunFolder
 from kohya_bridge.workspace import Workspace
 from scripts.host.comfy_host import ComfyHost
 from tests.desk.conftest import make_dataset
@@ -153,6 +153,7 @@ QUIET: dict[str, Damage] = {
     "half a pair in a notice": of_run("half a pair in a notice"),
     "a line of 8 MiB": of_run("a line of 8 MiB"),
     "zeros at the end of the events": of_run("zeros at the end"),
+    "a full disk": full_disk,
     "a far future": of_run("a far future"),
     "control is a pipe in an open run": of_run("control/: a pipe"),
     "cache/run_list.json nested 100,000 deep": text_at("cache/run_list.json", DEEP),
@@ -184,7 +185,6 @@ TOLD: dict[str, Damage] = {
     "runs is a file": text_at("runs", ""),
     "runs is a link to nothing": at("runs", "a link to nothing"),
     "a read-only workspace": read_only,
-    "a full disk": full_disk,
 }  # fmt: skip
 
 
@@ -211,7 +211,9 @@ def _make_whole(folder: Path) -> None:
     make_dataset(workspace, "alice")
     for seed in (1, 2):
         plan = rehearsed_plan(dataset="alice", max_train_steps=20, seed=seed)
-        rehearse(workspace, plan, every=10).start().train(1, 20).finish("completed")
+        story = rehearse(workspace, plan, every=10).start().train(1, 20).finish("completed")
+        ended = {"ended": time.time(), "exit_code": 0}
+        story.run.write_identity(ChildIdentity(2**22 - 1, time.time() - 60, "", ("python",), 1, **ended))
 
 
 def _usual(host: ComfyHost, whole: Path) -> float:

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import psutil
 import pytest
 
 from kohya_bridge import machine_key, processes, supervisor
 from kohya_bridge.engines.contract import python_module_command
-from kohya_bridge.errors import Conflict
+from kohya_bridge.errors import BridgeError, Conflict
 from kohya_bridge.run_folder import ChildIdentity, RunFolder
 from kohya_bridge.steering.former_orders import MARK
 from kohya_bridge.steering.orders import Order, Orders
@@ -175,6 +176,29 @@ def former_order(desk, run, canary, place) -> None:
     (run.dir / "queued.json").write_text(
         json.dumps({**told, "place": place, "argv": [*told["argv"], str(run.dir)]})
     )
+
+
+@pytest.mark.parametrize("spoil", [Path.touch, lambda place: place.symlink_to("nowhere"), os.mkfifo])
+def test_a_line_that_can_not_be_kept_is_said_and_whoever_would_wait_in_it_is_told(desk, caplog, spoil):
+    place = desk.workspace.runs_dir / ".queue"
+    desk.slot.close_orphans()
+    assert "can wait" not in caplog.text
+    if place.exists():
+        shutil.rmtree(place)
+    place.parent.mkdir(exist_ok=True)
+    spoil(place)
+    desk.slot.close_orphans()
+    assert (
+        "No run of this workspace can wait for the GPU: runs/.queue is no folder. Move it away."
+        in caplog.text
+    )
+    assert desk.queue() == []
+    with pytest.raises(BridgeError, match=r"\.queue"):
+        desk.submit(request())
+    (run,) = desk.slot.runs()
+    desk.slot.close_orphans()
+    assert run.state().status == "stopped", "it does not wait, and is shown so"
+    desk.delete(run.run_id)
 
 
 def test_runs_that_waited_while_the_pack_was_updated_go_on_in_their_order_and_are_made_again(desk, canary):
