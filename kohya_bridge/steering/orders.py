@@ -76,7 +76,7 @@ class Orders:
 
     def drop(self, run: RunFolder) -> bool:
         """Take a run out of the line. False if it has no order there."""
-        return self._tree.remove(self._file(run))
+        return not self.problem and self._tree.remove(self._file(run))
 
     def move(self, run: RunFolder, position: int) -> bool:
         """Put a waiting run at `position` (1 is next). False if it does not wait."""
