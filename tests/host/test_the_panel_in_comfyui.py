@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.workspace import Workspace
-from tests.host.canvas import only_training, plain_render
+from tests.host.canvas import only_training, plain_render, whole_job
 from tests.panel.frontends import FRONTENDS, missing, open_tab
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
@@ -54,7 +54,7 @@ def test_a_run_is_started_watched_stopped_tried_resumed_and_kept_through_a_crash
     # Told, not asked for now and then; under half a second where nothing else runs (docs/measurements.md).
     assert delays[len(delays) // 2] < 5, f"an event line is drawn after {delays} s"
 
-    try_the_lora(comfy, page, panel)
+    try_the_lora(comfy, page, panel, plain_render())
     panel.get_by_role("button", name="Resume").click()
     wait_for_step(comfy, page, stopped.step + 2)
     assert the_run(comfy).state().resumed_from == stopped.step
@@ -80,7 +80,7 @@ def use_in_the_newest_frontend(comfy, new_page):
     page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
     open_newest_run(panel)
     expect(panel.get_by_role("region", name="Outcome")).to_contain_text("The LoRA is ready.")
-    try_the_lora(comfy, page, panel)
+    try_the_lora(comfy, page, panel, whole_job(steps=61))  # queueing all of it would train anew
     follow_the_menus(comfy, page, panel)
     start_from_the_page(page, panel, steps=30)
     panel.get_by_role("button", name="More actions").click()
@@ -106,17 +106,20 @@ def open_newest_run(panel):
     panel.get_by_role("list", name="Runs").get_by_role("button").click(timeout=TRAINS_MS)
 
 
-def try_the_lora(comfy, page, panel):
-    """One click puts the checkpoint into a plain workflow and renders that."""
+def try_the_lora(comfy, page, panel, canvas):
+    """One click puts the checkpoint into a workflow and renders that alone; the picture stands beside its checkpoint."""
     already = len(rendered(comfy))
-    put_on_canvas(page, plain_render())
+    put_on_canvas(page, canvas)
     panel.get_by_role("button", name=re.compile("^Try the")).click()
     wait_until(lambda: len(rendered(comfy)) > already, "the workflow is rendered with the LoRA")
-    prompt, status = rendered(comfy)[-1]
+    prompt, status, outputs = rendered(comfy)[-1]
     nodes = {node["class_type"]: node["inputs"] for node in prompt.values()}
     assert status == "success"
     assert nodes["WizdroidTrainingRun"]["run_name"].endswith(the_run(comfy).run_id)
-    assert nodes["WizdroidLoadTrainedLora"]["which"] == "step"
+    loader = nodes["WizdroidLoadTrainedLora"]
+    assert (loader["package"], loader["which"]) == ("(the run's checkpoint)", "step")
+    assert [prompt[each]["class_type"] for each in outputs] == ["SaveImage"]
+    expect(panel.get_by_alt_text(f"Step {loader['step']} as tried")).to_be_visible()
     assert prompt[nodes["KSampler"]["model"][0]]["class_type"] == "WizdroidLoadTrainedLora"
 
 
@@ -189,12 +192,12 @@ def measure_delays(page):
 
 
 def rendered(comfy):
-    """Prompt and status of each finished prompt that saved a picture."""
+    """Prompt, status and outputs to run of each finished prompt that saved a picture."""
     finished = [entry for entry in comfy.client.get("history").values() if entry["outputs"]]
     return [
-        (entry["prompt"][2], entry["status"]["status_str"])
+        (entry["prompt"][2], entry["status"]["status_str"], entry["prompt"][4])
         for entry in finished
-        if any(node["class_type"] == "SaveImage" for node in entry["prompt"][2].values())
+        if any(entry["prompt"][2][each]["class_type"] == "SaveImage" for each in entry["prompt"][4])
     ]
 
 

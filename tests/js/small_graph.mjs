@@ -5,8 +5,30 @@ const SHAPES = {
     outputs: ["MODEL", "CLIP", "VAE"],
     widgets: { ckpt_name: [["a.safetensors"], "a.safetensors"] },
   },
-  KSampler: { inputs: [["model", "MODEL"]], outputs: ["LATENT"] },
-  CLIPTextEncode: { inputs: [["clip", "CLIP"]], outputs: ["CONDITIONING"] },
+  KSampler: {
+    inputs: [
+      ["model", "MODEL"],
+      ["positive", "CONDITIONING"],
+    ],
+    outputs: ["LATENT"],
+  },
+  CLIPTextEncode: {
+    inputs: [
+      ["clip", "CLIP"],
+      ["text", "STRING"],
+    ],
+    outputs: ["CONDITIONING"],
+  },
+  SaveImage: { inputs: [["images", "LATENT"]], output: true },
+  LoraLoader: {
+    inputs: [
+      ["model", "MODEL"],
+      ["clip", "CLIP"],
+      ["lora_name", "COMBO"],
+    ],
+    outputs: ["MODEL", "CLIP"],
+  },
+  WizdroidPackageLora: { inputs: [["run", "WIZDROID_RUN"]], outputs: ["COMBO", "STRING"], output: true },
   WizdroidLoraValidateGrid: {
     inputs: [
       ["run", "WIZDROID_RUN"],
@@ -14,12 +36,14 @@ const SHAPES = {
       ["clip", "CLIP"],
     ],
     outputs: ["IMAGE"],
+    output: true,
   },
   WizdroidLoadTrainedLora: {
     inputs: [
       ["model", "MODEL"],
       ["clip", "CLIP"],
       ["run", "WIZDROID_RUN"],
+      ["package", "COMBO"],
     ],
     outputs: ["MODEL", "CLIP"],
     widgets: {
@@ -36,8 +60,10 @@ const SHAPES = {
     inputs: [
       ["dataset", "WIZDROID_DATASET"],
       ["settings", "WIZDROID_SETTINGS"],
+      ["trigger", "STRING"],
     ],
-    outputs: ["WIZDROID_RUN"],
+    outputs: ["WIZDROID_RUN", "STRING"],
+    output: true,
     widgets: {
       base_model: [null, ""],
       preset: [null, "standard"],
@@ -89,14 +115,44 @@ export function smallApp() {
   };
   const app = {
     graph,
-    queued: 0,
     refreshed: 0,
     canvas: {},
     refreshComboInNodes: async () => (app.refreshed += 1),
-    queuePrompt: async () => (app.queued += 1),
+    graphToPrompt: async () => ({ output: asPrompt(graph), workflow: {} }),
   };
-  globalThis.window = { LiteGraph: { createNode: (type) => (SHAPES[type] ? made(graph, type) : null) } };
+  const registered = Object.entries(SHAPES).map(([type, { output = false }]) => [type, { nodeData: { output_node: output } }]);
+  globalThis.window = {
+    LiteGraph: {
+      createNode: (type) => (SHAPES[type] ? made(graph, type) : null),
+      registered_node_types: Object.fromEntries(registered),
+    },
+  };
   return app;
+}
+
+/** The API form of the graph: links as [id, slot], widgets as their values. */
+function asPrompt(graph) {
+  const inputsOf = (node) => [
+    ...node.widgets.map((each) => [each.name, each.value]),
+    ...node.inputs
+      .filter((each) => each.link !== null)
+      .map((each) => [each.name, [String(graph.links.get(each.link).origin_id), graph.links.get(each.link).origin_slot]]),
+  ];
+  return Object.fromEntries(
+    graph._nodes.map((node) => [String(node.id), { class_type: node.type, inputs: Object.fromEntries(inputsOf(node)) }]),
+  );
+}
+
+/** ComfyUI's `api`: notes what is queued, and lets a test tell what its server would. */
+export class SmallApi extends EventTarget {
+  queued = [];
+  async queuePrompt(number, { output }, options) {
+    this.queued.push({ prompt: output, outputs: options.partialExecutionTargets });
+    return { prompt_id: `prompt-${this.queued.length}` };
+  }
+  tell(kind, detail) {
+    this.dispatchEvent(new CustomEvent(kind, { detail }));
+  }
 }
 
 function made(graph, type) {
@@ -113,6 +169,13 @@ function made(graph, type) {
       value,
       options: values ? { values } : {},
     })),
+    disconnectInput(at) {
+      const link = graph.links.get(node.inputs[at].link);
+      const origin = graph.getNodeById(link.origin_id).outputs[link.origin_slot];
+      origin.links = origin.links.filter((each) => each !== link.id);
+      graph.links.delete(link.id);
+      node.inputs[at].link = null;
+    },
     findInputSlot: (name) => node.inputs.findIndex((each) => each.name === name),
     connect(from, target, to) {
       const old = graph.links.get(target.inputs[to].link);

@@ -20,6 +20,8 @@ from tests.waiting import wait_until
 PACK = "wizdroid-lora-training"
 BARE = Path(__file__).resolve().parent / "bare"
 
+A_PICTURE = next((ROOT / "training/kohya/datasets/char_wren/images").glob("0001-*.png")).read_bytes()
+
 # What the frontend asks for before it draws its sidebar; anything else may answer 404.
 ANSWERS: dict[str, Any] = {
     "users": {"storage": "server", "migrated": True},
@@ -143,13 +145,23 @@ class StageDesk:
 class Stage:
     """The server. `with Stage(workspace) as stage:` serves until the block ends."""
 
-    def __init__(self, workspace_root: Path, *, frontend_dir: Path | None = None):
+    def __init__(
+        self,
+        workspace_root: Path,
+        *,
+        frontend_dir: Path | None = None,
+        object_info: dict[str, Any] | None = None,
+    ):
         self.routes_module = pack_module("nodes.routes")
         self.workspace = pack_module("kohya_bridge.workspace").Workspace.at(workspace_root)
         self.frontend_dir = frontend_dir
         self.sockets: list[web.WebSocketResponse] = []
         self.desk = StageDesk(self.workspace, self.routes_module.live_events(self.push))
         self.requests: list[tuple[str, str]] = []
+        self.prompts: list[dict[str, Any]] = []
+        """Bodies of the prompts that were queued; the id of each is `prompt-` and its place, counted from 1."""
+        self._read = 0
+        self.answers = {**ANSWERS, "object_info": object_info or {}}
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -162,6 +174,14 @@ class Stage:
     def push(self, kind: str, detail: Any) -> None:
         """A socket message to every open page; from any thread."""
         asyncio.run_coroutine_threadsafe(self._send(kind, detail), self._loop).result(10)
+
+    def next_prompt(self) -> dict[str, Any]:
+        """The body of the prompt behind the last one that was asked for, once a page has queued it."""
+        self._read += 1
+        wait_until(
+            lambda: len(self.prompts) >= self._read, told=lambda: f"queued so far: {len(self.prompts)}"
+        )
+        return self.prompts[self._read - 1]
 
     def drop_sockets(self) -> None:
         """What a page sees when ComfyUI goes away for a moment."""
@@ -248,8 +268,14 @@ class Stage:
             return web.json_response(
                 [f"/extensions/{PACK}/{file.relative_to(ROOT / 'web').as_posix()}" for file in files]
             )
-        if request.method == "GET" and name in ANSWERS:
-            return web.json_response(ANSWERS[name])
+        if request.method == "GET" and name in self.answers:
+            return web.json_response(self.answers[name])
+        if request.method == "GET" and name == "view":
+            return web.Response(body=A_PICTURE, content_type="image/png")
+        if request.method == "POST" and name == "prompt":
+            self.prompts.append(await request.json())
+            taken = {"prompt_id": f"prompt-{len(self.prompts)}", "number": 1, "node_errors": {}}
+            return web.json_response(taken)
         if request.method == "POST" and name.startswith("settings"):
             return web.Response()
         return web.json_response({}, status=404)

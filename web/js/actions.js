@@ -53,7 +53,13 @@ export function createActions(store, host, mount) {
     },
     async try(runId, { which = "best" }) {
       const checkpoint = await host.get(`runs/${runId}/checkpoints/${encodeURIComponent(String(which))}`);
-      host.tell(await host.tryCheckpoint(checkpoint));
+      const told = store.trying(runId, checkpoint.step);
+      try {
+        host.tell(await host.tryCheckpoint(checkpoint, told));
+      } catch (error) {
+        told([], "failed");
+        throw error;
+      }
     },
     async again(runId) {
       const told = await host.get(`runs/${runId}/request`);
@@ -111,6 +117,7 @@ export function createActions(store, host, mount) {
       host.url(
         `runs/${runId}/pictures/${encodeURIComponent(name)}?${size ? `size=${size}&` : ""}v=${encodeURIComponent(version)}`,
       ),
+    outputUrl: host.outputUrl,
     thumbnailUrl: (runId, version) => host.url(`runs/${runId}/thumbnail?v=${encodeURIComponent(version)}`),
     enlarge: (pictures, first) => enlarge(mount(), pictures, first),
     losses: (runId, from, to) =>

@@ -6,7 +6,9 @@
  * person does; what it did can be undone like any other change.
  */
 
+import { add, GAP, linkOf, meant, ofType, place, set, slot, sourceOf, takenOff, wake, widget } from "./canvas.js";
 import { Failure } from "./failure.js";
+import { isOutput, outputsOn, queueOutputs } from "./partial_queue.js";
 
 /**
  * @typedef {{dataset: string, base_model: string, preset: string, engine: string, character: string, trigger?: string,
@@ -16,10 +18,9 @@ import { Failure } from "./failure.js";
 const LOADER = "WizdroidLoadTrainedLora";
 const OPEN_RUN = "WizdroidTrainingRun";
 const TRAIN = "WizdroidKohyaTrain";
+const PACKAGE = "WizdroidPackageLora";
 const SETTINGS = "WizdroidTrainingSettings";
 const LINT = "WizdroidDatasetLint";
-/** Room between nodes that are added beside each other, in the canvas' own units. */
-const GAP = 60;
 /** Nodes that need the base model as it is. */
 const WITHOUT_LORA = ["WizdroidLoraValidateGrid", LOADER];
 
@@ -34,31 +35,61 @@ const DIALS = Object.freeze({
 });
 
 /**
- * Make a Load Trained LoRA node of the canvas use that checkpoint, and queue the canvas. Without such a node one is put
- * behind the checkpoint loader.
- * @param {any} app @param {{run_id: string, slug: string, step: number}} checkpoint
+ * Make a Load Trained LoRA node of the canvas use exactly that checkpoint, and queue what hangs on that node, nothing else and never
+ * a training. Without such a node one is put behind the checkpoint loader.
+ * @param {any} app @param {any} api @param {{run_id: string, slug: string, step: number}} checkpoint
+ * @param {Parameters<typeof queueOutputs>[3]} told hears of the pictures that come of it
  */
-export async function tryCheckpoint(app, { run_id: runId, slug, step }) {
+export async function tryCheckpoint(app, api, { run_id: runId, slug, step }, told) {
   await refreshChoices(app); // the run may be newer than the page's lists
-  const { graph } = app;
-  graph.beforeChange();
-  const found = ofType(graph, LOADER)[0];
+  app.graph.beforeChange();
+  const found = meant(app, ofType(app.graph, LOADER));
   const loader = found ?? add(app, LOADER);
-  const wired = found ? true : putBehindCheckpointLoader(graph, loader);
+  const wired = found ? true : putBehindCheckpointLoader(app.graph, loader);
+  const off = chooseCheckpoint(app, loader, { label: `${slug}/${runId}`, step });
+  app.graph.afterChange();
+  app.graph.setDirtyCanvas(true, true);
+  if (!wired)
+    return `Load Trained LoRA was added for step ${step}. Connect its model and clip, then try again.`;
+  const sent = await app.graphToPrompt();
+  await queueOutputs(api, sent, outputsBehind(sent.output, loader), told);
+  return `Load Trained LoRA uses step ${step} of ${slug}; what hangs on it is queued, nothing else.${takenOff(loader, off)}`;
+}
+
+/** Let a loader open a run by name and load one step of it. @param {any} app @param {any} loader @param {{label: string, step: number}} chosen */
+function chooseCheckpoint(app, loader, { label, step }) {
+  const graph = loader.graph ?? app.graph;
   const source = sourceOf(graph, loader, "run");
   const opener =
-    source?.type === OPEN_RUN ? source : add(app, OPEN_RUN, [loader.pos[0] - 330, loader.pos[1] + 60]);
+    source?.type === OPEN_RUN
+      ? source
+      : add(app, OPEN_RUN, (node) => [loader.pos[0] - node.size[0] - GAP, loader.pos[1] + GAP], graph);
   if (opener !== source) opener.connect(0, loader, loader.findInputSlot("run"));
-  set(opener, "run_name", `${slug}/${runId}`);
-  set(loader, "package", widget(loader, "package").options.values[0]);
-  set(loader, "which", "step");
-  set(loader, "step", step);
-  graph.afterChange();
-  graph.setDirtyCanvas(true, true);
-  if (!wired)
-    return `Load Trained LoRA was added for step ${step}. Connect its model and clip, then press Run.`;
-  await app.queuePrompt(0, 1);
-  return `Load Trained LoRA uses step ${step} of ${slug}; the workflow is queued.`;
+  wake(loader);
+  wake(opener);
+  set(opener, "run_name", label);
+  return [
+    ...set(loader, "package", widget(loader, "package").options.values[0]),
+    ...set(loader, "which", "step"),
+    ...set(loader, "step", step),
+  ];
+}
+
+/** The outputs that show what a loader does. Raises Failure where there is none. @param {import("./partial_queue.js").Prompt} prompt @param {any} loader */
+function outputsBehind(prompt, loader) {
+  const isLoader = (/** @type {string} */ id) =>
+    prompt[id].class_type === LOADER && id.split(":").at(-1) === String(loader.id);
+  const { outputs, train } = outputsOn(prompt, isLoader, isOutput);
+  if (outputs.length) return outputs;
+  throw train.length
+    ? new Failure(
+        "All that hangs on Load Trained LoRA would train first.",
+        "Give it a Save Image of its own, that needs no Kohya Train.",
+      )
+    : new Failure(
+        "Load Trained LoRA is set, and no picture hangs on it.",
+        "Connect a KSampler, VAE Decode and Save Image behind it, then try again.",
+      );
 }
 
 /**
@@ -70,24 +101,25 @@ export async function trainAgain(app, request) {
   await refreshChoices(app);
   const { graph } = app;
   graph.beforeChange();
-  const train = ofType(graph, TRAIN)[0] ?? addTraining(app);
-  chooseDataset(graph, train, request.dataset);
+  const train = meant(app, ofType(graph, TRAIN)) ?? addTraining(app);
+  chooseDataset(train.graph ?? graph, train, request.dataset);
   const rest = { ...request.settings };
-  for (const name of /** @type {const} */ (["base_model", "preset", "engine"]))
-    set(train, name, request[name]);
-  set(train, "trigger", request.trigger ?? "");
-  set(train, "character", request.character === request.dataset ? "" : request.character);
-  if (rest.seed !== undefined) set(train, "seed", rest.seed);
+  const off = [
+    ...["base_model", "preset", "engine"].flatMap((name) => set(train, name, request[/** @type {"preset"} */ (name)])),
+    ...set(train, "trigger", request.trigger ?? ""),
+    ...set(train, "character", request.character === request.dataset ? "" : request.character),
+    ...(rest.seed === undefined ? [] : set(train, "seed", rest.seed)),
+  ];
   delete rest.seed;
   for (const [dial, setting] of Object.entries(DIALS)) {
-    set(train, dial, rest[setting] ?? 0);
+    off.push(...set(train, dial, rest[setting] ?? 0));
     delete rest[setting];
   }
   putSettings(app, train, rest, request.kohya);
   graph.afterChange();
   graph.setDirtyCanvas(true, true);
   app.canvas.centerOnNode?.(train);
-  return "Kohya Train has the numbers of this run. Change what you like, then press Run.";
+  return `Kohya Train has the numbers of this run. Change what you like, then press Run.${takenOff(train, off)}`;
 }
 
 /** @param {any} app */
@@ -111,8 +143,8 @@ function addTraining(app) {
   const nodes = app.graph._nodes;
   const right = Math.max(0, ...nodes.map((/** @type {any} */ node) => node.pos[0] + node.size[0] + GAP));
   const top = nodes.length ? Math.min(...nodes.map((/** @type {any} */ node) => node.pos[1])) : 0;
-  const lint = add(app, LINT, [right, top]);
-  const train = add(app, TRAIN, [right + lint.size[0] + GAP, top]);
+  const lint = add(app, LINT, () => [right, top]);
+  const train = add(app, TRAIN, () => [lint.pos[0] + lint.size[0] + GAP, lint.pos[1]]);
   lint.connect(0, train, train.findInputSlot("dataset"));
   return train;
 }
@@ -126,7 +158,8 @@ function chooseDataset(graph, train, name) {
 
 /** @param {any} app @param {any} train @param {Record<string, any>} settings @param {Record<string, any>} kohya */
 function putSettings(app, train, settings, kohya) {
-  const wired = sourceOf(app.graph, train, "settings");
+  const graph = train.graph ?? app.graph;
+  const wired = sourceOf(graph, train, "settings");
   const known = wired?.type === SETTINGS ? wired : null;
   const { optimizer_args: optimizerArgs, ...plain } = settings;
   const more = {
@@ -134,7 +167,7 @@ function putSettings(app, train, settings, kohya) {
     ...(Object.keys(kohya ?? {}).length ? { kohya } : {}),
   };
   if (!known && !Object.keys(plain).length && !Object.keys(more).length) return;
-  const node = known ?? add(app, SETTINGS, [train.pos[0] - 360, train.pos[1]]);
+  const node = known ?? add(app, SETTINGS, (made) => [train.pos[0] - made.size[0] - GAP, train.pos[1]], graph);
   if (!known) node.connect(0, train, train.findInputSlot("settings"));
   for (const each of node.widgets) {
     if (each.name === "more")
@@ -162,7 +195,8 @@ function unset(each) {
 }
 
 /**
- * Put `loader` between a checkpoint loader and whatever used its model and clip.
+ * Put `loader` between a checkpoint loader and whatever used its model and clip. A stock LoRA loader that Package LoRA feeds is
+ * stepped around: it would put a LoRA of the run on top of the one that is tried.
  * @param {any} graph @param {any} loader @returns {boolean} whether there was one
  */
 function putBehindCheckpointLoader(graph, loader) {
@@ -174,70 +208,21 @@ function putBehindCheckpointLoader(graph, loader) {
       !node.inputs?.some((/** @type {any} */ each) => each.type === "MODEL"),
   );
   if (!base) return false;
+  const packaged = graph._nodes.filter((/** @type {any} */ node) => sourceOf(graph, node, "lora_name")?.type === PACKAGE);
   for (const type of ["MODEL", "CLIP"]) {
-    const from = slot(base.outputs, type);
-    for (const id of [...(base.outputs[from].links ?? [])]) {
-      const link = linkOf(graph, id);
-      const target = link && graph.getNodeById(link.target_id);
-      if (target && !WITHOUT_LORA.includes(target.type))
-        loader.connect(slot(loader.outputs, type), target, link.target_slot);
-    }
-    base.connect(from, loader, slot(loader.inputs, type));
+    for (const node of [base, ...packaged]) handOver(graph, node, loader, type, packaged);
+    base.connect(slot(base.outputs, type), loader, slot(loader.inputs, type));
   }
-  loader.pos = [base.pos[0] + base.size[0] + 60, base.pos[1] - 40];
+  place(graph, loader, [base.pos[0] + base.size[0] + GAP, base.pos[1] - 40]);
   return true;
 }
 
-/** @param {any} app @param {string} type @param {[number, number]} [position] */
-function add(app, type, position) {
-  const node = /** @type {any} */ (window).LiteGraph.createNode(type);
-  if (!node)
-    throw new Failure(
-      `ComfyUI does not know the node ${type}.`,
-      "Restart ComfyUI; its console says why the pack's nodes did not load.",
-    );
-  const [x, y, width, height] = app.canvas.visible_area ?? [0, 0, 800, 600];
-  node.pos = position ?? [x + width / 2 - 160, y + height / 2 - 120];
-  app.graph.add(node);
-  return node;
-}
-
-/** @param {any} graph @param {string} type @returns {any[]} */
-function ofType(graph, type) {
-  return graph._nodes.filter((/** @type {any} */ node) => node.type === type);
-}
-
-/** The node that feeds an input, or null. @param {any} graph @param {any} node @param {string} input */
-function sourceOf(graph, node, input) {
-  const link = linkOf(graph, node.inputs?.find((/** @type {any} */ each) => each.name === input)?.link);
-  return link ? graph.getNodeById(link.origin_id) : null;
-}
-
-/** Older graphs keep their links in an object, newer ones in a map. @param {any} graph @param {any} id */
-function linkOf(graph, id) {
-  if (id === null || id === undefined) return null;
-  return graph.links.get?.(id) ?? graph.links[id] ?? null;
-}
-
-/** @param {any[]|undefined} slots @param {string} type */
-function slot(slots, type) {
-  return (slots ?? []).findIndex((each) => each.type === type);
-}
-
-/** @param {any} node @param {string} name */
-function widget(node, name) {
-  const found = node.widgets?.find((/** @type {any} */ each) => each.name === name);
-  if (!found)
-    throw new Failure(
-      `The node ${node.title} has no ${name}.`,
-      "Restart ComfyUI so that page and pack are of the same version.",
-    );
-  return found;
-}
-
-/** @param {any} node @param {string} name @param {any} value */
-function set(node, name, value) {
-  const found = widget(node, name);
-  found.value = value;
-  found.callback?.(value, undefined, node);
+/** What used a node's output uses the loader's. @param {any} graph @param {any} node @param {any} loader @param {string} type @param {any[]} not these */
+function handOver(graph, node, loader, type, not) {
+  for (const id of [...(node.outputs[slot(node.outputs, type)]?.links ?? [])]) {
+    const link = linkOf(graph, id);
+    const target = link && graph.getNodeById(link.target_id);
+    if (target && !WITHOUT_LORA.includes(target.type) && !not.includes(target))
+      loader.connect(slot(loader.outputs, type), target, link.target_slot);
+  }
 }

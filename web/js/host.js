@@ -27,7 +27,11 @@ const TOAST_MS = 6000;
  *   copy: (text: string) => Promise<void>,
  *   setting: (id: string) => any,
  *   refreshChoices: () => Promise<void>,
- *   tryCheckpoint: (checkpoint: {run_id: string, slug: string, step: number, file: string}) => Promise<string>,
+ *   tryCheckpoint: (
+ *     checkpoint: {run_id: string, slug: string, step: number, file: string},
+ *     told: (pictures: import("./tries.js").OutputPicture[], ended: ""|"done"|"failed") => void,
+ *   ) => Promise<string>,
+ *   outputUrl: (picture: import("./tries.js").OutputPicture) => string,
  *   trainAgain: (request: import("./graph.js").Choices) => Promise<string>,
  *   addTrainNode: () => Promise<string>,
  * }} Host
@@ -67,7 +71,9 @@ export function createHost() {
     refreshChoices: () => refreshChoices(app),
     usesOurNodes: () =>
       (app.graph?._nodes ?? []).some((/** @type {any} */ node) => node.type?.startsWith("Wizdroid")),
-    tryCheckpoint: (checkpoint) => tryCheckpoint(app, checkpoint),
+    tryCheckpoint: (checkpoint, told) => tryCheckpoint(app, api, checkpoint, told),
+    outputUrl: ({ filename, subfolder, type }) =>
+      api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: subfolder ?? "", type: type ?? "output" })}`),
     trainAgain: (request) => trainAgain(app, request),
     addTrainNode: () => addTrainNode(app),
     openPanel() {

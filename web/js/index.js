@@ -9,7 +9,7 @@ import { createPanel } from "./panel.js";
 import { RunStore } from "./run_store.js";
 
 const host = createHost();
-const store = new RunStore(host);
+const store = new RunStore(host, window.localStorage);
 /** @type {{element: HTMLElement, destroy: () => void}|null} */
 let panel = null;
 const calls = createActions(store, host, () => panel?.element ?? overlay());

@@ -32,7 +32,7 @@ import { createRunsList } from "./widgets/runs_list.js";
  * @typedef {import("./steering.js").ActionId} ActionId
  * @typedef {{
  *   run: import("./run_store.js").RunView, asked: import("./pending.js").Pending, asks: import("./run_store.js").Ask[],
- *   answering: Set<string>, mending: boolean, now: number,
+ *   answering: Set<string>, mending: boolean, tries: import("./tries.js").Tries, now: number,
  * }} WidgetView
  * @typedef {{
  *   open: (runId: string) => void, close: () => void, compare: (runIds: string[]) => void,
@@ -41,6 +41,7 @@ import { createRunsList } from "./widgets/runs_list.js";
  *   waiting: (ask: import("./run_store.js").Ask) => Promise<string|null>,
  *   answer: (ask: import("./run_store.js").Ask, word: "agree"|"decline") => void, mend: (runId: string) => void,
  *   pictureUrl: (runId: string, name: string, size: number, version: string) => string,
+ *   outputUrl: (picture: import("./tries.js").OutputPicture) => string,
  *   thumbnailUrl: (runId: string, version: string) => string,
  *   enlarge: (pictures: {url: string, caption: string}[], first: number) => void,
  *   losses: (runId: string, from: number, to: number) => Promise<any[][]|null>,
@@ -114,6 +115,7 @@ export function createPanel(document, store, calls) {
         asks: store.asks.filter((each) => each.run_id === open.run_id),
         answering: store.answering,
         mending: store.mending.has(open.run_id),
+        tries: store.tries,
         now,
       });
       announce(open.state);

@@ -11,6 +11,7 @@
 import { Pending } from "./pending.js";
 import { EMPTY_STATE, fold, isFinished } from "./run_state.js";
 import { isObject, soundList, soundView } from "./sound_answers.js";
+import { Tries } from "./tries.js";
 
 /**
  * @typedef {import("./run_state.js").RunState} RunState
@@ -49,10 +50,11 @@ import { isObject, soundList, soundView } from "./sound_answers.js";
 const WHOLE_AGAIN_AFTER_GAP = 2000;
 
 export class RunStore extends EventTarget {
-  /** @param {StoreHost} host */
-  constructor(host) {
+  /** @param {StoreHost} host @param {Storage|null} [storage] where pictures that were tried are noted */
+  constructor(host, storage = null) {
     super();
     this.host = host;
+    this.tries = new Tries(storage);
     /** @type {RunLine[]} */
     this.runs = [];
     /** How many rows of the list this page does not know, by what they would have been. @type {Record<string, number>} */
@@ -265,6 +267,20 @@ export class RunStore extends EventTarget {
       this.mending.delete(runId);
       this.changed();
     }
+  }
+
+  /**
+   * A checkpoint is drawn in the open workflow. Returns who is to be told what comes of it.
+   * @param {string} runId @param {number} step
+   * @returns {(pictures: import("./tries.js").OutputPicture[], ended: ""|"done"|"failed") => void}
+   */
+  trying(runId, step) {
+    this.tries.begin(runId, step);
+    this.changed();
+    return (pictures, ended) => {
+      this.tries.take(runId, step, pictures, ended === "");
+      this.changed();
+    };
   }
 
   /** @param {string} runId @param {number} position counted from 1 */

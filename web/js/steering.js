@@ -35,7 +35,7 @@ export const VERBS = Object.freeze([
     id: "try",
     label: "Try this checkpoint",
     icon: "play",
-    hint: "Use it in the open workflow and queue that.",
+    hint: "Use it in the open workflow and queue what hangs on it, nothing else.",
   },
   {
     id: "package",

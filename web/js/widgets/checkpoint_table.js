@@ -7,7 +7,10 @@ import { icon } from "../icons.js";
 import { button } from "./button.js";
 import { listed } from "./picture_strip.js";
 
-/** @typedef {import("../panel.js").WidgetView} WidgetView @typedef {import("../panel.js").Calls} Calls */
+/**
+ * @typedef {import("../panel.js").WidgetView} WidgetView @typedef {import("../panel.js").Calls} Calls
+ * @typedef {{url: string, small: string, alt: string, caption: string}} Seen a picture and what is shown of it in a row
+ */
 
 /** @type {readonly {text: string, hint?: string, kind?: string, seen?: boolean}[]} */
 const HEAD = [
@@ -24,7 +27,7 @@ const HEAD = [
 /** @param {Document} document @param {Calls} calls */
 export function createCheckpointTable(document, calls) {
   let runId = "";
-  /** @type {{url: string, caption: string}[]} large pictures of the rows that have one */
+  /** @type {Seen[]} pictures of all rows, as they follow each other when they are shown large */
   let large = [];
   const reason = el(document, "p", { class: "wz-reason" });
   const body = el(document, "tbody");
@@ -54,7 +57,7 @@ export function createCheckpointTable(document, calls) {
   return {
     element,
     /** @param {WidgetView} view */
-    render({ run }) {
+    render({ run, tries }) {
       runId = run.run_id;
       const { state } = run;
       show(element, state.checkpoints.length > 0);
@@ -67,15 +70,12 @@ export function createCheckpointTable(document, calls) {
           ...row,
           best: row.file === state.best?.file,
           held: state.validations.find((each) => each.step === row.step),
-          sample: samples.find((each) => each.step === row.step),
+          pictures: seen(row.step, tries.of(runId, row.step), samples.find((each) => each.step === row.step)),
+          drawing: tries.of(runId, row.step).drawing,
         }))
         .sort((/** @type {any} */ a, /** @type {any} */ b) => b.step - a.step);
-      const drawn = rows.filter((row) => row.sample);
-      large = drawn.map(({ step, sample }) => ({
-        url: calls.pictureUrl(runId, sample.name, 0, sample.version),
-        caption: `Step ${count(step)}${sample.caption ? `: ${sample.caption}` : ""}`,
-      }));
-      table.classList.toggle("wz-unseen", drawn.length === 0);
+      large = rows.flatMap((row) => row.pictures);
+      table.classList.toggle("wz-unseen", !rows.some((row) => row.pictures.length || row.drawing));
       keyed(
         body,
         rows,
@@ -83,7 +83,7 @@ export function createCheckpointTable(document, calls) {
         make,
         (tr, row) => {
           update(tr, row);
-          picture(tr, row, drawn.indexOf(row));
+          picture(tr, row);
         },
       );
     },
@@ -97,7 +97,7 @@ export function createCheckpointTable(document, calls) {
       icon: "play",
       kind: "wz-small",
       name: `Try this checkpoint, step ${row.step}`,
-      hint: "Use it in the open workflow and queue that.",
+      hint: "Use it in the open workflow and queue what hangs on it; the picture appears here.",
       act: () => calls.act("try", runId, { which: row.step }),
     });
     const pack = button(document, {
@@ -134,32 +134,47 @@ export function createCheckpointTable(document, calls) {
     );
   }
 
-  /** What the checkpoint draws, small; a click shows it large. @param {HTMLElement} element @param {any} row @param {number} at */
-  function picture(element, { step, sample }, at) {
+  /** What a checkpoint drew: the newest try first, then the trainer's sample. @param {number} step @param {import("../tries.js").Try} tried @param {import("../run_store.js").Picture|undefined} sample @returns {Seen[]} */
+  function seen(step, tried, sample) {
+    const mine = tried.pictures.map((each) => ({
+      url: calls.outputUrl(each),
+      small: calls.outputUrl(each),
+      alt: `Step ${step} as tried`,
+      caption: `Step ${count(step)}, as tried in the workflow`,
+    }));
+    if (!sample) return mine;
+    const { name, version, caption } = sample;
+    return [
+      ...mine,
+      {
+        url: calls.pictureUrl(runId, name, 0, version),
+        small: calls.pictureUrl(runId, name, 96, version),
+        alt: `Sample of step ${step}`,
+        caption: `Step ${count(step)}${caption ? `: ${caption}` : ""}`,
+      },
+    ];
+  }
+
+  /** What the checkpoint draws, small; a click shows it large. @param {HTMLElement} element @param {any} row */
+  function picture(element, { step, pictures, drawing }) {
     const place = /** @type {HTMLElement} */ (element.firstElementChild);
-    const url = sample && calls.pictureUrl(runId, sample.name, 96, sample.version);
-    const before = place.querySelector("img");
-    if (!sample || before?.getAttribute("src") !== url) {
-      place.replaceChildren(
-        ...(sample
-          ? [
-              el(
-                document,
-                "button",
-                { type: "button" },
-                el(document, "img", {
-                  src: url,
-                  alt: `Sample of step ${step}`,
-                  loading: "lazy",
-                  draggable: "false",
-                }),
-              ),
-            ]
-          : []),
-      );
+    const [first] = /** @type {Seen[]} */ (pictures);
+    const shown = first?.small ?? "";
+    if (place.dataset.shown !== shown) {
+      place.dataset.shown = shown;
+      place.replaceChildren(...(first ? [thumbnail(first)] : []), el(document, "span", { class: "wz-drawing" }, "drawing…"));
     }
+    show(/** @type {HTMLElement} */ (place.lastElementChild), drawing);
     const open = place.querySelector("button");
-    if (open) open.onclick = () => calls.enlarge(large, at);
+    if (open) open.onclick = () => calls.enlarge(large, large.indexOf(first));
+  }
+
+  /** A picture that is gone from ComfyUI's folders leaves its row empty. @param {Seen} picture */
+  function thumbnail({ small, alt }) {
+    const image = el(document, "img", { src: small, alt, loading: "lazy", draggable: "false" });
+    const button = el(document, "button", { type: "button" }, image);
+    image.onerror = () => button.remove();
+    return button;
   }
 
   /** @param {HTMLElement} element @param {any} row */
