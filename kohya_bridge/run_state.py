@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .smoothing import Smoothed
+
 FINISHED = ("stopped", "failed", "completed")
 HELD = ("paused", "lent")
 HELD_BY = {"pause": "paused", "lend": "lent", "resume": "training", "take_back": "training"}
@@ -22,7 +24,8 @@ class RunState:
     """The folded state of a run. Lists hold plain rows so that JSON and the JS twin need no conversion.
 
     `losses` rows are `[step, loss, loss_ema, lr]`; `validations`, `checkpoints`, `states`, `samples` and `notices` hold
-    the fields of their events without `v`, `seq` and `kind`.
+    the fields of their events without `v`, `seq` and `kind`. `loss_ema` is made here from the losses, of which `loss_count` went
+    into it: what the event files of earlier versions hold under that name started at the first loss.
     """
 
     status: str = "queued"
@@ -38,7 +41,8 @@ class RunState:
     phase_done: int | None = None
     phase_total: int | None = None
     loss: float | str | None = None
-    loss_ema: float | str | None = None
+    loss_ema: float | None = None
+    loss_count: int = 0
     lr: dict[str, float] = field(default_factory=dict)
     seconds_per_step: float | None = None
     eta_s: float | None = None
@@ -119,7 +123,13 @@ class _Growing:
         self.series["validations"] = [
             row for row in self.series["validations"] if row["step"] <= resumed_from
         ]
+        rows = self.series["losses"]
+        # A reader without the series keeps the average that it has.
+        average = rows[-1][2] if rows else self.values["loss_ema"]
+        smoothed = self._smoothed().before(max(0, (self.values["step"] or 0) - resumed_from), average)
         return {
+            "loss_ema": smoothed.average,
+            "loss_count": smoothed.count,
             "status": "loading",
             "attempt": event.get("attempt", 1),
             "engine": event.get("engine", ""),
@@ -142,6 +152,9 @@ class _Growing:
             "started": event["time"] if self.values["started"] is None else self.values["started"],
         }
 
+    def _smoothed(self) -> Smoothed:
+        return Smoothed(self.values["loss_ema"], self.values["loss_count"])
+
     def _on_phase(self, event: dict[str, Any]) -> dict[str, Any]:
         held = self.values["status"] in HELD
         status = self.values["status"] if held else event["name"]
@@ -154,8 +167,9 @@ class _Growing:
 
     def _on_progress(self, event: dict[str, Any]) -> dict[str, Any]:
         lr = event.get("lr") or {}
+        smoothed = self._smoothed().after(event.get("loss"))
         self.series["losses"].append(
-            [event["step"], event.get("loss"), event.get("loss_ema"), next(iter(lr.values()), None)]
+            [event["step"], event.get("loss"), smoothed.average, next(iter(lr.values()), None)]
         )
         vram, peak = event.get("vram_gib"), self.values["peak_vram_gib"]
         return {
@@ -167,7 +181,8 @@ class _Growing:
             "total": event.get("total", self.values["total"]),
             "epoch": event.get("epoch", self.values["epoch"]),
             "loss": event.get("loss"),
-            "loss_ema": event.get("loss_ema"),
+            "loss_ema": smoothed.average,
+            "loss_count": smoothed.count,
             "lr": lr,
             "seconds_per_step": event.get("seconds_per_step"),
             "eta_s": event.get("eta_s"),

@@ -7,7 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kohya_bridge.engines.reporter import Reporter
 from kohya_bridge.event_shape import parse_line
 from kohya_bridge.run_state import RunState, fold
 
@@ -136,3 +139,55 @@ _KINDS = [
     "run_finished",
     "unknown",
 ]
+
+
+LOSSES = st.lists(st.floats(0.0, 10.0), min_size=1, max_size=60)
+
+
+def told(losses: list[float], *, first: int = 1, seq: int = 1) -> list[dict]:
+    """Progress events as an earlier version wrote them: their average starts at the first loss."""
+    return [
+        {
+            "seq": seq + at,
+            "time": 1.0,
+            "kind": "progress",
+            "step": first + at,
+            "loss": loss,
+            "loss_ema": losses[0],
+        }
+        for at, loss in enumerate(losses)
+    ]
+
+
+def test_the_smoothed_loss_of_a_short_run_is_that_of_its_losses_and_not_of_the_first():
+    state = fold(told([0.9] + [0.02] * 29))
+    assert state.loss_ema < 0.06  # an average that starts at the first loss says 0.51
+
+
+@given(LOSSES)
+def test_each_loss_weighs_as_much_as_its_age_allows_and_all_weights_are_one_together(losses):
+    weights = [0.98 ** (len(losses) - 1 - at) for at in range(len(losses))]
+    expected = sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
+    assert fold(told(losses)).loss_ema == pytest.approx(expected, abs=1e-9)
+
+
+@given(LOSSES, LOSSES, st.data())
+def test_a_resumed_run_is_smoothed_as_if_what_was_undone_had_never_been(first, second, data):
+    kept = data.draw(st.integers(0, len(first)))
+    again = {"seq": 1000, "time": 1.0, "kind": "run_started", "resumed_from": kept, "total": 99}
+    resumed = fold([*told(first), again, *told(second, first=kept + 1, seq=1001)])
+    straight = fold(told([*first[:kept], *second]))
+    assert resumed.loss_ema == straight.loss_ema
+    assert [row[2] for row in resumed.losses] == [row[2] for row in straight.losses]
+
+
+def test_the_trainer_tells_the_average_that_its_readers_make(tmp_path):
+    clock = iter(range(10_000))
+    for resumed_from, last in ((0, 40), (25, 60)):
+        report = Reporter(tmp_path, keep_states=1, clock=lambda: float(next(clock)))
+        report.started(engine="native", total=60, resumed_from=resumed_from)
+        for step in range(resumed_from + 1, last + 1):
+            report.progress(step, loss=1.0 / step, epoch=1, lr={})
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text("utf-8").splitlines()]
+    written = {event["step"]: event["loss_ema"] for event in lines if event["kind"] == "progress"}
+    assert {row[0]: row[2] for row in fold(lines).losses} == written

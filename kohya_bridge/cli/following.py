@@ -158,11 +158,20 @@ def describe(state: RunState) -> str:
         return f"waiting, number {place} in line" if place else "starting"
     where = f" {state.phase_done} of {state.phase_total}" if state.phase_total else ""
     if state.is_finished:
-        return f"{state.status} at step {state.step} of {state.total}"
+        return f"{state.status} at step {state.step} of {state.total}{_held_out(state)}"
     if state.status in ("training", "paused", "lent"):
         numbers = _numbers(state)
         return f"{state.status}: step {state.step} of {state.total}" + (f", {numbers}" if numbers else "")
     return f"{state.status}{where}"
+
+
+def _held_out(state: RunState) -> str:
+    """What a run that is over is judged by: the measurement of its best checkpoint, else the last one."""
+    rows = {row.get("step"): row.get("loss") for row in state.validations}
+    step = (state.best or {}).get("step")
+    step = step if step in rows else next(reversed(rows), None)
+    value = rows.get(step)
+    return f", held-out loss {value:.4f} at step {step}" if isinstance(value, (int, float)) else ""
 
 
 def _numbers(state: RunState) -> str:

@@ -7,7 +7,6 @@ an attempt is followed by those that the attempt before owed when it was killed.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -18,15 +17,14 @@ from typing import Any
 from ..errors import StorageError
 from ..events import EventLog
 from ..files import Tree
-from ..run_state import RunState
+from ..run_state import RunState, fold
+from ..smoothing import Smoothed
 from ..state_folders import states_of
 from ..state_reader import read_state
 from . import saved
 from .losses import write_losses
 from .trackers import Trackers
 from .train_log import log_traceback
-
-EMA_DECAY = 0.98  # about the last 50 steps; a single diffusion loss is mostly the luck of its timestep
 
 
 class Reporter:
@@ -46,7 +44,7 @@ class Reporter:
         """The final LoRA and its step, once it is saved."""
         self._states: set[str] = set()
         """Folders of states that the events tell of."""
-        self._ema: float | None = None
+        self._smoothed = Smoothed()
         self._last_step_time: float | None = None
         self._seconds: float | None = None
 
@@ -61,10 +59,7 @@ class Reporter:
         """
         before = self.told()
         self.step, self.total = resumed_from, total
-        kept = [row for row in before.losses if row[0] <= resumed_from]
-        if kept and isinstance(kept[-1][2], (int, float)):
-            self._ema = float(kept[-1][2])
-        self.log.write(
+        started = self.log.write(
             "run_started",
             sync=True,
             attempt=before.attempt + 1,
@@ -74,6 +69,8 @@ class Reporter:
             resumed_from=resumed_from,
             **more,
         )
+        begun = fold([started], before)
+        self._smoothed = Smoothed(begun.loss_ema, begun.loss_count)
         saved.remove_unfinished(self.files)
         for step, digest, file in saved.untold_checkpoints(self.files, before.checkpoints):
             self._tell_checkpoint(step, digest, file, final=False)
@@ -94,8 +91,7 @@ class Reporter:
     ) -> None:
         """One optimizer step is done. `loss` is its mean over micro-batches."""
         now = self.clock()
-        if math.isfinite(loss):
-            self._ema = loss if self._ema is None else EMA_DECAY * self._ema + (1 - EMA_DECAY) * loss
+        self._smoothed = self._smoothed.after(loss)
         if self._last_step_time is not None and step > self.step:
             took = (now - self._last_step_time) / (step - self.step)
             self._seconds = took if self._seconds is None else 0.9 * self._seconds + 0.1 * took
@@ -107,7 +103,7 @@ class Reporter:
             total=self.total,
             epoch=epoch,
             loss=loss,
-            loss_ema=self._ema,
+            loss_ema=self._smoothed.average,
             lr=lr,
             seconds_per_step=None if self._seconds is None else round(self._seconds, 4),
             eta_s=eta,

@@ -32,7 +32,7 @@ from ..workspace import Workspace
 from .mending import LastLooks
 
 log = logging.getLogger(__name__)
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 RunNames = Iterable[tuple[str, str]]
 WORTH_KEEPING = 20
 """So many fresh readings make it worth writing the cache file."""

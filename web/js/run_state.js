@@ -6,15 +6,17 @@
  * `kohya_bridge/run_state.py`, proven equal by the fixtures under `tests/fixtures/events`. Change both together.
  */
 
+import { smoothed } from "./smoothing.js";
+
 /**
  * @typedef {{v?: number, seq: number, time: number, kind: string, [field: string]: any}} RunEvent
- * @typedef {[step: number, loss: number|string|null, lossEma: number|string|null, lr: number|null]} LossRow
+ * @typedef {[step: number, loss: number|string|null, lossEma: number|null, lr: number|null]} LossRow
  * @typedef {{time: number, [field: string]: any}} Row
  * @typedef {{
  *   status: string, step: number, total: number, epoch: number, attempt: number, engine: string, pid: number|null,
  *   resumed_from: number, queue_position: number|null,
  *   phase: string, phase_done: number|null, phase_total: number|null,
- *   loss: number|string|null, loss_ema: number|string|null, lr: Record<string, number>,
+ *   loss: number|string|null, loss_ema: number|null, loss_count: number, lr: Record<string, number>,
  *   seconds_per_step: number|null, eta_s: number|null, vram_gib: number|null, peak_vram_gib: number|null,
  *   losses: LossRow[], validations: Row[], checkpoints: Row[], states: Row[], samples: Row[], notices: Row[],
  *   best: Row|null, outcome: string|null, problem: string, fix: string, code: string, evidence: string,
@@ -40,6 +42,7 @@ export const EMPTY_STATE = Object.freeze({
   phase_total: null,
   loss: null,
   loss_ema: null,
+  loss_count: 0,
   lr: {},
   seconds_per_step: null,
   eta_s: null,
@@ -147,6 +150,7 @@ const STEPS = {
 
   run_started(event, growing) {
     const from = event.resumed_from || 0;
+    const undone = Math.max(0, growing.state.step - from);
     growing.replace(
       "losses",
       growing.state.losses.filter((row) => row[0] <= from),
@@ -157,6 +161,7 @@ const STEPS = {
     );
     return {
       ...NOT_ENDED,
+      ...smoothedBefore(growing.state, undone),
       status: "loading",
       attempt: field(event, "attempt", 1),
       engine: field(event, "engine", ""),
@@ -183,9 +188,9 @@ const STEPS = {
 
   progress(event, growing) {
     const lr = event.lr || {};
-    growing
-      .series("losses")
-      .push([event.step, field(event, "loss"), field(event, "loss_ema"), Object.values(lr)[0] ?? null]);
+    const now = smooth(growing.state, field(event, "loss"));
+    const average = now.loss_ema ?? growing.state.loss_ema;
+    growing.series("losses").push([event.step, field(event, "loss"), average, Object.values(lr)[0] ?? null]);
     const vram = field(event, "vram_gib");
     const peak = growing.state.peak_vram_gib;
     return {
@@ -197,7 +202,7 @@ const STEPS = {
       total: field(event, "total", growing.state.total),
       epoch: field(event, "epoch", growing.state.epoch),
       loss: field(event, "loss"),
-      loss_ema: field(event, "loss_ema"),
+      ...now,
       lr,
       seconds_per_step: field(event, "seconds_per_step"),
       eta_s: field(event, "eta_s"),
@@ -243,6 +248,26 @@ const STEPS = {
     vram_gib: null,
   }),
 };
+
+/**
+ * The smoothed loss as it was that many steps ago; a reader without the series keeps the one it has.
+ * @param {RunState} state @param {number} undone @returns {Partial<RunState>}
+ */
+function smoothedBefore({ losses, loss_ema: average, loss_count: known }, undone) {
+  const count = Math.max(0, known - undone);
+  if (count === 0) return { loss_ema: null, loss_count: 0 };
+  return { loss_ema: losses.length ? losses[losses.length - 1][2] : average, loss_count: count };
+}
+
+/**
+ * The smoothed loss with one more; a loss that is no number leaves it as it is.
+ * @param {RunState} state @param {any} loss @returns {Partial<RunState>}
+ */
+function smooth({ loss_ema: average, loss_count: count }, loss) {
+  if (typeof loss !== "number" || !Number.isFinite(loss)) return {};
+  if (average === null || count === 0) return { loss_ema: loss, loss_count: 1 };
+  return { loss_ema: smoothed(average, count, loss), loss_count: count + 1 };
+}
 
 /** What `dict.get` is to the twin: a field that is there counts even when it is null. @param {RunEvent} event @param {string} name @param {any} [otherwise] */
 function field(event, name, otherwise = null) {

@@ -25,7 +25,7 @@ export function createProgress(document) {
     fill,
   );
   const figures = el(document, "dl", { class: "wz-figures" });
-  const held = el(
+  const waits = el(
     document,
     "p",
     { class: "wz-muted" },
@@ -45,11 +45,11 @@ export function createProgress(document) {
     ),
     bar,
     figures,
-    held,
+    waits,
   );
   /** @type {Map<string, HTMLElement>} */
   const cells = new Map();
-  for (const name of ["Time left", "Speed", "Epoch", "Loss", "VRAM (peak)", "Took"]) {
+  for (const name of ["Held-out loss", "Time left", "Speed", "Epoch", "Loss", "VRAM (peak)", "Took"]) {
     const value = el(document, "dd");
     figures.append(el(document, "div", null, el(document, "dt", null, name), value));
     cells.set(name, value);
@@ -80,16 +80,23 @@ export function createProgress(document) {
         fill.style.inlineSize = `${(100 * (state.phase_done ?? 0)) / state.phase_total}%`;
       bar.setAttribute("aria-valuenow", String(done));
       bar.setAttribute("aria-valuetext", status(state));
-      show(held, run.held && !ended);
+      show(waits, run.held && !ended);
       put("Time left", ended ? "" : duration(state.eta_s));
       put("Speed", ended ? "" : speed(state.seconds_per_step));
       put("Epoch", state.epoch ? count(state.epoch) : "");
-      put("Loss", loss(state.loss_ema ?? state.loss));
+      const held = ended ? heldOut(state) : null;
+      put("Held-out loss", held ? `${loss(held.loss)} at step ${count(held.step)}` : "");
+      put("Loss", held ? "" : loss(state.loss_ema ?? state.loss));
       put("VRAM (peak)", vram(state));
       put("Took", ended && state.started && state.finished ? duration(state.finished - state.started) : "");
     },
     destroy() {},
   };
+}
+
+/** What a run that is over is judged by: the measurement of its best checkpoint, else the last one. @param {import("../run_state.js").RunState} state */
+function heldOut({ best, validations }) {
+  return validations.find((row) => row.step === best?.step) ?? validations.at(-1) ?? null;
 }
 
 /** @param {import("../run_state.js").RunState} state */
