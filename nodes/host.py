@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import folder_paths
 from server import PromptServer
@@ -78,9 +78,9 @@ def tokenizer_dir() -> Path | None:
 # --- the running server ----------------------------------------------------------------------------------------------
 
 
-def send_event(name: str, detail: dict[str, Any]) -> None:
-    """To every open page; safe from any thread."""
-    PromptServer.instance.send_sync(name, detail)
+def send_event(name: str, detail: dict[str, Any], *, to: str | None = None) -> None:
+    """To every open page, or to one client; safe from any thread."""
+    PromptServer.instance.send_sync(name, detail, to)
 
 
 def on_server_start(begin: Callable[[], Awaitable[None]]) -> None:
@@ -219,7 +219,7 @@ def take_interruption() -> bool:
     return True
 
 
-def end_as_interrupted() -> None:
+def end_as_interrupted() -> NoReturn:
     """End the running prompt the way ComfyUI ends an interrupted one."""
     from comfy import model_management
 

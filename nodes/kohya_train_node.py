@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from comfy_api.latest import io, ui
 
@@ -17,6 +17,7 @@ from ..kohya_bridge.plan import TrainingPlan, TrainingRequest
 from ..kohya_bridge.presets import PRESETS
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
+from ..kohya_bridge.runs import held_prompt
 from ..kohya_bridge.runs.held_prompt import HeldPrompt, waiting_part
 from ..kohya_bridge.runs.unattended import Unattended, grid_part, grids_on
 from ..kohya_bridge.runs.usual_grid import usual_grid
@@ -31,6 +32,8 @@ from .training_run_node import NODE_ID as OPEN_RUN
 from .training_run_node import describe, run_outputs, what_it_does
 
 WAIT, BACKGROUND = "wait", "background"
+NODE_EVENT = "wizdroid.training.node"
+"""Tells the page that queued it which run a node trains, so that the node can go on telling of it."""
 LOOK_S = 0.25
 NO_BASE = "(no model in ComfyUI's folders)"
 _DIALS = {
@@ -192,6 +195,8 @@ class KohyaTrainNode(io.ComfyNode):
             if validate_checkpoints:
                 wanted = _grids(cls.hidden, run_name, checked.plan, checked.paths.base_model_file)
         run = await off_loop(desk().submit, checked, held_prompt=held, unattended=wanted, lend_gpu=lend_gpu)
+        node_id = str(cls.hidden.unique_id)
+        host.send_event(NODE_EVENT, {"node": node_id, "run_id": run.run_id}, to=host.executing_client())
         if wanted:
             unattended_validation.look_at(run)  # a resumed run has checkpoints already
         _runs_of.setdefault(_key(typed.pop("base_model"), typed), set()).add(run.run_id)
@@ -199,9 +204,14 @@ class KohyaTrainNode(io.ComfyNode):
             if held and _status(run.run_id) == "completed":  # it finished in between, and nobody was told
                 await off_loop(queue_held, run)
             return _blocked(run, something_waits=held is not None)
-        state = await _wait(run, str(cls.hidden.unique_id))
+        waiting = None if is_complete else _held_part(cls.hidden, run_name)
+        if waiting:
+            held_prompt.forget(run, waiting, node_id=node_id)  # it goes on with this prompt
+        state, cancelled = await _wait(run, node_id)
         if state.status != "completed":
-            raise BridgeError(state.problem or f"The run was {state.status}.", state.fix)
+            if waiting and not cancelled:
+                await off_loop(_let_wait, run, waiting)
+            _end_without_result(state, cancelled=cancelled)
         return io.NodeOutput(
             RunName(run.run_id, run.slug), run.run_id, describe(run), ui=ui.PreviewText(describe(run))
         )
@@ -233,8 +243,24 @@ def _request(dataset: DatasetName, typed: dict[str, Any], more: ChosenSettings) 
     )
 
 
-async def _wait(run: RunFolder, node_id: str) -> RunState:
+def _let_wait(run: RunFolder, waiting: HeldPrompt) -> None:
+    """Let what hangs on this node wait for a run that ended without a result: resumed in the panel, it may have one."""
+    held_prompt.keep(run, waiting)
+    if _status(run.run_id) == "completed":  # it was resumed and has finished in between
+        queue_held(run)
+
+
+def _end_without_result(state: RunState, *, cancelled: bool) -> NoReturn:
+    """A person who stopped the run knows that: the prompt ends as one that they interrupted. Whatever else ended it is told."""
+    if cancelled or state.status == "stopped":
+        host.end_as_interrupted()
+    raise BridgeError(state.problem or f"The run was {state.status}.", state.fix)
+
+
+async def _wait(run: RunFolder, node_id: str) -> tuple[RunState, bool]:
     """Follow a run on the node's progress bar until it has ended; Cancel stops it softly and waits for that.
+
+    Returns how it ended, and whether the person cancelled the prompt.
 
     Short looks, with sleeps on the event loop between them. So the run goes on and nobody waits any more when another node of the
     prompt fails meanwhile, and when ComfyUI itself is ended (Ctrl-C).
@@ -259,9 +285,7 @@ async def _wait(run: RunFolder, node_id: str) -> RunState:
     except asyncio.CancelledError:
         host.log.info("The prompt has ended while run %s trains; the run goes on.", run.run_id)
         raise
-    if interrupted and state.status != "completed":
-        host.end_as_interrupted()
-    return state
+    return state, interrupted
 
 
 def _held_part(hidden: Any, run_name: str) -> HeldPrompt | None:

@@ -1,7 +1,7 @@
 """What waits for a run is cut out of its canvas whole, and queued once."""
 
 from kohya_bridge.run_folder import RunFolder
-from kohya_bridge.runs.held_prompt import HeldPrompt, claim, keep, waiting_part
+from kohya_bridge.runs.held_prompt import HeldPrompt, claim, forget, keep, waiting_part
 
 OPEN_RUN = {"class_type": "OpenRun", "inputs": {"run": "alice/0123456789ab"}}
 CANVAS = {
@@ -52,6 +52,18 @@ def test_a_held_prompt_is_handed_out_once(tmp_path):
     keep(run, held)
     assert claim(run) == [held]
     assert claim(run) == []
+
+
+def test_a_canvas_that_is_queued_anew_forgets_what_it_left_and_nothing_else(tmp_path):
+    run = RunFolder(tmp_path / "alice" / "0123456789ab")
+    left = HeldPrompt(waiting_part(CANVAS, "train", replacement=OPEN_RUN))
+    save = {**CANVAS["save"], "inputs": {**CANVAS["save"]["inputs"], "filename_prefix": "other"}}
+    anew = HeldPrompt(waiting_part({**CANVAS, "save": save}, "train", replacement=OPEN_RUN))
+    other = HeldPrompt({"another": OPEN_RUN})
+    keep(run, left)
+    keep(run, other)
+    forget(run, anew, node_id="train")
+    assert claim(run) == [other]
 
 
 def test_several_canvases_may_wait_for_one_run(tmp_path):

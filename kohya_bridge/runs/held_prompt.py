@@ -85,6 +85,14 @@ def keep(run: RunFolder, held: HeldPrompt) -> None:
     keep_here(run, run.held_prompts_dir / f"{digest_of(held.prompt)}.json", asdict(held), kind=KIND)
 
 
+def forget(run: RunFolder, held: HeldPrompt, *, node_id: str) -> None:
+    """Let wait no longer what an earlier queueing of the same canvas left for that node: the same nodes, whatever their values."""
+    for file in run.held_prompts():
+        known = read_held(run, file)
+        if known and known[1] and node_id in known[0].prompt and set(known[0].prompt) == set(held.prompt):
+            run.files.remove(file)
+
+
 def digest_of(prompt: Prompt) -> str:
     """The name under which a prompt waits."""
     return hashlib.sha256(json_text.write(prompt, sort_keys=True).encode()).hexdigest()[:16]

@@ -84,7 +84,32 @@ def test_cancel_stops_softly_and_queueing_again_resumes(comfy):
     assert state.resumed_from == stopped.step
 
 
-def test_a_neighbour_that_fails_ends_the_prompt_at_once_and_the_run_goes_on(comfy):
+def test_a_run_stopped_in_the_panel_ends_its_prompt_without_an_error_and_what_waited_runs_after_a_resume(
+    comfy,
+):
+    prompt = only_training(dataset="panel_stop", steps=40)
+    train = id_of(prompt, "WizdroidKohyaTrain")
+    (package,) = [node for node in whole_job().values() if node["class_type"] == "WizdroidPackageLora"]
+    prompt["90"] = {**package, "inputs": {**package["inputs"], "run": [train, 0]}}
+    prompt_id = comfy.client.queue(prompt)
+    run = wait_for(lambda: next(iter(runs(comfy, "panel_stop")), None), what="a run")
+    wait_for(lambda: run.state().step >= 3, what="three steps")
+    comfy.client.post(f"wizdroid/training/runs/{run.run_id}/stop", {})
+    assert outcome(comfy.client.wait(prompt_id)) == "interrupted"
+    assert len(run.held_prompts()) == 1
+
+    comfy.client.post(f"wizdroid/training/runs/{run.run_id}/resume", {})
+
+    def packaged():
+        entries = comfy.client.get("history").values()
+        return [entry for entry in entries if "90" in entry["outputs"] and entry["prompt"][1] != prompt_id]
+
+    (entry,) = wait_for(packaged, what="the LoRA was packaged by what waited")
+    assert entry["status"]["status_str"] == "success" and run.state().status == "completed"
+    assert not run.held_prompts()
+
+
+def test_a_neighbour_that_is_stopped_ends_the_prompt_at_once_and_the_run_goes_on(comfy):
     prompt = only_training(dataset="neighbours", steps=60)
     train = prompt[id_of(prompt, "WizdroidKohyaTrain")]
     prompt["95"] = {**train, "inputs": {**train["inputs"], "seed": 43}}
@@ -98,7 +123,7 @@ def test_a_neighbour_that_fails_ends_the_prompt_at_once_and_the_run_goes_on(comf
     )
     comfy.client.post(f"wizdroid/training/runs/{found['queued'].run_id}/stop", {})
 
-    assert "Taken out of the queue" in outcome(comfy.client.wait(prompt_id, timeout_s=60))
+    assert outcome(comfy.client.wait(prompt_id, timeout_s=60)) == "interrupted"
     assert not found["training"].state().is_finished
     wait_for(lambda: found["training"].state().status == "completed", what="the run went on to its end")
 

@@ -40,13 +40,16 @@ def test_a_run_is_started_watched_stopped_tried_resumed_and_kept_through_a_crash
     page, panel = open_panel(comfy, new_page)
     expect(panel.get_by_role("heading", name="No training yet")).to_be_visible()
 
-    start_from_the_page(page, panel, steps=60)
+    start_from_the_page(page, panel, steps=60, mode="wait")
     measure_delays(page)
     wait_for_step(comfy, page, 4)
     panel.get_by_role("button", name="Stop", exact=True).click()
     expect(panel.get_by_role("button", name="Resume")).to_be_visible(timeout=TRAINS_MS)
     stopped = the_run(comfy).state()
     assert stopped.status == "stopped" and the_run(comfy).latest_state()[0] == stopped.step
+    wait_until(lambda: not comfy.client.get("queue")["queue_running"], "the node that waited has ended")
+    assert page.evaluate("window.app.lastExecutionError ?? null") is None
+    expect(page.get_by_role("dialog")).to_have_count(0)
     delays = sorted(page.evaluate("window.delays"))
     print(
         f"\nevent lines drawn after {delays[len(delays) // 2]:.2f} s (median of {len(delays)}), {delays[-1]:.2f} s at most"
@@ -95,9 +98,9 @@ def open_panel(comfy, new_page):
     return page, page.get_by_role("region", name="Wizdroid training")
 
 
-def start_from_the_page(page, panel, *, steps):
+def start_from_the_page(page, panel, *, steps, mode="background"):
     """Load a workflow, press Run, and open the run that appears in the panel."""
-    put_on_canvas(page, only_training(mode="background", steps=steps))
+    put_on_canvas(page, only_training(mode=mode, steps=steps))
     page.get_by_role("button", name=re.compile("^Run")).first.click()
     open_newest_run(panel)
 

@@ -15,6 +15,8 @@ import { addTrainNode, refreshChoices, trainAgain, tryCheckpoint } from "./graph
 
 export const TAB_ID = "wizdroid-training";
 const LIVE_EVENT = "wizdroid.training";
+/** Which run a node of this page trains. */
+const NODE_EVENT = "wizdroid.training.node";
 /** A grid of an unattended validation is there: its prompt may be of no page, or of another one. */
 const PICTURES_EVENT = "wizdroid.training.pictures";
 const TOAST_MS = 6000;
@@ -37,7 +39,7 @@ const TOAST_MS = 6000;
  * }} Host
  */
 
-/** @returns {Host & {app: any, usesOurNodes: () => boolean, openPanel: () => void, setBadge: (text: string|null) => void}} */
+/** @returns {Host & {app: any, onNode: (listener: (told: {node: string, run_id: string}) => void) => (() => void), usesOurNodes: () => boolean, openPanel: () => void, setBadge: (text: string|null) => void}} */
 export function createHost() {
   const client = createClient((path, options) => api.fetchApi(path, options));
   const toast = (/** @type {{severity: string, summary: string, detail?: string}} */ message) =>
@@ -58,6 +60,7 @@ export function createHost() {
     ...client,
     url: (path) => api.apiURL(`/wizdroid/training/${path}`),
     onEvent: (listener) => listen(api, LIVE_EVENT, (event) => listener(event.detail)),
+    onNode: (listener) => listen(api, NODE_EVENT, (event) => listener(event.detail)),
     onReconnect: (listener) => listen(api, "reconnected", listener),
     onPromptDone: (listener) => {
       const forget = [listen(api, "execution_success", listener), listen(api, PICTURES_EVENT, listener)];

@@ -4,7 +4,7 @@
 import { createActions } from "./actions.js";
 import { createHost, TAB_ID } from "./host.js";
 import { commands, MENU, nodeMenuItems, SETTINGS } from "./menus.js";
-import { giveFace } from "./node_face.js";
+import { Followed, giveFace } from "./node_face.js";
 import { createPanel } from "./panel.js";
 import { RunStore } from "./run_store.js";
 
@@ -22,6 +22,10 @@ document.head.append(stylesheet);
 store.setVisible(!document.hidden); // a page may be opened in the background
 store.addEventListener("activity", showBadge);
 store.addEventListener("finished", (event) => tellOfEnd(/** @type {CustomEvent} */ (event).detail));
+
+const followed = new Followed(() => host.app.graph);
+host.onNode((told) => followed.begin(told));
+host.onEvent(({ run_id: runId, event }) => event && followed.take(runId, event));
 
 /** Where dialogs stand while the panel is closed: no box of its own, only the panel's colours. */
 function overlay() {

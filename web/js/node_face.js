@@ -55,6 +55,66 @@ function fold(widget, node) {
   });
 }
 
+/**
+ * Nodes whose run this page queued go on telling of it: what a panel's Stop and Resume make of it, and how it ended. A frame
+ * that ComfyUI drew around a node whose run had failed goes away while that run trains again.
+ */
+export class Followed {
+  /** @param {() => any} graph the open workflow */
+  constructor(graph) {
+    this.graph = graph;
+    /** @type {Map<string, string>} run id by node id */
+    this.runs = new Map();
+  }
+
+  /** A node trains that run from now on. @param {{node: string, run_id: string}} told */
+  begin({ node: id, run_id: runId }) {
+    this.runs.set(String(id), runId);
+    const node = this.#node(id);
+    if (!node) return;
+    frame(node, true);
+    showText(node, `Run ${runId}`); // what stands there may be of a run before
+  }
+
+  /** @param {string} runId @param {import("./run_state.js").RunEvent} event */
+  take(runId, event) {
+    const words = Object.hasOwn(WORDS, event.kind) ? WORDS[event.kind](event) : "";
+    for (const [id, known] of words ? this.runs : []) {
+      const node = known === runId ? this.#node(id) : null;
+      if (!node) continue;
+      showText(node, `Run ${runId}\n${words}`);
+      frame(node, event.kind !== "run_started");
+      node.graph?.setDirtyCanvas?.(true, true);
+    }
+  }
+
+  /** @param {string} id */
+  #node(id) {
+    const node = this.graph()?.getNodeById?.(Number.isNaN(Number(id)) ? id : Number(id));
+    return node?.type === TRAINING ? node : null;
+  }
+}
+
+const TRAINING = "WizdroidKohyaTrain";
+
+/** What a node says of its run from then on. @type {Record<string, (event: import("./run_state.js").RunEvent) => string>} */
+const WORDS = {
+  run_started: (event) =>
+    event.resumed_from ? `It trains again, from step ${event.resumed_from} on.` : "It trains.",
+  run_finished: (event) =>
+    event.outcome === "completed"
+      ? "It has finished; the LoRA is ready."
+      : [event.problem || `The run was ${event.outcome}.`, event.fix].filter(Boolean).join("\n"),
+};
+
+/** Let ComfyUI draw its red frame of a failed prompt around a node, or not. @param {any} node @param {boolean} drawn */
+function frame(node, drawn) {
+  const strokes = node.strokeStyles;
+  if (!strokes?.executionError) return;
+  node.wizdroidFrame ??= strokes.executionError;
+  strokes.executionError = drawn ? node.wizdroidFrame : () => undefined;
+}
+
 /** @param {any} node @param {string} text */
 export function showText(node, text) {
   let widget = node.widgets?.find((/** @type {any} */ each) => each.name === TOLD);
