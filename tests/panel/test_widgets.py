@@ -233,6 +233,52 @@ def test_the_plan_shows_its_numbers_and_what_changed(panel, workspace, training)
     assert changed.run.run_id != training.run.run_id
 
 
+def test_each_run_shows_what_changed_in_itself(panel, workspace):
+    for rate in (1e-4, 2e-4, 5e-4):
+        rehearse(workspace, rehearsed_plan(max_train_steps=400, unet_lr=rate)).start()
+    page = panel()
+    changes = card(page, "Plan").get_by_role("listitem").filter(has_text="unet_lr")
+    seen = set()
+    for at in range(3):
+        page.get_by_role("list", name="Runs").get_by_role("button").nth(at).click()
+        rate = page.get_by_role("region", name="Plan").get_by_text("Learning rate").locator("xpath=..")
+        expect(rate).to_be_visible()
+        new = rate.inner_text().split()[-1]
+        if changes.count():
+            expect(changes).to_contain_text(new)  # what it became is this run's own rate
+        seen.add(new)
+        page.get_by_role("button", name="All runs").click()
+    assert seen == {"1e-4", "2e-4", "5e-4"}
+
+
+def test_a_list_shows_what_its_items_say_now_and_keeps_what_stays_the_same(panel):
+    """`make` sees nothing but what an element is known by, so there is nothing that it could forget to update."""
+    told = panel().evaluate(
+        """async () => {
+          const { keyed } = await import('/extensions/wizdroid-lora-training/js/dom.js');
+          const list = document.createElement('ul');
+          let made = 0;
+          const draw = (items) => { keyed(list, items, ({ field, value }) => ({ field, value }),
+            (each) => { made += 1; const item = document.createElement('li'); item.textContent = Object.values(each).join(' ');
+              return item; },
+            (item, { live }) => { item.title = String(live); });
+            return [...list.children].map((each) => each.textContent + ' ' + each.title); };
+          const first = draw([{ field: 'lr', value: 1, live: 1, hidden: 9 }, { field: 'dim', value: 4, live: 1 }]);
+          const stays = list.children[1];
+          const second = draw([{ field: 'lr', value: 2, live: 2 }, { field: 'dim', value: 4, live: 2 }]);
+          const turned = draw([{ field: 'dim', value: 4, live: 3 }, { field: 'lr', value: 2, live: 3 }]);
+          return { first, second, turned, made, same: list.children[0] === stays };
+        }"""
+    )
+    assert told == {
+        "first": ["lr 1 1", "dim 4 1"],
+        "second": ["lr 2 2", "dim 4 2"],
+        "turned": ["dim 4 3", "lr 2 3"],
+        "made": 3,
+        "same": True,
+    }
+
+
 def test_the_log_is_fetched_only_when_it_is_unfolded(panel, stage, training):
     page = panel(training)
     assert not any(path.endswith("/log") for _, path in stage.requests)

@@ -46,20 +46,24 @@ export function show(element, shown) {
   if (element.hidden === shown) element.hidden = !shown;
 }
 
+/** What each element of a list was made from, as JSON. @type {WeakMap<Element, string>} */
+const madeFrom = new WeakMap();
+
 /**
- * Keep `parent`'s children in step with `items`: each key has one element, made once and moved where it belongs. An item that
- * can't be drawn, such as one of a later version, has a line that says so in its place; it costs the others nothing.
- * @template Item
- * @param {HTMLElement} parent @param {Item[]} items @param {(item: Item) => string} keyOf
- * @param {(item: Item) => HTMLElement} make @param {(element: HTMLElement, item: Item) => void} [update]
+ * Keep `parent`'s children in step with `items`. `fixedOf` says what of an item its element is made from; `make` sees that and nothing
+ * else, so an element is used again exactly while all of that is the same, and moved where it belongs. What may change while the
+ * element stays, as under a finger or the keyboard's focus, is put in by `update`, each time. An item that can't be drawn, such as one
+ * of a later version, has a line that says so in its place; it costs the others nothing.
+ * @template Item, Fixed
+ * @param {HTMLElement} parent @param {Item[]} items @param {(item: Item) => Fixed} fixedOf a plain value
+ * @param {(fixed: Fixed) => HTMLElement} make @param {(element: HTMLElement, item: Item) => void} [update]
  */
-export function keyed(parent, items, keyOf, make, update) {
-  const old = new Map();
-  for (const child of /** @type {HTMLElement[]} */ ([...parent.children])) old.set(child.dataset.key, child);
+export function keyed(parent, items, fixedOf, make, update) {
+  const old = new Map([...parent.children].map((child) => [madeFrom.get(child), /** @type {HTMLElement} */ (child)]));
   let at = parent.firstElementChild;
   for (const item of Array.isArray(items) ? items : []) {
-    const element = drawn(parent, old, item, keyOf, make, update);
-    old.delete(element.dataset.key);
+    const element = drawn(parent, old, item, fixedOf, make, update);
+    old.delete(madeFrom.get(element));
     if (at && element === at) at = at.nextElementSibling;
     else parent.insertBefore(element, at);
   }
@@ -68,15 +72,15 @@ export function keyed(parent, items, keyOf, make, update) {
 
 /**
  * The element of an item, as it is now.
- * @template Item
- * @param {HTMLElement} parent @param {Map<string|undefined, HTMLElement>} old @param {Item} item @param {(item: Item) => string} keyOf
- * @param {(item: Item) => HTMLElement} make @param {(element: HTMLElement, item: Item) => void} [update]
+ * @template Item, Fixed
+ * @param {HTMLElement} parent @param {Map<string|undefined, HTMLElement>} old @param {Item} item @param {(item: Item) => Fixed} fixedOf
+ * @param {(fixed: Fixed) => HTMLElement} make @param {(element: HTMLElement, item: Item) => void} [update]
  */
-function drawn(parent, old, item, keyOf, make, update) {
+function drawn(parent, old, item, fixedOf, make, update) {
   try {
-    const key = String(keyOf(item));
-    const element = old.get(key) ?? make(item);
-    element.dataset.key = key;
+    const key = JSON.stringify(fixedOf(item));
+    const element = old.get(key) ?? make(JSON.parse(key));
+    madeFrom.set(element, key);
     update?.(element, item);
     return element;
   } catch (error) {

@@ -46,7 +46,7 @@ export function createAsks(document, calls) {
       answered = answering;
       const focused = list.contains(document.activeElement);
       show(element, asks.length > 0);
-      keyed(list, asks, keyOf, make, (item, ask) => {
+      keyed(list, asks, fixed, make, (item, ask) => {
         const { name, completed } = named(ask.run_id);
         const part = (/** @type {string} */ selector) => /** @type {HTMLElement} */ (item.querySelector(selector));
         setText(part(".wz-link"), name);
@@ -66,6 +66,11 @@ export function createAsks(document, calls) {
     },
     destroy() {},
   };
+
+  /** What an ask's line is made from; its prompt's text is fetched by whoever unfolds it. @param {Ask} ask @returns {Ask} */
+  function fixed({ run_id, slug, what, kind, nodes }) {
+    return { run_id, slug, what, kind, nodes, since: 0, text: "" };
+  }
 
   /** @param {Ask} ask @param {"agree"|"decline"} word */
   function answer(ask, word) {

@@ -79,7 +79,7 @@ export function createCheckpointTable(document, calls) {
       keyed(
         body,
         rows,
-        (/** @type {any} */ row) => row.file,
+        ({ file, step, bytes: size, final }) => ({ file, step, bytes: size, final }),
         make,
         (tr, row) => {
           update(tr, row);

@@ -123,23 +123,23 @@ export function createCompare(document, calls) {
       keyed(
         legend,
         runs,
-        (/** @type {any} */ run) => run.run_id,
-        (run) =>
+        (/** @type {any} */ run) => ({ run_id: run.run_id, name: run.character, place: runs.indexOf(run) + 1, words: told(run) }),
+        ({ run_id: runId, name, place, words }) =>
           el(
             document,
             "li",
             null,
             el(document, "span", {
               class: "wz-swatch",
-              style: `--wz-chip: var(--wz-run-${runs.indexOf(run) + 1})`,
+              style: `--wz-chip: var(--wz-run-${place})`,
             }),
             el(
               document,
               "button",
-              { type: "button", class: "wz-link", onclick: () => calls.open(run.run_id) },
-              `${run.character} ${run.run_id.slice(0, 4)}`,
+              { type: "button", class: "wz-link", onclick: () => calls.open(runId) },
+              `${name} ${runId.slice(0, 4)}`,
             ),
-            el(document, "span", { class: "wz-muted" }, told(run)),
+            el(document, "span", { class: "wz-muted" }, words),
           ),
       );
       head.replaceChildren(

@@ -59,7 +59,7 @@ export function createDamages(document, calls) {
       mend.setAttribute("aria-busy", String(mending));
       setText(words, [run.aside && ASIDE, !run.plan && NO_PLAN].filter(Boolean).join(" "));
       show(words, words.textContent !== "");
-      keyed(list, told, (each) => `${each.file}|${each.problem}`, make);
+      keyed(list, told, ({ file, problem, fix, is_a_part }) => ({ file, problem, fix, is_a_part }), make);
     },
     destroy() {},
   };

@@ -29,7 +29,7 @@ export function createNotices(document, calls) {
       keyed(
         list,
         notices,
-        (each) => each.key,
+        ({ times, ...each }) => each,
         make,
         (item, each) => {
           setText(
@@ -46,7 +46,7 @@ export function createNotices(document, calls) {
     destroy() {},
   };
 
-  /** @param {ReturnType<typeof gathered>[number]} notice */
+  /** @param {Omit<ReturnType<typeof gathered>[number], "times">} notice */
   function make(notice) {
     const level = ["info", "warning", "error"].includes(notice.level) ? notice.level : "info";
     const word = { info: "Note", warning: "Warning", error: "Error" }[

@@ -35,8 +35,8 @@ export function createPictureStrip(document, calls) {
       keyed(
         strip,
         pictures,
-        (each) => `${run.run_id} ${each.name} ${each.version}`,
-        (each) => make(run.run_id, each),
+        ({ name, version, kind, ...each }) => ({ runId: run.run_id, name, version, kind, words: told({ name, version, kind, ...each }) }),
+        make,
         (item, each) => {
           const open = /** @type {HTMLButtonElement} */ (item.firstElementChild);
           open.onclick = () => calls.enlarge(large, pictures.indexOf(each));
@@ -47,22 +47,22 @@ export function createPictureStrip(document, calls) {
     destroy() {},
   };
 
-  /** @param {string} runId @param {import("../run_store.js").Picture} picture */
-  function make(runId, picture) {
+  /** @param {{runId: string, name: string, version: string, kind: string, words: string}} picture */
+  function make({ runId, name, version, kind, words }) {
     const image = el(document, "img", {
-      src: calls.pictureUrl(runId, picture.name, 320, picture.version),
-      alt: told(picture),
+      src: calls.pictureUrl(runId, name, 320, version),
+      alt: words,
       loading: "lazy",
       draggable: "false",
     });
     const open = el(
       document,
       "button",
-      { type: "button", class: "wz-picture", title: told(picture) },
+      { type: "button", class: "wz-picture", title: words },
       image,
-      el(document, "span", null, label(picture)),
+      el(document, "span"),
     );
-    return el(document, "li", { class: `wz-picture-${picture.kind}` }, open);
+    return el(document, "li", { class: `wz-picture-${kind}` }, open);
   }
 }
 

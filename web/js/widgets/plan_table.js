@@ -62,22 +62,22 @@ export function createPlanTable(document) {
       keyed(
         key,
         run.plan ? figures(run.plan) : [],
-        ([name, value]) => `${name} ${value}`,
+        (each) => each,
         ([name, value]) =>
           el(document, "div", null, el(document, "dt", null, name), el(document, "dd", null, value)),
       );
-      const settings = Object.entries(run.plan?.settings ?? {});
+      const settings = Object.entries(run.plan?.settings ?? {}).map(([name, value]) => [name, plain(value)]);
       keyed(
         rest,
         settings,
-        ([name, value]) => `${name} ${plain(value)}`,
+        (each) => each,
         ([name, value]) =>
           el(
             document,
             "tr",
             null,
             el(document, "th", { scope: "row" }, name),
-            el(document, "td", null, plain(value)),
+            el(document, "td", null, value),
           ),
       );
       const fields = run.changes?.fields ?? [];
@@ -90,7 +90,7 @@ export function createPlanTable(document) {
       keyed(
         changes,
         fields,
-        (each) => each.field,
+        (each) => each,
         (each) => changed(document, each.field.replace("settings.", ""), each.old, each.new),
       );
     },

@@ -31,7 +31,7 @@ export function createQueue(document, calls) {
       keyed(
         list,
         named,
-        (each) => each.runId,
+        ({ runId }) => ({ runId }),
         make,
         (item, each) => {
           const at = queue.indexOf(each.runId);
@@ -47,7 +47,7 @@ export function createQueue(document, calls) {
     destroy() {},
   };
 
-  /** @param {{runId: string, name: string}} entry */
+  /** @param {{runId: string}} entry */
   function make({ runId }) {
     const move = (/** @type {number} */ by) => calls.move(runId, order.indexOf(runId) + 1 + by);
     return el(

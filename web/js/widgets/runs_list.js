@@ -138,8 +138,8 @@ export function createRunsList(document, calls) {
     show(more, fitting.length > shown);
   }
 
-  /** @param {RunLine} line */
-  function make(line) {
+  /** @param {string} runId */
+  function make(runId) {
     return el(
       document,
       "li",
@@ -147,7 +147,7 @@ export function createRunsList(document, calls) {
       el(
         document,
         "button",
-        { type: "button", class: "wz-run", onclick: () => pick(line.run_id) },
+        { type: "button", class: "wz-run", onclick: () => pick(runId) },
         el(document, "span", { class: "wz-check", "aria-hidden": "true" }, icon(document, "done")),
         el(
           document,

@@ -25,17 +25,27 @@ export function createSuggestions(document, calls) {
     keyed(
       place,
       suggestions,
-      (each) => `${runId} ${each.code} ${each.title}`,
+      (each) => ({
+        runId,
+        title: each.title,
+        why: each.why,
+        body: { code: each.code, choice: offset + suggestions.indexOf(each) },
+        rows: changes(each),
+      }),
       (each) => {
-        const body = { code: each.code, choice: offset + suggestions.indexOf(each) };
-        const act = () => calls.act("retry", runId, body);
+        const act = () => calls.act("retry", each.runId, each.body);
         return el(
           document,
           "div",
           { class: "wz-suggestion" },
           button(document, { label: each.title, icon: "retry", kind, hint: each.why, act }),
           el(document, "p", { class: "wz-muted" }, each.why),
-          el(document, "ul", { class: "wz-changes", "aria-label": "What it changes" }, ...changes(each)),
+          el(
+            document,
+            "ul",
+            { class: "wz-changes", "aria-label": "What it changes" },
+            ...each.rows.map(({ name, old, value }) => changed(document, name, old, value)),
+          ),
         );
       },
     );
@@ -54,12 +64,11 @@ export function createSuggestions(document, calls) {
     },
   };
 
-  /** @param {Suggestion} suggestion */
+  /** What a suggestion changes: name, before, after. @param {Suggestion} suggestion @returns {{name: string, old: any, value: any}[]} */
   function changes({ settings, kohya }) {
-    const rows = [
-      ...Object.entries(settings).map(([name, value]) => [name, plan?.settings[name], value]),
-      ...Object.entries(kohya).map(([name, value]) => [name, plan?.kohya[name], value]),
+    return [
+      ...Object.entries(settings).map(([name, value]) => ({ name, old: plan?.settings[name], value })),
+      ...Object.entries(kohya).map(([name, value]) => ({ name, old: plan?.kohya[name], value })),
     ];
-    return rows.map(([name, old, value]) => changed(document, name, old, value));
   }
 }
