@@ -40,6 +40,7 @@ VOCABULARY = {
     "json_text",
     "names",
     "selection",
+    "smoothing",
     "forbidding",
     "workspace",
 }
@@ -66,6 +67,7 @@ CHILD_SIDE = (
     "engines.failures",
     "engines.kohya.runner",
     "selection",
+    "smoothing",
     "models.lora_check",
 )
 

@@ -26,6 +26,7 @@ const host = {
   copy: async (text) => void record.copied.push(text),
   setting: () => undefined,
   refreshChoices: async () => {},
+  outputUrl: (picture) => `/view?filename=${picture.filename}`,
   tryCheckpoint: async (checkpoint) => (record.tried.push(checkpoint), "queued"),
   trainAgain: async (request) => (record.again.push(request), "filled in"),
   addTrainNode: async () => "added",
