@@ -26,6 +26,7 @@ from .moving import move_between
 from .plan import TrainingPlan, TrainingRequest, plan_differences
 from .run_folder import RunFolder
 from .run_state import RunState
+from .runs.advice import tell_advice
 from .runs.choices import Choices, keep_choices
 from .runs.held_prompt import HeldPrompt, keep
 from .runs.plan_paths import refuse_changed_dataset
@@ -156,6 +157,7 @@ class Desk:
                         run, Choices(check.engine_reason, check.precision_reason, check.forecast.sentence())
                     )
                     run.files.write(run.plan_file, plan.to_yaml())
+                tell_advice(run, check.advice)
                 self.slot.enqueue(run, plan.engine)
             if held_prompt is not None:
                 keep(run, held_prompt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 from comfy_api.latest import io, ui
 
 from ..kohya_bridge.engine_names import AUTO, CHOICES
+from ..kohya_bridge.engines.contract import Problem
 from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.forbidding import parse
 from ..kohya_bridge.models.base_models import is_whole_checkpoint
@@ -18,6 +20,7 @@ from ..kohya_bridge.presets import PRESETS
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
 from ..kohya_bridge.runs import held_prompt
+from ..kohya_bridge.runs.advice import of_the_training
 from ..kohya_bridge.runs.held_prompt import HeldPrompt, waiting_part
 from ..kohya_bridge.runs.unattended import Unattended, grid_part, grids_on
 from ..kohya_bridge.runs.usual_grid import usual_grid
@@ -196,14 +199,16 @@ class KohyaTrainNode(io.ComfyNode):
                 wanted = _grids(cls.hidden, run_name, checked.plan, checked.paths.base_model_file)
         run = await off_loop(desk().submit, checked, held_prompt=held, unattended=wanted, lend_gpu=lend_gpu)
         node_id = str(cls.hidden.unique_id)
-        host.send_event(NODE_EVENT, {"node": node_id, "run_id": run.run_id}, to=host.executing_client())
+        advice = "" if is_complete else _notes(checked.advice)
+        told = {"node": node_id, "run_id": run.run_id, "text": advice}
+        host.send_event(NODE_EVENT, told, to=host.executing_client())
         if wanted:
             unattended_validation.look_at(run)  # a resumed run has checkpoints already
         _runs_of.setdefault(_key(typed.pop("base_model"), typed), set()).add(run.run_id)
         if mode == BACKGROUND and not is_complete:
             if held and _status(run.run_id) == "completed":  # it finished in between, and nobody was told
                 await off_loop(queue_held, run)
-            return _blocked(run, something_waits=held is not None)
+            return _blocked(run, advice, something_waits=held is not None)
         waiting = None if is_complete else _held_part(cls.hidden, run_name)
         if waiting:
             held_prompt.forget(run, waiting, node_id=node_id)  # it goes on with this prompt
@@ -308,13 +313,18 @@ def _grids(hidden: Any, run_name: str, plan: TrainingPlan, base_model_file: Path
     return usual_grid(plan, whole=is_whole_checkpoint(base_model_file), opener=opener, grid=GRID)
 
 
-def _blocked(run: RunFolder, *, something_waits: bool) -> io.NodeOutput:
+def _notes(advice: Iterable[Problem]) -> str:
+    return "\n".join(f"Note: {each.sentence}" for each in of_the_training(advice))
+
+
+def _blocked(run: RunFolder, advice: str, *, something_waits: bool) -> io.NodeOutput:
     """Let the canvas go on without what hangs on this node."""
     from comfy_execution.graph import ExecutionBlocker
 
     text = f"{describe(run)}\nIt trains in the background" + (
         "; the nodes after this one run by themselves when it has finished." if something_waits else "."
     )
+    text += f"\n{advice}" if advice else ""
     return io.NodeOutput(*(ExecutionBlocker(None) for _ in run_outputs()), ui=ui.PreviewText(text))
 
 

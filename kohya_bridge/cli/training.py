@@ -57,7 +57,7 @@ def train_config(context: Context, arguments: argparse.Namespace) -> int:
     _say_choices(context, check)
     _say_changes(context, check)
     for each in check.advice:
-        context.out.say(f"Note: {each.problem} {each.fix}".rstrip())
+        context.out.say(f"Note: {each.sentence}")
     return show_started(context, context.desk.submit(check), wait=arguments.wait)
 
 

@@ -31,6 +31,11 @@ class Problem:
     fix: str
     blocks: bool = True
 
+    @property
+    def sentence(self) -> str:
+        """What is the matter and what to do."""
+        return f"{self.problem} {self.fix}".strip()
+
 
 @dataclass(frozen=True)
 class MachinePaths:

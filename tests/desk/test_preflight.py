@@ -261,3 +261,14 @@ def test_a_workspace_that_cannot_be_written_is_told_in_words(desk, workspace):
     workspace.runs_dir.write_text("a file where a folder should be")
     with pytest.raises(StorageError, match="can't be written"):
         desk.submit(request())
+
+
+def test_what_is_advised_before_the_start_is_a_notice_of_the_run_once_however_often_it_is_ordered(desk_with):
+    advised = Problem("no_gpu", "No GPU was found: this will take long.", "Fine for trials.", blocks=False)
+    desk = desk_with(QuickEngine(obstacles=(advised,)))
+    check = desk.check(request())
+    run = desk.submit(check)
+    desk.wait(run.run_id)
+    desk.submit(check)
+    told = [(row["level"], row["problem"]) for row in run.state().notices]
+    assert told == [("warning", "No GPU was found: this will take long.")]

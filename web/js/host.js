@@ -39,7 +39,7 @@ const TOAST_MS = 6000;
  * }} Host
  */
 
-/** @returns {Host & {app: any, onNode: (listener: (told: {node: string, run_id: string}) => void) => (() => void), usesOurNodes: () => boolean, openPanel: () => void, setBadge: (text: string|null) => void}} */
+/** @returns {Host & {app: any, onNode: (listener: (told: {node: string, run_id: string, text?: string}) => void) => (() => void), usesOurNodes: () => boolean, openPanel: () => void, setBadge: (text: string|null) => void}} */
 export function createHost() {
   const client = createClient((path, options) => api.fetchApi(path, options));
   const toast = (/** @type {{severity: string, summary: string, detail?: string}} */ message) =>

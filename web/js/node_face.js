@@ -67,13 +67,13 @@ export class Followed {
     this.runs = new Map();
   }
 
-  /** A node trains that run from now on. @param {{node: string, run_id: string}} told */
-  begin({ node: id, run_id: runId }) {
+  /** A node trains that run from now on. @param {{node: string, run_id: string, text?: string}} told */
+  begin({ node: id, run_id: runId, text = "" }) {
     this.runs.set(String(id), runId);
     const node = this.#node(id);
     if (!node) return;
     frame(node, true);
-    showText(node, `Run ${runId}`); // what stands there may be of a run before
+    showText(node, [`Run ${runId}`, text].filter(Boolean).join("\n")); // what stands there may be of a run before
   }
 
   /** @param {string} runId @param {import("./run_state.js").RunEvent} event */
