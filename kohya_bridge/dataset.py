@@ -33,6 +33,7 @@ from .datasets.pictures import pixel_digest, upright
 from .errors import InvalidInput, NotFound, StorageError
 from .files import Tree
 from .moving import move_between
+from .reasons import reason_of
 from .workspace import Workspace, file_sha256
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def export_pictures(
                     rows[name] = _row_for(name, caption)
         except OSError as error:
             raise StorageError(
-                f"The picture could not be written: {error.strerror or error}.",
+                f"The picture could not be written: {reason_of(error)}.",
                 f"Free disk space or mend the permissions of {dir.name}/; what was exported before stands.",
             ) from error
         if mode == "replace":

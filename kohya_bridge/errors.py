@@ -30,6 +30,10 @@ class BridgeError(Exception):
         self.fix = fix
 
 
+MOST_SHOWN = 120
+"""Characters of a wrong value that are shown."""
+
+
 @dataclass(frozen=True)
 class FieldProblem:
     """One wrong value: which field, what stood there, what is wrong with it, what to write instead."""
@@ -40,9 +44,21 @@ class FieldProblem:
     fix: str
 
     def __str__(self) -> str:
-        told = LEFT_OUT if is_secret(self.field) else without_secrets(repr(self.value))
-        shown = "" if self.value is None else f" = {told}"
-        return f"{self.field}{shown}: {self.problem} {self.fix}".strip()
+        told = LEFT_OUT if is_secret(self.field) else without_secrets(_shown(self.value))
+        place = self.field if self.value is None else f"{self.field} = {told}"
+        return (
+            f"{place}: {self.problem} {self.fix}".strip()
+            if self.field
+            else f"{self.problem} {self.fix}".strip()
+        )
+
+
+def _shown(value: object) -> str:
+    """A value as a person types it, and of a long one the beginning."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = f"'{value}'" if isinstance(value, str) and value.isprintable() else repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 class InvalidInput(BridgeError):

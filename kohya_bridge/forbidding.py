@@ -7,9 +7,9 @@ wrong field, its value and what to write instead (unknown names get the nearest 
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import itertools
+import re
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -21,8 +21,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .breathing import breathe
 from .counted import counted
-from .errors import FieldProblem, InvalidInput
+from .errors import InvalidInput
 from .files import open_named
+from .reasons import in_yaml
+from .wrong_values import field_problems
 
 MAX_YAML_BYTES = 1 << 20
 Model = TypeVar("Model", bound=BaseModel)
@@ -82,10 +84,12 @@ def parse(model: type[Model], data: Any, *, what: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        problems = field_problems(model, error)
+        is_one = len(problems) == 1
         raise InvalidInput(
-            f"There {'is' if error.error_count() == 1 else 'are'} {counted(error.error_count(), 'problem')} in {what}:",
-            "Mend these values and try again.",
-            problems=[_problem(model, each) for each in error.errors(include_url=False)],
+            f"There {'is' if is_one else 'are'} {counted(len(problems), 'problem')} in {what}:",
+            f"Correct {'this value' if is_one else 'these values'} and try again.",
+            problems=problems,
         ) from None
 
 
@@ -120,16 +124,29 @@ def parse_yaml(text: str, *, what: str) -> Any:
             raise InvalidInput(f"{what} uses YAML aliases (*name).", "Write the values out.")
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "it can't be read"
-        raise InvalidInput(f"{what} is not valid YAML{where}: {reason}.", "Mend that line.") from None
+        said = in_yaml(error, text)
+        raise InvalidInput(f"{what} is not valid YAML{said.where}: {said.reason}.", said.fix) from None
     except InvalidInput:
         raise
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         # A date that is none, a number of ten thousand digits: the loader's own constructors fail in their own ways.
-        problem = f"{what} holds a value that YAML takes for something else: {str(error)[:200]}."
-        raise InvalidInput(problem, "Write it in quotes.") from None
+        raise InvalidInput(
+            f"{what} holds {_odd_value(error)}.", "Correct it, or write it in quotes."
+        ) from None
+
+
+def _odd_value(error: Exception) -> str:
+    """What YAML's own constructors stumbled over: a date that is none, a number of ten thousand digits."""
+    said = str(error).lower()
+    if "digits" in said:
+        return "a number of too many digits"
+    if re.search("year|month|day|hour|minute|second|offset", said):
+        return "a value that looks like a date and is not one"
+    return (
+        "a value that looks like a number and is not one"
+        if re.search("int|float", said)
+        else "a value that can't be read"
+    )
 
 
 class _Loader(_LOADER):  # type: ignore[misc]
@@ -151,71 +168,3 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
 def _is_alias(event: yaml.Event) -> bool:
     breathe()
     return isinstance(event, yaml.AliasEvent)
-
-
-def _problem(model: type[BaseModel], error: Any) -> FieldProblem:
-    location = ".".join(str(part) for part in error["loc"]) or "(whole)"
-    kind, value = error["type"], error.get("input")
-    shown = None if kind == "missing" or isinstance(value, (dict, BaseModel)) else value
-    if kind == "extra_forbidden":
-        known = _names_at(model, error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
-        fix = f"Did you mean {near[0]!r}?" if near else f"Known names: {', '.join(sorted(known))}."
-        return FieldProblem(location, shown, "there is no setting of that name.", fix)
-    if kind == "missing":
-        return FieldProblem(location, None, "it is required and was not given.", "Add it.")
-    if kind == "value_error":
-        problem, _, fix = str(error["ctx"]["error"]).partition(" | ")
-        return FieldProblem(location, shown, problem, fix)
-    return FieldProblem(location, shown, *_in_words(kind, value, error))
-
-
-def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    for part in path:
-        field = model.model_fields.get(str(part))
-        nested = field.annotation if field else None
-        if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
-            break
-        model = nested
-    return list(model.model_fields)
-
-
-_NUMBERS = ("float_parsing", "float_type", "int_parsing", "int_type", "int_from_float", "finite_number")
-
-
-def _in_words(kind: str, value: Any, error: Any) -> tuple[str, str]:
-    """What pydantic found, as a person would say it, and what to do."""
-    context = error.get("ctx", {})
-    if kind in _NUMBERS:
-        whole = "whole number" if kind.startswith("int_") else "number"
-        with_point = str(value).replace(",", ".")
-        if isinstance(value, str) and "," in value and _is_number(with_point):
-            return f"it is no {whole}: decimals stand behind a point, not a comma.", f"Write {with_point}."
-        return f"it is no {whole}.", f"Write a {whole}."
-    if kind in ("greater_than", "greater_than_equal"):
-        least = context.get("gt", context.get("ge"))
-        return (f"it must be above {least:g}." if "gt" in context else f"the least is {least:g}."), ""
-    if kind in ("less_than", "less_than_equal"):
-        most = context.get("lt", context.get("le"))
-        return (f"it must be below {most:g}." if "lt" in context else f"the most is {most:,}."), ""
-    if kind in ("bool_parsing", "bool_type"):
-        return "it is neither true nor false.", "Write true or false."
-    if kind == "literal_error":
-        return f"it is none of {context.get('expected', '').replace(' or ', ', ')}.", "Write one of them."
-    if kind in ("string_type", "list_type", "dict_type", "tuple_type"):
-        wanted = {"string_type": "text", "dict_type": "a mapping of names to values"}.get(kind, "a list")
-        return f"it is not {wanted}.", f"Write {wanted}."
-    return _sentence(error["msg"]), ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _sentence(message: str) -> str:
-    message = message.removeprefix("Input ").strip()
-    return message[:1].lower() + message[1:].rstrip(".") + "."

@@ -23,6 +23,7 @@ from . import json_text, processes
 from .event_reader import last_event
 from .files import Tree
 from .processes import ProcessMark
+from .reasons import reason_of
 from .stop_ladder import AT_ONCE, Ladder, Rung, requested_rungs
 
 POLL_S = 0.1
@@ -57,7 +58,7 @@ class Keeper:
                     stderr=subprocess.STDOUT,
                 )
         except OSError as error:
-            return f"{error.strerror or error}: {error.filename or told['argv'][0]}"
+            return f"{error.filename or told['argv'][0]}: {reason_of(error)}."
         self.mark = processes.mark(self.trainer.pid)
         self._sign({**self.mark.to_json(), "argv": told["argv"], "attempt": told["attempt"]})
         return ""

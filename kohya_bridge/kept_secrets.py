@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import StorageError, UnusableFile
 from .machine_key import key_file, sign
+from .reasons import reason_of
 from .redaction import named_secrets
 
 PURPOSE = "kept secret"
@@ -61,7 +62,7 @@ def _kept(secret: str) -> str:
         os.replace(part, file)
     except OSError as error:
         raise StorageError(
-            f"A secret of the canvas can't be kept: {error.strerror or error}.",
+            f"A secret of the canvas can't be kept: {reason_of(error)}.",
             f"Mend {file.parent}, or take the secret out of the canvas.",
         ) from error
     return f"(kept secret {name})"

@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .errors import StorageError
+from .reasons import reason_of
 
 FOLDER_VARIABLE = "WIZDROID_KEY_DIR"
 FOLDER_NAME = "wizdroid-lora-training"
@@ -115,7 +116,7 @@ def _key(file: Path) -> bytes:
         key = file.read_bytes()
     except OSError as error:
         raise StorageError(
-            f"The key of this machine can't be read or made: {error.strerror or error}.",
+            f"The key of this machine can't be read or made: {reason_of(error)}.",
             f"Mend {file.parent}, or name a folder of yours in {FOLDER_VARIABLE}.",
         ) from error
     return key

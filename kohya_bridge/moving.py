@@ -14,6 +14,7 @@ from pathlib import Path
 from . import disk
 from .errors import StorageError, UnusableFile
 from .files import Tree
+from .reasons import reason_of
 
 
 def move_between(source: Tree, name: Path | str, target: Tree, new_name: Path | str) -> Path:
@@ -32,7 +33,7 @@ def move_between(source: Tree, name: Path | str, target: Tree, new_name: Path | 
         raise
     except OSError as error:
         raise StorageError(
-            f"{start.name} could not be moved to {end.parent.name}: {error.strerror or error}.",
+            f"{start.name} could not be moved to {end.parent.name}: {reason_of(error)}.",
             "Close what has files of it open, or free disk space, and try again.",
         ) from error
     return end

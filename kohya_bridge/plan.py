@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field, field_validator
@@ -60,6 +60,17 @@ class ModelFileFacts(Forbidding):
 class TrainingRequest(Forbidding):
     """What a person chooses: in a YAML config, on the Kohya Train node, or on the command line."""
 
+    also_called: ClassVar[dict[str, str]] = {
+        **{
+            name: f"settings.{name}"
+            for name in (*TrainingSettings.model_fields, *TrainingSettings.also_called)
+        },
+        "model": "base_model",
+        "checkpoint": "base_model",
+        "name": "character",
+    }
+    """Names that belong one level deeper, and other words for these."""
+
     dataset: Slug
     """Dataset slug."""
     base_model: str
@@ -100,7 +111,7 @@ class TrainingRequest(Forbidding):
 
 def _one_of(names: tuple[str, ...], value: str) -> str:
     if value not in names:
-        raise ValueError(f"there is no engine of that name | Choose {', '.join(names)}.")
+        raise ValueError(f"there is no engine of that name. | Choose {', '.join(names)}.")
     return value
 
 

@@ -21,6 +21,7 @@ from .event_reader import read_events
 from .events import EventLog
 from .files import Tree
 from .plan import TrainingPlan, read_plan
+from .reasons import reason_of
 from .redaction import without_secrets
 from .run_state import RunState
 from .state_folders import STATE_NAME, is_copy
@@ -170,7 +171,7 @@ class RunFolder:
                 log.close()
         except OSError as error:
             raise StorageError(
-                f"The events of run {self.run_id} could not be written: {error.strerror or error}.",
+                f"The events of run {self.run_id} could not be written: {reason_of(error)}.",
                 f"Free disk space or mend the permissions of {self.dir}.",
             ) from error
 

@@ -6,7 +6,7 @@ quoted. The string under each field is its documentation: meaning, unit, when to
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,6 +20,27 @@ DENSITIES = ("logit_normal", "mode")  # weighting schemes that say how often a t
 
 class TrainingSettings(Forbidding):
     """The numbers of a training. Names, meanings and defaults follow sd-scripts unless the field says otherwise."""
+
+    also_called: ClassVar[dict[str, str]] = {
+        "rank": "network_dim",
+        "dim": "network_dim",
+        "lora_rank": "network_dim",
+        "alpha": "network_alpha",
+        "lora_alpha": "network_alpha",
+        "lr": "unet_lr",
+        "learning_rate": "unet_lr",
+        "steps": "max_train_steps",
+        "max_steps": "max_train_steps",
+        "batch_size": "train_batch_size",
+        "batch": "train_batch_size",
+        "optimizer": "optimizer_type",
+        "optimiser": "optimizer_type",
+        "scheduler": "lr_scheduler",
+        "precision": "mixed_precision",
+        "repeats": "num_repeats",
+        "gradient_accumulation": "gradient_accumulation_steps",
+    }
+    """What other trainers and people call these, for whoever types it."""
 
     # --- the network -----------------------------------------------------------------------------------------------
     network_dim: Annotated[int, Field(ge=1, le=512)] = 16

@@ -21,6 +21,7 @@ from . import processes
 from .engines.contract import Command, python_module_command
 from .errors import UnusableFile
 from .processes import ProcessMark
+from .reasons import reason_of
 from .run_folder import ChildIdentity, RunFolder
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def _start_keeper(run: RunFolder, told: dict[str, Any]) -> StartOutcome:
                 stderr=log,
             )
         except OSError as error:
-            return StartOutcome(f"{error.strerror or error}: {sys.executable}")
+            return StartOutcome(f"{sys.executable}: {reason_of(error)}.")
     assert keeper.stdin is not None and keeper.stdout is not None
     with suppress(BrokenPipeError):  # it died at once; the answer that does not come says so
         keeper.stdin.write(json.dumps(told).encode() + b"\n")

@@ -32,6 +32,7 @@ VOCABULARY = {
     "settings",
     "presets",
     "plan",
+    "reasons",
     "redaction",
     "event_shape",
     "event_reader",
@@ -43,6 +44,7 @@ VOCABULARY = {
     "smoothing",
     "forbidding",
     "workspace",
+    "wrong_values",
 }
 # The top of the core: everything may be used from here, and nothing below may use it.
 ORCHESTRATION = {

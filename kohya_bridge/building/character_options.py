@@ -18,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from ..errors import InvalidInput
 from ..files import read_named
 from ..forbidding import Forbidding, parse
+from ..reasons import in_json
 from ..workspace import PACK_ROOT, Workspace
 
 PACK_OPTIONS_FILE = PACK_ROOT / "character_options.json"
@@ -233,8 +234,8 @@ def read_json(file: Path) -> Any:
     except UnicodeDecodeError:
         raise InvalidInput(f"{file.name} is not UTF-8 text.", "Save it as UTF-8.") from None
     except (ValueError, RecursionError) as error:
-        where = f" in line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise InvalidInput(f"{file.name} is not valid JSON{where}.", "Mend that line.") from None
+        said = in_json(error)
+        raise InvalidInput(f"{file.name} is not valid JSON{said.where}: {said.reason}.", said.fix) from None
 
 
 def _merged(category: Category, additions: tuple[Option, ...]) -> list[dict[str, Any]]:

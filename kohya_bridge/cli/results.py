@@ -16,6 +16,7 @@ from ..engines.saved import file_digest
 from ..errors import BridgeError, InvalidInput
 from ..models.lora_check import lora_problems
 from ..package import package_lora
+from ..reasons import reason_of
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..runs.plan_paths import paths_of
@@ -197,7 +198,11 @@ def _problems(run: RunFolder, row: dict[str, Any]) -> list[str]:
         file = run.weights_of(row["file"])
         digest = file_digest(run.files, file)
     except (BridgeError, OSError) as error:
-        return [error.problem if isinstance(error, BridgeError) else f"{row['file']} can't be read: {error}."]
+        return [
+            error.problem
+            if isinstance(error, BridgeError)
+            else f"{row['file']} can't be read: {reason_of(error)}."
+        ]
     problems = lora_problems(file, steps=row["step"])
     told = row.get("sha256")
     if told and digest != told:

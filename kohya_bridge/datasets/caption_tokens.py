@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from ..architectures.base import Architecture
 from ..engine_names import FIRST_ENGINE
 from ..errors import BridgeError, NotFound, StorageError
+from ..reasons import reason_of
 from .clip_tokens import MAX_TEXT, Cut, clip_tokens
 
 QWEN_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -129,7 +130,9 @@ def _read(name: str, folder: Path, mtime_ns: int) -> LibraryTokens:
     try:
         made = _qwen(folder) if name == "qwen" else Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the package raises Exception itself for a damaged file
-        raise StorageError(f"{folder.name} can't be read: {error}.", "Install ComfyUI again.") from error
+        raise StorageError(
+            f"{folder.name} can't be read: {reason_of(error)}.", "Install ComfyUI again."
+        ) from error
     made.no_truncation()
     made.no_padding()
     return LibraryTokens(made)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..errors import NotFound, StorageError
 from ..files import read_named
+from ..reasons import reason_of
 
 # CLIP's pattern is 's|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+ ; `re` has no \p{..}, so letters and numbers
 # are told apart below.
@@ -148,7 +149,9 @@ def _read(file: Path, mtime_ns: int) -> ClipTokens:
     try:
         lines = read_named(file).decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"{file.name} can't be read: {error}.", "Install ComfyUI again.") from error
+        raise StorageError(
+            f"{file.name} can't be read: {reason_of(error)}.", "Install ComfyUI again."
+        ) from error
     # The first line is a version; CLIP's vocabulary has 49,152 entries less 256 bytes twice and 2 marks: 48,894 merges.
     pairs = [tuple(line.split()) for line in lines[1:48_895] if line.strip()]
     return ClipTokens({(a, b): rank for rank, (a, b) in enumerate(pairs)}, _byte_letters())

@@ -16,6 +16,7 @@ from .. import disk
 from ..captions import CaptionRow, parse_captions
 from ..errors import BridgeError, NotFound
 from ..files import Tree
+from ..reasons import reason_of
 from .dataset_metadata import METADATA_NAME, DatasetMetadata, read_metadata
 from .decoding import is_one_script_a_word
 
@@ -108,7 +109,7 @@ def _files_of(dir: Path) -> tuple[dict[str, Path], list[ReadingProblem]]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            problems.append(ReadingProblem("unlistable", folder.name, error.strerror or ""))
+            problems.append(ReadingProblem("unlistable", folder.name, reason_of(error)))
             continue
         for entry in entries:
             path = Path(entry.path)

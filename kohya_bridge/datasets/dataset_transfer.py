@@ -20,6 +20,7 @@ from ..captions import CaptionRow, locked, write_captions
 from ..dataset import INCOMING_NAME, existing_rows, read_dataset, store_picture, to_trash
 from ..errors import BridgeError, Conflict, InvalidInput, NotFound, StorageError
 from ..files import Tree, open_named, read_named, write_atomically
+from ..reasons import reason_of
 from ..trigger import ensure_first
 from ..workspace import Workspace
 from .dataset_folder import CAPTIONS_NAME, IMAGES_NAME, Dataset
@@ -92,7 +93,7 @@ def import_folder(
                 bringing.bring(each, settled.lora_tag, caption_all=caption_all)
         except OSError as error:
             raise StorageError(
-                f"A picture could not be written: {error.strerror or error}.",
+                f"A picture could not be written: {reason_of(error)}.",
                 "Free disk space and import again; pictures that are there are not copied twice.",
             ) from error
         if mode == "replace":
@@ -162,7 +163,7 @@ def export_dataset(
         written = [_copied(item.file, Tree(folder), item.name) for item in dataset.items]
         written += _captions_as(dataset, folder, format)
     except OSError as error:
-        raise StorageError(f"{target} can't be written: {error.strerror or error}.", "Free disk space or choose another folder.") from error  # fmt: skip
+        raise StorageError(f"{target} can't be written: {reason_of(error)}.", "Free disk space or choose another folder.") from error  # fmt: skip
     return written
 
 

@@ -22,6 +22,7 @@ from typing import IO, Any
 from PIL import Image, ImageCms, ImageOps
 
 from ..files import open_named, read_named
+from ..reasons import reason_of
 from .picture_statistics import Statistics, fingerprint
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
@@ -84,7 +85,7 @@ def inspect_picture(file: Path) -> PictureFacts:
             return PictureFacts(bytes=size, reason="huge")
         raw = read_named(file, most=MAX_BYTES)
     except OSError as error:
-        return PictureFacts(reason="unreadable", detail_of_reason=error.strerror or "")
+        return PictureFacts(reason="unreadable", detail_of_reason=reason_of(error))
     facts = PictureFacts(bytes=size)
     try:
         with Image.open(io.BytesIO(raw), formats=formats()) as picture:

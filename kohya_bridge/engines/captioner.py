@@ -21,6 +21,7 @@ from PIL import Image
 from .. import json_text
 from ..datasets.pictures import DECODER_FAILURES, as_trained
 from ..device.accelerator import Accelerator
+from ..reasons import reason_of
 
 WD14_THRESHOLD = 0.35  # SmilingWolf's taggers: the F1 optimum on their validation set, see their model cards
 Describe = Callable[[Image.Image], str]
@@ -31,7 +32,7 @@ def main(folder: Path) -> int:
     try:
         describe = load_tagger(folder) if (folder / "model.onnx").is_file() else load_blip(folder)
     except (ImportError, OSError, ValueError, KeyError) as error:
-        print(f"{type(error).__name__}: {str(error).splitlines()[0][:300]} | Use a folder with BLIP, or with model.onnx and selected_tags.csv.", file=sys.stderr)  # fmt: skip
+        print(f"{reason_of(error)} | Use a folder with BLIP, or with model.onnx and selected_tags.csv.", file=sys.stderr)  # fmt: skip
         return 1
     for line in sys.stdin:
         try:

@@ -32,7 +32,7 @@ def _cause(code: str, pattern: str, problem: str, fix: str, exit_code: int = EXI
 CAUSES: tuple[Cause, ...] = (
     _cause(
         "disk_full",
-        r"no space left on device|\[errno 28\]|os error 28|os error 27|kind: filetoolarge|\[errno 27\]|disk quota exceeded|not enough space on the disk",
+        r"no space left on device|\[errno 28\]|os error 28|os error 27|kind: filetoolarge|\[errno 27\]|disk quota exceeded|not enough space on the disk|the disk is full",
         "The disk is full.",
         "Free space (old runs: `python -m kohya_bridge runs`), then resume: the last complete state is kept.",
         EXIT_DISK_FULL,
@@ -180,7 +180,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "permission",
-        r"permissionerror: \[errno 13\][^\n]*?'([^'\n]{1,1000})'|permission denied",
+        r"permissionerror: \[errno 13\][^\n]*?'([^'\n]{1,1000})'|permission denied|access is denied",
         "A file may not be read or written{0:: }.",
         "Mend its permissions.",
     ),

@@ -19,6 +19,7 @@ from PIL import Image
 
 from .. import json_text
 from ..datasets.pictures import DECODER_FAILURES, as_trained
+from ..reasons import reason_of
 
 LONGEST_EDGE_PX = 1024
 LEAST_SCORE, LEAST_LETTERS = 0.8, 3
@@ -29,7 +30,7 @@ def main(kind: str) -> int:
     try:
         look = {"nudity": load_nudity, "words": load_words}[kind]()
     except (ImportError, OSError, ValueError, RuntimeError, KeyError) as error:
-        print(f"{type(error).__name__}: {str(error).splitlines()[0][:300]} | Install it again, or leave it out.", file=sys.stderr)  # fmt: skip
+        print(f"{reason_of(error)} | Install it again, or leave it out.", file=sys.stderr)  # fmt: skip
         return 1
     for line in sys.stdin:
         try:

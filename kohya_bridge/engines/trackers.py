@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..files import Tree
+from ..reasons import reason_of
 from .tensorboard_log import TensorboardLog
 from .wandb_log import WandbLog, wandb_problem, wanted
 
@@ -45,7 +46,8 @@ class Trackers:
                 self._trackers.append(WandbLog(self._run_dir, config=self._settings()))
             except Exception as error:  # someone else's network and login: whatever it is, training goes on
                 self._complain(
-                    f"Weights & Biases could not be started: {error}", "The run goes on without it."
+                    f"Weights & Biases could not be started: {reason_of(error)}.",
+                    "The run goes on without it.",
                 )
 
     def _pass_on(self, tracker: Tracker, event: dict[str, Any]) -> None:
@@ -54,7 +56,7 @@ class Trackers:
         except Exception as error:  # as above; the events themselves are safe, they were written first
             self._trackers.remove(tracker)
             self._complain(
-                f"{type(tracker).__name__} stopped: {error}",
+                f"{type(tracker).__name__} stopped: {reason_of(error)}.",
                 "The run goes on; `tensorboard` writes the graphs again from the events.",
             )
 

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from .. import disk
 from ..errors import UnusableFile
+from ..reasons import reason_of
 
 DAMAGED = "It was damaged; bring back an older copy, or move it away."
 REMOVE = "Take it away: files that belong together lie in one folder, as plain files."
@@ -34,7 +35,7 @@ def refuse_odd(file: Path, found: os.stat_result) -> None:
 def raise_told(file: Path, error: OSError, what: str) -> NoReturn:
     """The system's error in words. It stays the cause, so that a full disk is known as one."""
     told = UnusableFile(
-        f"{file.name} {what}: {error.strerror or error}.",
+        f"{file.name} {what}: {reason_of(error)}.",
         f"Free disk space or mend the permissions of {file.parent}; nothing was changed.",
     )
     told.errno = error.errno

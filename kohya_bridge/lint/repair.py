@@ -19,6 +19,7 @@ from ..datasets.dataset_metadata import METADATA_NAME, DatasetMetadata, write_me
 from ..datasets.decoding import NoText, decoded
 from ..errors import Conflict, StorageError
 from ..files import Tree
+from ..reasons import reason_of
 from . import Examined, examine
 from .repair_journal import Journal, Repair, choose_journal, digest_of, read_journals, write_journal
 from .repair_pictures import Colour, PictureRepair, encoded, picture_repair
@@ -81,7 +82,7 @@ def repair_dataset(
             _apply(dataset, plan, stamp)
         except OSError as error:
             raise StorageError(
-                f"The repair stopped: {error.strerror or error}.",
+                f"The repair stopped: {reason_of(error)}.",
                 f"Free disk space, then undo it ({stamp}); the originals are safe.",
             ) from error
     return Repaired(read_dataset(dataset.dir), tuple(plan.repairs), stamp)

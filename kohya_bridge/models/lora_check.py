@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from ..errors import BridgeError
 from ..files import open_named
+from ..reasons import reason_of
 from .safetensors_header import BYTES_PER_NUMBER, TensorInfo, read_header
 
 BLOCK_BYTES = 1 << 24
@@ -39,7 +40,7 @@ def lora_problems(file: Path, *, steps: int | None = None) -> list[str]:
     except BridgeError as error:
         return [error.problem]
     except OSError as error:
-        return [f"{file.name} can't be read: {error.strerror or error}."]
+        return [f"{file.name} can't be read: {reason_of(error)}."]
     problems = [] if header.tensors else [f"{file.name} holds no weights."]
     if broken:
         problems.append(f"{len(broken)} of {len(header.tensors)} weights are not finite, first {broken[0]}.")

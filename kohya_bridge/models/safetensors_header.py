@@ -15,6 +15,7 @@ from pathlib import Path
 from .. import json_text
 from ..errors import InvalidInput, NotFound, StorageError
 from ..files import open_named
+from ..reasons import reason_of
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 BYTES_PER_NUMBER: dict[str, float] = {
@@ -72,7 +73,7 @@ def read_header(file: Path) -> SafetensorsHeader:
         ) from None
     except OSError as error:
         raise StorageError(
-            f"{file.name} can't be read: {error.strerror}.", "Check the disk and the file's permissions."
+            f"{file.name} can't be read: {reason_of(error)}.", "Check the disk and the file's permissions."
         ) from None
     try:
         entries = json_text.read(raw.decode("utf-8"))

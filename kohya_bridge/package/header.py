@@ -17,6 +17,7 @@ from .. import json_text
 from ..errors import Conflict, InvalidInput, StorageError
 from ..files import Tree, open_named
 from ..models.safetensors_header import SafetensorsHeader, read_header
+from ..reasons import reason_of
 from ..workspace import file_sha256
 
 MAX_HEADER_BYTES = (1 << 20) - 1
@@ -104,7 +105,7 @@ def rewrite_metadata(
         return Rewritten(file, sha256, before)
     except OSError as error:
         raise StorageError(
-            f"The packaged LoRA could not be written: {error.strerror or error}.",
+            f"The packaged LoRA could not be written: {reason_of(error)}.",
             f"Free disk space or mend the permissions of {folder}; nothing was changed.",
         ) from error
     finally:

@@ -21,6 +21,7 @@ from ..datasets.licences import LICENCES
 from ..errors import InvalidInput, StorageError
 from ..files import Tree, open_named
 from ..forbidding import parse_yaml
+from ..reasons import reason_of
 from ..validation.manifest import CellRecord
 from .card import model_card
 from .facts import PackageFacts
@@ -158,7 +159,7 @@ def write_civitai_zip(files: Tree, file: Path, facts: PackageFacts, written: Rew
         files.move(temporary, file)
     except OSError as error:
         raise StorageError(
-            f"{file.name} could not be written: {error.strerror or error}.",
+            f"{file.name} could not be written: {reason_of(error)}.",
             "Free disk space; nothing was changed.",
         ) from error
     finally:

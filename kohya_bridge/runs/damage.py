@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import BridgeError
 from ..event_reader import EventReader, OddLines
 from ..files import Tree
+from ..reasons import reason_of
 from ..run_folder import RunFolder
 from ..validation.manifest import MANIFEST_NAME, readable_manifest
 from . import held_prompt, unattended
@@ -73,7 +74,9 @@ def _plan(run: RunFolder) -> Iterator[Damage]:
     try:
         plan = run.plan()
     except (BridgeError, OSError) as error:
-        problem = error.problem if isinstance(error, BridgeError) else f"{PLAN} can't be read: {error}."
+        problem = (
+            error.problem if isinstance(error, BridgeError) else f"{PLAN} can't be read: {reason_of(error)}."
+        )
         yield Damage(PLAN, problem, fix, can_be_mended=False)
         return
     if (plan.character, plan.run_id) != (run.slug, run.run_id):  # also one that was cut where it still reads
@@ -156,7 +159,9 @@ def _damage(name: str, read: Callable[[], Any]) -> Iterator[Damage]:
     except FileNotFoundError:
         return
     except (BridgeError, OSError, ValueError, TypeError) as error:
-        problem = error.problem if isinstance(error, BridgeError) else f"{name} can't be read: {error}."
+        problem = (
+            error.problem if isinstance(error, BridgeError) else f"{name} can't be read: {reason_of(error)}."
+        )
         yield Damage(name, problem, _MEND)
 
 

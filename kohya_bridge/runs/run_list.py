@@ -25,6 +25,7 @@ from ..errors import BridgeError, StorageError, UnusableFile
 from ..event_reader import OddLines, Place
 from ..files import Tree, read_sealed, write_sealed
 from ..plan import TrainingPlan
+from ..reasons import reason_of
 from ..run_folder import RunFolder
 from ..run_state import RunState
 from ..state_reader import StateReader
@@ -210,7 +211,11 @@ def _read_or_tell(run: RunFolder, before: _Reading | None, size: int, mtime_ns: 
     try:
         return _read(run, before, size, mtime_ns)
     except Exception as error:  # an edge between runs: one strange folder must not cost the list
-        problem = error.problem if isinstance(error, BridgeError) else f"It can't be read: {error}"[:300]
+        problem = (
+            error.problem
+            if isinstance(error, BridgeError)
+            else f"It can't be read: {reason_of(error)}."[:300]
+        )
         if before is None or before.problem != problem:
             log.warning("Run %s can't be read.", run.run_id, exc_info=not isinstance(error, BridgeError))
         line = RunLine(run.run_id, run.slug, 0.0, _unread(run, problem), RunState())
@@ -246,7 +251,7 @@ def _plan_line_of(run: RunFolder) -> dict[str, Any]:
     except BridgeError as error:
         return _unread(run, error.problem)
     except OSError as error:
-        return _unread(run, f"plan.yaml can't be read: {error.strerror or error}.")
+        return _unread(run, f"plan.yaml can't be read: {reason_of(error)}.")
 
 
 def _unread(run: RunFolder, problem: str) -> dict[str, Any]:

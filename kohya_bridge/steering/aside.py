@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import BridgeError
+from ..reasons import reason_of
 from ..run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Aside:
 def _told(error: Exception) -> Trouble:
     if isinstance(error, BridgeError):
         return Trouble(error.problem, error.fix)
-    what = f"{type(error).__name__}: {error}"[:300]
+    what = reason_of(error)
     return Trouble(
         f"Its folder could not be dealt with ({what}).", "Mend or delete the run; the log has the traceback."
     )

@@ -24,6 +24,7 @@ from ..engines.registry import from_words, in_words, load_engines
 from ..errors import BridgeError, Busy, Conflict, StorageError, UnusableFile
 from ..event_reader import last_event
 from ..files import Tree
+from ..reasons import reason_of
 from ..run_folder import CONTROLS, RunFolder
 from ..runs.run_log import link_log
 from ..state_reader import StateReaders
@@ -97,7 +98,7 @@ class Slot:
             raise StorageError(f"The workspace can't be written: {error.problem}", error.fix) from error
         except OSError as error:
             raise StorageError(
-                f"The workspace can't be written: {error.strerror or error}.",
+                f"The workspace can't be written: {reason_of(error)}.",
                 f"Mend {self.workspace.runs_dir} or choose another workspace.",
             ) from error
         try:

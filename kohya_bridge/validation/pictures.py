@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..datasets.pictures import DECODER_FAILURES, opened
 from ..files import Tree
+from ..reasons import reason_of
 
 
 def png_bytes(picture: Image.Image, texts: Mapping[str, str] | None = None) -> bytes:
@@ -34,4 +35,4 @@ def open_picture(files: Tree, name: Path | str) -> Image.Image:
     except OSError:
         raise
     except DECODER_FAILURES as error:
-        raise OSError(f"{name} can't be decoded: {error}") from error
+        raise OSError(f"{name} can't be decoded: {reason_of(error)}") from error

@@ -18,6 +18,7 @@ from ... import json_text
 from ...architectures import ARCHITECTURES
 from ...errors import Unavailable
 from ...files import Tree, write_atomically
+from ...reasons import reason_of
 from ...workspace import Workspace
 from ..contract import python_module_command
 from .checkout import SETUP_COMMAND, Checkout, find_checkout, find_interpreter
@@ -71,7 +72,7 @@ def _ask(checkout: Checkout, interpreter: Path, script: str) -> list[Option]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(
-            f"The kohya trainer's interpreter does not answer: {error}.", f"Run `{SETUP_COMMAND}`."
+            f"The kohya trainer's interpreter does not answer: {reason_of(error)}.", f"Run `{SETUP_COMMAND}`."
         ) from error
     last = [line for line in answer.stdout.splitlines() if line.startswith("[{")]
     if answer.returncode or not last:

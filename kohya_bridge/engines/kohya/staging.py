@@ -23,6 +23,7 @@ from ...datasets.held_out_split import held_out_names, probe_names
 from ...errors import StorageError
 from ...files import Tree, open_named
 from ...plan import TrainingPlan
+from ...reasons import reason_of
 from .render import CAPTION_EXTENSION, Places, render_dataset, render_options, to_toml
 
 KNOWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -139,12 +140,12 @@ def _place(files: Tree, source: Path, folder: Path, stem: str) -> None:
         _link_or_copy(source, files, target)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise StorageError(
-            f"The picture {source.name} can't be read: {error}.",
+            f"The picture {source.name} can't be read: {reason_of(error)}.",
             "Replace or remove it; `lint` finds such files.",
         ) from error
     except OSError as error:
         raise StorageError(
-            f"The picture {source.name} can't be staged: {error.strerror or error}.",
+            f"The picture {source.name} can't be staged: {reason_of(error)}.",
             "Free disk space, or replace the picture if it is damaged.",
         ) from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import Tree
+from ...reasons import reason_of
 from ..train_log import log_traceback
 from . import ranks
 from .attempt import Attempt
@@ -152,7 +153,7 @@ def _sample(render: Any, args: Any, attempt: Attempt) -> None:
     except Exception as error:  # the border to foreign code that is not needed for the result
         log_traceback()
         attempt.report.notice(
-            f"Sampling at step {attempt.step} failed: {type(error).__name__}: {str(error)[:200]}",
+            f"Sampling at step {attempt.step} failed: {reason_of(error)}.",
             "Training goes on. The traceback is in train.log.",
             code="sampling_failed",
         )

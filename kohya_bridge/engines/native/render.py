@@ -27,6 +27,7 @@ from ...device.description import Device
 from ...device.precision import NO, settled
 from ...device.probe import examine
 from ...errors import BridgeError
+from ...reasons import reason_of
 from ..training.precision import DTYPES
 from .diffusers_side.quick_imports import import_diffusers
 
@@ -166,7 +167,10 @@ def main(arguments: Iterable[str]) -> int:
         print(json_text.write({"problem": error.problem, "fix": error.fix}), flush=True)
     except Exception as error:  # the outermost edge: the traceback goes to the log, a sentence to the parent
         traceback.print_exc()
-        told = {"problem": f"Rendering broke off: {error}", "fix": "The traceback is in render.log."}
+        told = {
+            "problem": f"Rendering broke off: {reason_of(error)}.",
+            "fix": "The traceback is in render.log.",
+        }
         if Accelerator.find(torch).ran_out(error):
             told = {
                 "problem": "The memory of the device ran out while rendering.",

@@ -13,6 +13,7 @@ import torch
 from ...device.accelerator import Accelerator
 from ...models.lora_facts import check_lora
 from ...models.lora_metadata import training_metadata
+from ...reasons import reason_of
 from ...run_folder import RunFolder
 from ...selection import Choice, why_stop
 from ..best import leave_best, tell_best
@@ -139,7 +140,7 @@ class Boundary:
             if isinstance(error, RuntimeError) and not Accelerator.find(torch).ran_out(error):
                 raise
             self.report.notice(
-                f"The sample at step {step} could not be made: {error}",
+                f"The sample at step {step} could not be made: {reason_of(error)}.",
                 "Free GPU memory or disk space, and ask again.",
                 code="sample_failed",
             )

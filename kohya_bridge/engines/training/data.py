@@ -22,6 +22,7 @@ from ...datasets.held_out_split import held_out_names, probe_names
 from ...datasets.pictures import DECODER_FAILURES, EXIF_ORIENTATION, MAX_BYTES, as_trained, opened
 from ...errors import InvalidInput
 from ...files import read_named
+from ...reasons import reason_of
 from ...settings import TrainingSettings
 from ..child import EXIT_NO_DATA, ChildFailure
 from .randomness import Purpose, stream
@@ -94,7 +95,7 @@ def load_pixels(item: Item) -> np.ndarray:
         picture = as_trained(item.file)
     except DECODER_FAILURES as error:
         raise _unusable(
-            f"{item.name} can't be read: {error}.", "Replace the picture or leave it out."
+            f"{item.name} can't be read: {reason_of(error)}.", "Replace the picture or leave it out."
         ) from error
     where = item.placement
     if picture.size != where.resized:
@@ -173,9 +174,7 @@ def _bytes(file: Path) -> bytes:
     try:
         return read_named(file, most=MAX_BYTES)
     except OSError as error:
-        raise _unusable(
-            f"{file.name} can't be read: {error.strerror or error}.", "Mend or remove it."
-        ) from error
+        raise _unusable(f"{file.name} can't be read: {reason_of(error)}.", "Mend or remove it.") from error
 
 
 def _size(data: bytes, file: Path) -> Size:
@@ -186,7 +185,7 @@ def _size(data: bytes, file: Path) -> Size:
             return (picture.height, picture.width) if lying else picture.size
     except DECODER_FAILURES as error:
         raise _unusable(
-            f"{file.name} is not a readable picture: {error}.", "Replace it or leave it out."
+            f"{file.name} is not a readable picture: {reason_of(error)}.", "Replace it or leave it out."
         ) from error
 
 

@@ -22,6 +22,7 @@ from ...errors import InvalidInput, StorageError
 from ...files import Tree
 from ...models.lora_facts import read_lora_facts
 from ...models.lora_keys import ALPHA
+from ...reasons import reason_of
 
 FORMATS = {"fp16": torch.float16, "bf16": torch.bfloat16, "float": torch.float32}
 NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
@@ -113,6 +114,10 @@ def read_lora(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         return load_file(file), facts.metadata
     except SafetensorError as error:
-        raise InvalidInput(f"{file.name} can't be read: {error}.", "Choose another LoRA.") from None
+        raise InvalidInput(
+            f"{file.name} can't be read: {reason_of(error)}.", "Choose another LoRA."
+        ) from None
     except OSError as error:
-        raise StorageError(f"{file.name} can't be read: {error}.", "Check the disk and the file.") from None
+        raise StorageError(
+            f"{file.name} can't be read: {reason_of(error)}.", "Check the disk and the file."
+        ) from None

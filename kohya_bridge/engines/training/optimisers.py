@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from ...reasons import reason_of
 from ...settings import TrainingSettings
 from ..child import ChildFailure
 from .schedule import rate_factor, warmup_steps
@@ -133,13 +134,13 @@ class Optimiser:
             self.inner = OPTIMISERS[settings.optimizer_type](groups, settings, options)
         except ImportError as error:
             raise ChildFailure(
-                f"optimizer_type {settings.optimizer_type} needs a package that is not installed: {error}.",
+                f"optimizer_type {settings.optimizer_type} can't be used here: {reason_of(error)}.",
                 "Install it, or set optimizer_type to AdamW.",
                 code="optimiser_package",
             ) from error
         except (TypeError, ValueError, AssertionError) as error:  # how the packages refuse an option
             raise ChildFailure(
-                f"optimizer_args {settings.optimizer_args} do not fit {settings.optimizer_type}: {error}.",
+                f"optimizer_args {settings.optimizer_args} do not fit {settings.optimizer_type}: {reason_of(error)}.",
                 "Correct or empty optimizer_args.",
                 code="optimizer_args",
             ) from error

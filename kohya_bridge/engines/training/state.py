@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from ... import json_text
 from ...errors import InvalidInput
 from ...files import Tree
+from ...reasons import reason_of
 from ..child import ChildFailure
 from .lora import LoraNetwork
 from .optimisers import FlatWeights, Optimiser
@@ -101,7 +102,7 @@ def _told(folder: Path) -> dict[str, Any]:
 
 def _damaged(folder: Path, error: Exception) -> ChildFailure:
     return ChildFailure(
-        f"The state in {folder.name} is damaged: {str(error)[:200]}.",
+        f"The state in {folder.name} is damaged: {reason_of(error)}.",
         "Delete that folder and resume: the state before it is used.",
         code="damaged_state",
     )

@@ -16,6 +16,7 @@ from ....device.description import Device
 from ....errors import InvalidInput, NotFound
 from ....files import read_named
 from ....models.lora_facts import read_lora_facts
+from ....reasons import in_json, in_toml, reason_of
 from .carrying import carry
 from .gui import from_gui, is_gui_preset
 from .imported import Imported
@@ -65,7 +66,7 @@ def import_config(
         MemoryError,
     ) as error:
         raise InvalidInput(
-            f"{file.name} holds something that no trainer writes: {type(error).__name__}: {str(error)[:200]}.",
+            f"{file.name} holds a value of a kind that no trainer writes ({reason_of(error)}).",
             "Take that value out of the file, or make a config by hand.",
         ) from error
 
@@ -75,7 +76,8 @@ def _options_of(file: Path) -> tuple[Options, list[tuple[str, Any, str]], Reader
     suffix = file.suffix.lower()
     if suffix not in (".json", ".toml", ".safetensors"):
         raise InvalidInput(
-            f"{file.name} is no preset that is known here.", "Name a .json, .toml or .safetensors file."
+            f"{file.name} is not a kind of preset that is known here.",
+            "Name a .json, .toml or .safetensors file.",
         )
     if suffix == ".safetensors":
         facts = read_lora_facts(file)
@@ -120,11 +122,15 @@ def _read(file: Path, suffix: str) -> dict[str, Any]:
         )
     try:
         text = read_named(file, most=MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file.name}: {reason_of(error)}.", "Save it as UTF-8.") from None
+    try:
         data = json_text.read(text) if suffix == ".json" else _parse_toml(text)
     except (ValueError, RecursionError) as error:
-        is_path = "hex value" in str(error) or "escape" in str(error).lower()
-        fix = "Write Windows paths in single quotes: 'C:\\Users\\...'." if is_path and suffix == ".toml" else "Mend the file."  # fmt: skip
-        raise InvalidInput(f"{file.name} can't be read as {suffix[1:].upper()}: {error}.", fix) from None
+        said = in_json(error) if suffix == ".json" else in_toml(error, text)
+        raise InvalidInput(
+            f"{file.name} is not valid {suffix[1:].upper()}{said.where}: {said.reason}.", said.fix
+        ) from None
     if not isinstance(data, dict):
         raise InvalidInput(f"{file.name} holds no names and values.", TAKEN)
     return data

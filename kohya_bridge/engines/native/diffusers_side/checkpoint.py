@@ -19,6 +19,7 @@ from ....errors import InvalidInput, StorageError
 from ....models.base_models import CLIP_G_PREFIX, CLIP_L_PREFIXES, UNET_PREFIX, VAE_PREFIX
 from ....models.safetensors_header import SafetensorsHeader, read_header
 from ....models.unet_shape import UNetShape
+from ....reasons import reason_of
 from .ldm_keys import open_clip_names, taesd_name, translate, unet_modules, vae_modules, vae_name
 
 State = dict[str, torch.Tensor]
@@ -119,9 +120,13 @@ def open_checkpoint(file: Path, *, device: torch.device | str = "cpu") -> Iterat
         with safe_open(file, framework="pt", device="cpu") as opened:
             yield Checkpoint(header, opened, torch.device(device))
     except SafetensorError as error:
-        raise InvalidInput(f"{file.name} can't be read: {error}.", "Download the model again.") from None
+        raise InvalidInput(
+            f"{file.name} can't be read: {reason_of(error)}.", "Download the model again."
+        ) from None
     except OSError as error:
-        raise StorageError(f"{file.name} can't be read: {error}.", "Check the disk and the file.") from None
+        raise StorageError(
+            f"{file.name} can't be read: {reason_of(error)}.", "Check the disk and the file."
+        ) from None
 
 
 def put_weights(model: torch.nn.Module, state: State, *, what: str) -> None:

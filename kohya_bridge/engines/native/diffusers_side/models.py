@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from ....errors import InvalidInput
 from ....files import read_named
 from ....models.base_models import BaseModel, inspect_base_model
+from ....reasons import reason_of
 from ....settings import TrainingSettings
 from ...training.model import Adaptable
 from .autoencoder import Autoencoder, load_autoencoder
@@ -145,7 +146,7 @@ def _load_folder(
             text = load_text_stack_from_folder(facts.file, facts.family, text_dtype, device, tokenizer_dir)
     except (OSError, ValueError) as error:  # how diffusers and transformers report damaged or pickled folders
         raise InvalidInput(
-            f"The model folder {facts.file.name} can't be loaded: {str(error).splitlines()[0][:300]}",
+            f"The model folder {facts.file.name} can't be loaded: {reason_of(error)}.",
             "It must hold .safetensors weights; download it again.",
         ) from error
     return unet, vae, text

@@ -16,6 +16,7 @@ import torch
 from ....architectures import architecture
 from ....datasets.buckets import Placement
 from ....plan import TrainingPlan
+from ....reasons import reason_of
 from ....settings import TrainingSettings
 from ...child import ChildFailure
 from ...training.cache import part_digest
@@ -168,7 +169,7 @@ def _take_xformers(unet: Any) -> None:
         unet.enable_xformers_memory_efficient_attention()
     except (ImportError, ValueError, NotImplementedError) as error:
         raise ChildFailure(
-            f"attention is xformers, which does not work here: {error}",
+            f"attention is xformers, which does not work here: {reason_of(error)}.",
             "Set attention to sdpa: it needs nothing and is as fast on most cards.",
             code="xformers",
         ) from error

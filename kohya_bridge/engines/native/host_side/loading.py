@@ -20,6 +20,7 @@ import torch
 
 from ....device.accelerator import Accelerator
 from ....errors import InvalidInput
+from ....reasons import reason_of
 
 FLOAT8 = tuple(getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2") if hasattr(torch, name))
 QUANTISED = ("scaled_fp8", ".comfy_quant", ".weight_scale", ".scale_weight")
@@ -36,7 +37,7 @@ def read_file(file: Path) -> tuple[dict[str, Any], Mapping[str, str] | None]:
         tensors, metadata = utils.load_torch_file(str(file), safe_load=True, return_metadata=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise InvalidInput(
-            f"{file.name} can't be read: {str(error)[:200]}", "Choose another file, or download it again."
+            f"{file.name} can't be read: {reason_of(error)}.", "Choose another file, or download it again."
         ) from error
     return dict(tensors), metadata
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ....reasons import reason_of
 from ...child import ChildFailure
 from ...environment import git_commit
 from .kernels import use_differentiable_kernels
@@ -54,7 +55,7 @@ def open_host(folder: Path, device: torch.device, import_dirs: Sequence[str] = (
         _prepare(device)
     except ImportError as error:
         raise ChildFailure(
-            f"ComfyUI in {folder} can't be loaded: {error}.",
+            f"ComfyUI in {folder} can't be loaded: {reason_of(error)}.",
             "Train with the Python that ComfyUI itself runs with.",
             code="no_host",
         ) from error
