@@ -100,6 +100,7 @@ def told(base, folder, **files):
     return [each for each in problems if each.code == "model_file_missing"]
 
 
+@pytest.mark.torch  # without it there is an obstacle before this one
 def test_a_checkpoint_without_text_encoders_needs_at_least_one_beside_it(tmp_path):
     base, t5 = tmp_path / "sd3.5_large.safetensors", tmp_path / "t5.safetensors"
     save_file(

@@ -43,6 +43,7 @@ REVIEWED: dict[str, dict[str, str]] = {
     "kohya_bridge/engines/native/embed.py": {".read_text": "a model's folder"},
     "kohya_bridge/engines/native/gradient_check.py": {".write_text": "a temporary folder of our own"},
     "kohya_bridge/engines/native/gradients.py": {".read_text": "a temporary folder of our own"},
+    "kohya_bridge/engines/native/host_side/loading.py": {".read_text": "ComfyUI's own source"},
     "kohya_bridge/engines/native/render.py": {
         ".mkdir": "a temporary folder of our own",
         ".replace": "a temporary folder of our own",
