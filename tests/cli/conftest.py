@@ -14,6 +14,7 @@ from kohya_bridge.__main__ import main
 from kohya_bridge.workspace import Workspace
 from tests.desk.conftest import BASE, make_dataset, write_base_model
 from tests.doubles.quick_engine import QuickEngine
+from tests.known_pictures import known_pictures  # noqa: F401  a fixture
 from tests.quick_forks import forked_starts  # noqa: F401  a fixture
 
 
@@ -68,7 +69,7 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path):
+def shell(tmp_path, known_pictures):  # noqa: F811
     shell = Shell(tmp_path)
     make_dataset(shell.workspace, "alice")
     write_base_model(tmp_path / "models" / "checkpoints" / BASE)

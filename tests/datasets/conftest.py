@@ -6,6 +6,7 @@ import pytest
 
 from kohya_bridge.datasets.dataset_metadata import write_metadata
 from kohya_bridge.workspace import Workspace
+from tests.known_pictures import known_pictures  # noqa: F401  a fixture
 
 from .lint_world import COUNT, GOOD, MOODS, PLACES, varied_picture, write_rows
 

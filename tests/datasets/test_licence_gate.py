@@ -9,6 +9,8 @@ from kohya_bridge.package.release import check_release
 
 from .lint_world import GOOD, linted, remeta
 
+pytestmark = pytest.mark.usefixtures("known_pictures")
+
 STATED = ["", "  ", "CC0-1.0", "cc-by-4.0", "CC-BY-5", "mine", "free", "CC BY", "All rights reserved",
           "LicenseRef-studio", "LicenseRef-", "Free for anybody who asks me first", "CC0-1.0 and others"]  # fmt: skip
 

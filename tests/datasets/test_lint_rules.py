@@ -7,6 +7,8 @@ from kohya_bridge.lint.catalogue import RULES
 
 from .lint_world import BAD, BAD_TO_A_MODEL, SIDE, linted, varied_picture
 
+pytestmark = pytest.mark.usefixtures("known_pictures")
+
 
 def test_a_good_dataset_gives_no_finding_at_all(good_set, tokenizer_dir):
     assert linted(good_set, tokenizer_dir).text() == "char_x: 15 pictures, no findings. Ready to train."

@@ -17,6 +17,7 @@ from .lint_world import BAD, linted, see_through, sidecar, varied_picture, write
 
 FIXABLE = ["E103", "W104", "E105", "W113", "W107", "W109", "W204", "W205", "W206", "W207", "W208", "W231", "E307", "W308", "W310",
            "W311", "I312", "W313", "E402", "E403", "W404", "W405", "W406"]  # fmt: skip
+pytestmark = pytest.mark.usefixtures("known_pictures")
 
 
 def tree(dir):

@@ -19,6 +19,8 @@ from kohya_bridge.lint.repair_journal import JOURNAL_NAME, names_a_place, read_j
 from .lint_world import BAD
 from .test_repair import tree
 
+pytestmark = pytest.mark.usefixtures("known_pictures")
+
 ESCAPES = (
     "../../custom_nodes/zz.py", "/etc/passwd", "images/../../x", "..", "originals/1/repairs.json", "images\\..\\x",
     "C:/x.png", "images//a.png", "./metadata.yaml", "images/sub/a.png", "images/a.py", "dataset.lock.json", ".git/hooks/x~",

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import struct
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
 from kohya_bridge.desk import Desk
 from kohya_bridge.forbidding import parse
 from kohya_bridge.plan import TrainingRequest
+from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.stop_ladder import Rung
 from kohya_bridge.workspace import Workspace
 from tests.doubles.quick_engine import QuickEngine
+from tests.known_pictures import known_pictures  # noqa: F401  a fixture
 from tests.quick_forks import forked_starts  # noqa: F401  a fixture
+from tests.waiting import wait_until
 
 BASE = "small_sd15.safetensors"
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(tmp_path, known_pictures):  # noqa: F811
     workspace = Workspace.at(tmp_path / "training")
     make_dataset(workspace, "alice")
     write_base_model(tmp_path / "models" / "checkpoints" / BASE)
@@ -65,6 +72,20 @@ def end_everything(desk: Desk) -> None:
         desk.wait(run.run_id, poll_s=0.05)
 
 
+def environment_of(run: RunFolder) -> dict[str, str]:
+    """What the trainer of a run was started with. A process shows it from a moment after its start on, to a moment before its end."""
+
+    def shown() -> dict[str, str] | None:
+        identity = run.identity()
+        if identity is None or identity.ended is not None:
+            return None
+        with suppress(psutil.Error):
+            return psutil.Process(identity.pid).environ()
+        return None
+
+    return wait_until(shown)
+
+
 def request(**changes) -> TrainingRequest:
     settings = {"max_train_steps": 12, "save_every_n_steps": 4, **changes.pop("settings", {})}
     values = {"dataset": "alice", "base_model": BASE, "settings": settings, **changes}
@@ -77,10 +98,7 @@ def make_dataset(workspace: Workspace, slug: str, *, pictures: int = 3, size: in
     rows = []
     for index in range(pictures):
         name = f"{index + 1:04d}.png"
-        shade = 40 + 60 * index
-        Image.radial_gradient("L").resize((size, size)).point(lambda v, s=shade: (v + s) % 256).convert(
-            "RGB"
-        ).save(folder / "images" / name, compress_level=1)
+        (folder / "images" / name).write_bytes(_picture(index, size))
         rows.append({"file_name": name, "prompt": f"char_{slug}, portrait number {index}"})
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "captions.jsonl").write_text(lines, encoding="utf-8")
@@ -89,6 +107,14 @@ def make_dataset(workspace: Workspace, slug: str, *, pictures: int = 3, size: in
         encoding="utf-8",
     )
     return folder
+
+
+@functools.cache
+def _picture(index: int, size: int) -> bytes:
+    shade = 40 + 60 * index
+    rings = Image.radial_gradient("L").resize((size, size)).point(lambda value: (value + shade) % 256)
+    rings.convert("RGB").save(out := io.BytesIO(), "PNG", compress_level=1)
+    return out.getvalue()
 
 
 def write_base_model(file: Path, *, metadata: dict[str, str] | None = None) -> Path:
