@@ -6,7 +6,6 @@ import os
 import stat
 import zipfile
 
-import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from kohya_bridge.runs import asks, held_prompt, unattended
 from kohya_bridge.runs.held_prompt import HeldPrompt
 from kohya_bridge.runs.unattended import Unattended
 from tests.cli.test_shell import run_id_of
+from tests.desk.conftest import environment_of
 from tests.doubles.quick_engine import QuickEngine
 from tests.rehearsed_runs import rehearse
 from tests.waiting import wait_until
@@ -173,21 +173,14 @@ def test_whatever_is_put_away_comes_back(value, secret, tmp_path_factory, monkey
 def test_the_trainer_finds_it_in_its_environment_at_the_start_and_after_a_resume(shell, monkeypatch):
     """How a resume gets a secret: as the start did, from the environment of whoever asks for it; no file keeps it meanwhile."""
     shell.engine = QuickEngine(seconds_per_step=0.2)
-
-    def key_of_the_trainer(run):
-        wait_until(
-            lambda: run.identity() and run.identity().ended is None and psutil.pid_exists(run.identity().pid)
-        )
-        return psutil.Process(run.identity().pid).environ().get("WANDB_API_KEY")
-
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     run = RunFolder(shell.workspace.find_run(run_id_of(shell("train", shell.config()))))
-    assert key_of_the_trainer(run) == SECRET
+    assert environment_of(run)["WANDB_API_KEY"] == SECRET
     shell("stop", run.run_id, "--at-once")
     shell("watch", run.run_id)
     monkeypatch.setenv("WANDB_API_KEY", f"{SECRET}-new")
     shell("resume", run.run_id)
-    assert key_of_the_trainer(run) == f"{SECRET}-new"
+    assert environment_of(run)["WANDB_API_KEY"] == f"{SECRET}-new"
     shell("stop", run.run_id, "--at-once")
     shell("watch", run.run_id)
     assert holders(SECRET, shell.workspace.root) == []

@@ -116,7 +116,8 @@ def test_what_a_trainer_leaves_running_is_ended_with_it(desk_with):
     run, state = finish(desk_with(QuickEngine(mode="grandchild")))
     assert state.status == "completed"
     pid = int((run.dir / "grandchild.pid").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    with suppress(psutil.NoSuchProcess):  # whoever takes in orphans may not have collected it yet
+        assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize(("mode", "words"), [("lie", "No final LoRA was saved"), ("nan", "not finite")])
@@ -157,9 +158,12 @@ def test_a_trainer_whose_keeper_was_killed_is_adopted_and_completes(desk_with):
 
 
 def test_a_run_killed_three_times_ends_with_the_bytes_of_an_uninterrupted_one(desk_with):
-    straight, _ = finish(desk_with(), settings={"max_train_steps": 40}, character="straight")
+    steps = {
+        "max_train_steps": 100
+    }  # the last kill has to come before the end also where this process has to wait
+    straight, _ = finish(desk_with(), settings=steps, character="straight")
     desk = desk_with(QuickEngine(seconds_per_step=0.02))
-    run = desk.submit(request(settings={"max_train_steps": 40}, character="interrupted"))
+    run = desk.submit(request(settings=steps, character="interrupted"))
     for step in (7, 18, 29):
         wait_for_step(run, step)
         os.kill(run.identity().pid, signal.SIGKILL)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 
-import psutil
 import pytest
 
 from kohya_bridge.datasets.dataset_metadata import Waiver, read_metadata, write_metadata
-from kohya_bridge.supervisor import trainer_lives
-from tests.desk.conftest import request
+from tests.desk.conftest import environment_of, request
 from tests.doubles.quick_engine import QuickEngine
 
 pytestmark = pytest.mark.started_for_real
@@ -56,13 +53,6 @@ def test_every_finished_attempt_leaves_one_line_in_the_experiment_log(desk, work
 
 def test_what_a_person_has_set_for_openmp_reaches_the_trainer(desk_with, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    run = desk_with(QuickEngine(seconds_per_step=0.05)).submit(request())
-    assert _environment_of(run)["OMP_WAIT_POLICY"] == "ACTIVE"
-
-
-def _environment_of(run):
-    until = time.monotonic() + 30
-    while not (run.identity() and trainer_lives(run)):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    return psutil.Process(run.identity().pid).environ()
+    slow = desk_with(QuickEngine(seconds_per_step=0.05))
+    run = slow.submit(request(settings={"max_train_steps": 400}))
+    assert environment_of(run)["OMP_WAIT_POLICY"] == "ACTIVE"

@@ -7,7 +7,6 @@ import pickle
 import shutil
 import sys
 
-import psutil
 import pytest
 
 from kohya_bridge.__main__ import main
@@ -15,7 +14,7 @@ from kohya_bridge.desk import Desk
 from kohya_bridge.engines.kohya.engine import KohyaEngine
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.workspace import Workspace
-from tests.desk.conftest import BASE, end_everything, make_dataset, request, write_base_model
+from tests.desk.conftest import BASE, end_everything, environment_of, make_dataset, request, write_base_model
 from tests.kohya_bench import DOUBLE, TINY_NUMBERS, make_bench
 
 pytestmark = pytest.mark.torch
@@ -112,16 +111,12 @@ def test_a_state_that_was_passed_on_runs_no_code_when_it_is_resumed_from(stopped
     assert (folder / name).is_file()
     (folder / name).write_bytes(pickle.dumps(Payload(canary)))
     desk.resume(run.run_id)
-    assert _environment_of_trainer(run)["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "1"
+    assert environment_of(run)["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "1"
     ended = desk.wait(run.run_id, poll_s=0.05).status
     end_everything(desk)
     assert not canary.exists()
     # accelerate goes on without random states that it can't read, with a line in its log; all else ends the attempt
     assert ended == ("completed" if name == "random_states_0.pkl" else "failed")
-
-
-def _environment_of_trainer(run):
-    return psutil.Process(run.identity().pid).environ()
 
 
 def test_a_plan_that_needs_sd_scripts_takes_the_kohya_engine_by_itself_and_says_why(desk):
