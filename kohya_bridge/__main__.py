@@ -20,6 +20,7 @@ from .engines.contract import Engine
 from .errors import BridgeError
 from .files import Tree
 from .redaction import without_secrets
+from .system_errors import in_words
 
 MODULES = (prompts, datasets, adopting, training, steering, results, provenance, health)
 
@@ -56,6 +57,11 @@ def main(arguments: Sequence[str] | None = None, *, engines: Mapping[str, Engine
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         sys.stderr.close()
         return exit_codes.DONE
+    except OSError as error:
+        _keep_traceback(context, typed)
+        told = in_words(error)
+        context.out.error(told)
+        return exit_codes.of_error(told)
     except Exception as error:  # the outermost edge: whatever it is, the person gets a sentence
         log = _keep_traceback(context, typed)
         context.out.error(

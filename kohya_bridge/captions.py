@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from . import json_text
 from .errors import Conflict
 from .files import Tree
+from .files.refusals import raise_told
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -194,6 +195,7 @@ def locked(file: Path) -> Iterator[None]:
 
     Raises:
         Conflict: another program holds it for longer than 20 seconds.
+        StorageError: the lock can't be made; the folder is read-only, or its disk full.
     """
     lock = FileLock(Tree(file.parent).free(f".{file.name}.lock"))
     try:
@@ -202,6 +204,8 @@ def locked(file: Path) -> Iterator[None]:
         raise Conflict(
             f"{file.name} is held by another program.", "Wait until it has finished, or close it."
         ) from None
+    except OSError as error:
+        raise_told(file, error, "can't be locked against other writers")
     try:
         yield
     finally:

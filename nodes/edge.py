@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..kohya_bridge.errors import BridgeError
+from ..kohya_bridge.system_errors import in_words
 from .host import log
 from .wires import refuse_typed_wires
 
@@ -25,7 +26,7 @@ def plainly(execute: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 refuse_typed_wires(cls.SCHEMA, inputs)
                 return await execute(cls, *args, **inputs)
-            except BridgeError as error:
+            except (BridgeError, OSError) as error:
                 raise _told(error) from None
 
         return executed_async
@@ -35,12 +36,13 @@ def plainly(execute: Callable[..., Any]) -> Callable[..., Any]:
         try:
             refuse_typed_wires(cls.SCHEMA, inputs)
             return execute(cls, *args, **inputs)
-        except BridgeError as error:
+        except (BridgeError, OSError) as error:
             raise _told(error) from None
 
     return executed
 
 
-def _told(error: BridgeError) -> Told:
+def _told(error: BridgeError | OSError) -> Told:
     log.error("%s", error, exc_info=error)
-    return Told(f"{error.problem}\n{error.fix}".strip())
+    told = error if isinstance(error, BridgeError) else in_words(error)
+    return Told(f"{told.problem}\n{told.fix}".strip())

@@ -29,6 +29,7 @@ from ..kohya_bridge.errors import (
     Unavailable,
 )
 from ..kohya_bridge.run_folder import RunFolder
+from ..kohya_bridge.system_errors import in_words
 from . import panel_answers as answers
 from .off_loop import LOOKING, STEERING
 from .panel_answers import Panel
@@ -202,6 +203,9 @@ def _served(panel: Panel, route: Route) -> Callable[[web.Request], Awaitable[web
             return _told(error)
         except web.HTTPException:
             raise
+        except OSError as error:
+            log.exception("%s %s failed", request.method, request.path)
+            return _told(in_words(error))
         except Exception:  # the outermost edge: the traceback goes to the log, two sentences to the page
             log.exception("%s %s failed", request.method, request.path)
             return failure(500, "The panel's server side failed.", "ComfyUI's console has the traceback.")

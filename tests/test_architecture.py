@@ -30,6 +30,7 @@ VOCABULARY = {
     "architectures",
     "engine_names",
     "settings",
+    "system_errors",
     "presets",
     "plan",
     "reasons",

@@ -9,6 +9,7 @@ from typing import NoReturn
 from .. import disk
 from ..errors import UnusableFile
 from ..reasons import reason_of
+from ..system_errors import way_out
 
 DAMAGED = "It was damaged; bring back an older copy, or move it away."
 REMOVE = "Take it away: files that belong together lie in one folder, as plain files."
@@ -36,7 +37,7 @@ def raise_told(file: Path, error: OSError, what: str) -> NoReturn:
     """The system's error in words. It stays the cause, so that a full disk is known as one."""
     told = UnusableFile(
         f"{file.name} {what}: {reason_of(error)}.",
-        f"Free disk space or mend the permissions of {file.parent}; nothing was changed.",
+        f"{way_out(error)} Nothing in {file.parent} was changed.",
     )
     told.errno = error.errno
     raise told from error
