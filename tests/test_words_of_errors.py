@@ -9,6 +9,8 @@ from kohya_bridge.errors import InvalidInput
 from kohya_bridge.forbidding import parse
 from kohya_bridge.settings import TrainingSettings
 
+from .wording import oddities
+
 
 def told(**settings):
     with pytest.raises(InvalidInput) as refused:
@@ -70,3 +72,19 @@ def test_several_problems_are_several():
 def test_numbers_fit_their_nouns(number, words):
     assert counted(number, "picture") == words
     assert counted(1, "entry", "entries") == "1 entry" and counted(3, "entry", "entries") == "3 entries"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["There are 1 pictures.", "1 warnings", "from a in_json folder", "an picture", "the training settings has 1 problem", "There is 3 problems", "stops (l.1960)"],
+)  # fmt: skip
+def test_what_a_reader_stumbles_over_is_found(odd):
+    assert oddities(odd)
+
+
+@pytest.mark.parametrize(
+    "good",
+    ["1 picture and 2 pictures", "1 caption is a sentence", "1.5 times", "a U-Net", "an SDXL model", "a one-step guess", "0.1 times", "an hour", "a unit"],
+)  # fmt: skip
+def test_and_what_reads_well_is_left_alone(good):
+    assert not oddities(good)

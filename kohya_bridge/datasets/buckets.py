@@ -59,7 +59,7 @@ def place(original: Size, settings: TrainingSettings) -> Placement:
         placement = _nearest_predefined(original, predefined_buckets(settings))
     if min(placement.bucket) < 1:
         raise InvalidInput(
-            f"A picture of {original[0]}x{original[1]} px is too small or too thin for buckets in steps of "
+            f"A picture of {original[0]} x {original[1]} px is too small or too thin for buckets in steps of "
             f"{settings.bucket_reso_steps} px.",
             "Leave it out, crop it, or use a smaller bucket_reso_steps or bucket_no_upscale: false.",
         )

@@ -210,5 +210,6 @@ def _read_metadata(
     try:
         return read_metadata(files[METADATA_NAME])
     except BridgeError as error:
-        problems.append(ReadingProblem("metadata_invalid", METADATA_NAME, error.problem))
+        told = error.problem if getattr(error, "problems", ()) else str(error)
+        problems.append(ReadingProblem("metadata_invalid", METADATA_NAME, told))
         return DatasetMetadata()

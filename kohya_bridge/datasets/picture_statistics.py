@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image, ImageChops
 
 SIDE, WINDOW, JPEG_BLOCK = 256, 256, 8
+DRAWN_EDGE = 24  # grey levels: a step of JPEG blocks is rarely larger, an edge that somebody drew mostly is
+STILL = 0.99  # share of neighbouring pixels without any step above which a picture was drawn in plain areas
 LEVELS = np.arange(256, dtype=np.float64)
 
 
@@ -169,16 +171,24 @@ def _is_bar(lines: np.ndarray) -> np.ndarray:
 
 
 def _blocks(grey: Image.Image) -> float:
-    """How much larger steps are on the 8 px grid than off it; 1 for a picture that was never a strong JPEG."""
+    """How much larger steps are on the 8 px grid than off it; 1 for a picture that was never a strong JPEG.
+
+    A JPEG steps at most lines of the grid and ripples between them. Where next to nothing ripples, plain areas were drawn along the
+    grid (flat art, enlarged pixel art); a few long edges on it raise the mean over all lines, and leave the median alone.
+    """
     if min(grey.size) < 4 * JPEG_BLOCK:
         return 1.0
     values = np.asarray(grey, np.int16)[:SIDE, :SIDE]
-    on, off = 0.0, 0.0
+    on, off, still = np.zeros(2), np.zeros(2), 1.0
     for axis in (0, 1):
-        steps = np.abs(np.diff(values, axis=axis)).mean(axis=1 - axis)
-        at_edge = np.arange(1, len(steps) + 1) % JPEG_BLOCK == 0
-        on, off = on + float(steps[at_edge].mean()), off + float(steps[~at_edge].mean())
-    return (on + 0.05) / (off + 0.05)
+        steps = np.abs(np.diff(values, axis=axis))
+        at_edge = np.arange(1, steps.shape[axis] + 1) % JPEG_BLOCK == 0
+        still = min(still, float((np.compress(~at_edge, steps, axis=axis) == 0).mean()))
+        means = steps.mean(axis=1 - axis)
+        clipped = np.minimum(steps, DRAWN_EDGE).mean(axis=1 - axis)
+        on += means[at_edge].mean(), np.median(clipped[at_edge])
+        off += means[~at_edge].mean(), np.median(clipped[~at_edge])
+    return float(((on + 0.05) / (off + 0.05)).min()) if still < STILL else 1.0
 
 
 def _fineness(grey: Image.Image) -> float:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from .. import disk, json_text
 from ..errors import UnusableFile
+from ..reasons import in_json
 from .places import look, place_in, plain_in
 from .refusals import DAMAGED, REMOVE, no_folder, raise_told, refuse_odd, unusable
 
@@ -96,7 +97,7 @@ class Tree:
         try:
             text = self.read_bytes(file, most=most).decode("utf-8", errors)
         except UnicodeDecodeError as error:
-            raise unusable(self.path(file), f"is no UTF-8 text (byte {error.start})", DAMAGED) from None
+            raise unusable(self.path(file), f"is not UTF-8 text (byte {error.start})", DAMAGED) from None
         return text.replace("\r\n", "\n")
 
     def read_json(self, file: Path | str, *, most: int = RECORD_BYTES) -> Any:
@@ -106,8 +107,10 @@ class Tree:
         except UnusableFile:
             raise
         except ValueError as error:
-            reason = getattr(error, "msg", "") or str(error)
-            raise unusable(self.path(file), f"is no JSON ({reason})", DAMAGED) from None
+            said = in_json(error)
+            raise unusable(
+                self.path(file), f"is not valid JSON{said.where}: {said.reason}", DAMAGED
+            ) from None
 
     # --- writing -----------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..counted import counted
 from .finding import Examined, Hit
 
 ROWS_AT_ONCE = 512
@@ -58,7 +59,10 @@ def half_absorbed(seen: Examined) -> Iterator[Hit]:
     for word in seen.dataset.metadata.absorb:
         count = tags[word.lower()]
         if 0 < count < total:
-            yield Hit("", f"{word!r} is meant to be absorbed and stands in {count} of {total} captions.")
+            yield Hit(
+                "",
+                f"{word!r} is meant to be absorbed (`absorb` in metadata.yaml), and stands in {count} of {counted(total, 'caption')}.",
+            )
 
 
 def class_word_missing(seen: Examined) -> Iterator[Hit]:
@@ -111,7 +115,7 @@ def few_words(seen: Examined) -> Iterator[Hit]:
     distinct = len(counts)
     pictures = sum(1 for _ in seen.captioned())
     if pictures >= seen.settings.min_pictures and distinct < seen.settings.min_distinct_tags:
-        yield Hit("", f"All captions together use {distinct} different tags ({total} in all).")
+        yield Hit("", f"All captions together use {counted(distinct, 'different tag')} ({total} in all).")
 
 
 def two_spellings(seen: Examined) -> Iterator[Hit]:
@@ -140,7 +144,7 @@ def two_styles(seen: Examined) -> Iterator[Hit]:
         )
         yield Hit(
             "",
-            f"{len(prose)} captions are sentences and {total - len(prose)} are lists of tags, such as {fewer[0]}.",
+            f"{counted(len(prose), 'caption is a sentence', 'captions are sentences')} and {counted(total - len(prose), 'is a list', 'are lists')} of tags, such as {fewer[0]}.",
         )
 
 
@@ -168,9 +172,10 @@ def _common(seen: Examined, least: float, below: float) -> Iterator[Hit]:
     meant = {seen.trigger.lower(), metadata.class_word.lower(), *(word.lower() for word in metadata.absorb)}
     if total < 4:
         return
+    ties = "may be" if below <= seen.settings.fused_share else "will be"
     for tag, count in _tag_counts(seen).most_common():
         if tag not in meant and least <= count / total < below:
-            yield Hit("", f"{tag!r} stands in {count} of {total} captions and will be tied to the trigger.", f"Leave it out of all captions, or list it under `absorb` in metadata.yaml if that is meant: - {tag}")  # fmt: skip
+            yield Hit("", f"{tag!r} stands in {count} of {counted(total, 'caption')}, and {ties} tied to the trigger.", f"Leave it out of all captions, or list it under `absorb` in metadata.yaml if that is meant: `- {tag}`")  # fmt: skip
 
 
 def _tag_counts(seen: Examined) -> Counter[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from ..counted import counted
 from ..datasets.buckets import Placement, place
 from ..errors import InvalidInput
 from .finding import Examined, Hit
@@ -47,7 +48,7 @@ def lonely_bucket(seen: Examined) -> Iterator[Hit]:
     batch, repeats = seen.training.train_batch_size, seen.training.num_repeats
     for bucket, names in sorted(members.items()):
         if len(members) > 1 and len(names) * repeats < batch:
-            yield Hit(names[0], f"The bucket {bucket[0]} x {bucket[1]} holds {len(names)} of {len(seen.items)} pictures, less than a batch of {batch}.")  # fmt: skip
+            yield Hit(names[0], f"The bucket {bucket[0]} x {bucket[1]} holds {len(names)} of {counted(len(seen.items), 'picture')}, fewer than a batch of {batch}.")  # fmt: skip
 
 
 def _placed(seen: Examined) -> Iterator[tuple[str, Placement | str]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ..captions import has_line_breaks, plain_caption
+from ..counted import counted
 from ..datasets.decoding import control_letters
 from .finding import Examined, Hit
 
@@ -86,7 +87,7 @@ def control_letter(seen: Examined) -> Iterator[Hit]:
         if letter := control_letters(item.caption):
             yield Hit(
                 item.name,
-                f"The caption holds a control letter (U+{ord(letter):04X}): it is no text, or in another encoding.",
+                f"The caption holds a control character (U+{ord(letter):04X}): it is in another encoding, or not a text at all.",
             )
 
 
@@ -103,13 +104,13 @@ def too_many_tokens(seen: Examined) -> Iterator[Hit]:
         cut = seen.tokens.cut(item.caption, length=limit) if seen.tokens else None
         if not cut or not cut.lost:
             continue
-        has = f"The caption has {cut.tokens} tokens"
+        has = f"The caption has {counted(cut.tokens, 'token')}"
         if seen.reading.family:
             what = "is cut off" if seen.reading.is_cut else "is more than that"
             problem = f"{has}; {seen.reading.family} was made with captions of up to {limit}, and this {what}: {cut.lost[:120]}"
             yield Hit(item.name, problem, "Shorten it, or move what matters forward.")
         else:
-            yield Hit(item.name, f"{has}; of {limit} this is cut off: {cut.lost[:120]}")
+            yield Hit(item.name, f"{has}, of which {limit} are read; this is cut off: {cut.lost[:120]}")
 
 
 def negative_words(seen: Examined) -> Iterator[Hit]:

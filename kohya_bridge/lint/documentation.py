@@ -41,6 +41,11 @@ def catalogue_markdown() -> str:
             "",
             f"* Why: {rule.trainer}",
             f"* Fix: {rule.fix}",
+            *(
+                [f"* Source: sd-scripts at 48d368f, library/train_util.py {rule.source}"]
+                if rule.source
+                else []
+            ),
             "",
         ]
     lines += ["## Thresholds", "", "| setting | default | meaning |", "| --- | --- | --- |"]

@@ -24,9 +24,9 @@ def few_or_many(seen: Examined) -> Iterator[Hit]:
     """An unusual number of pictures for one character."""
     count = len(seen.items)
     if 0 < count < seen.settings.min_pictures:
-        yield Hit("", f"There are {counted(count, 'picture')}; {seen.settings.min_pictures} or more hold a character better.")  # fmt: skip
+        yield Hit("", f"There are {counted(count, 'picture')}; {seen.settings.min_pictures} or more teach a character better.")  # fmt: skip
     elif count > seen.settings.max_pictures:
-        yield Hit("", f"There are {count} pictures; more than {seen.settings.max_pictures} rarely help one character.")  # fmt: skip
+        yield Hit("", f"There are {counted(count, 'picture')}; more than {seen.settings.max_pictures} rarely help one character.")  # fmt: skip
 
 
 def row_without_picture(seen: Examined) -> Iterator[Hit]:
@@ -47,7 +47,7 @@ def orphan_caption(seen: Examined) -> Iterator[Hit]:
 def escapes(seen: Examined) -> Iterator[Hit]:
     """A name or a link that leads out of the dataset."""
     for subject, _ in seen.problems("outside"):
-        yield Hit(subject, "The link leads out of the dataset's folder; it was not followed.")
+        yield Hit(subject, "It is a link that leads out of the dataset's folder, and was not followed.")
     for subject, _ in seen.problems("row_escapes"):
         yield Hit(subject, f"{CAPTIONS_NAME} names a path; only plain file names are allowed.")
 
@@ -113,16 +113,21 @@ def awkward_name(seen: Examined) -> Iterator[Hit]:
         by_lower[item.name.lower()].append(item.name)
         stem = PurePosixPath(item.name).stem
         if not item.name.isascii():
-            yield Hit(item.name, "The name has letters outside ASCII.")
+            yield Hit(item.name, "The name has other letters than a-z, 0-9 and plain signs.")
         elif not item.name.isprintable():
             yield Hit(item.name, "The name has control characters.")
         elif re.search(r'[<>:"|?*\\]| $|^ |\.\.', item.name) or stem.lower() in RESERVED_ON_WINDOWS:
-            yield Hit(item.name, "Windows can't have this name.")
+            yield Hit(item.name, "Windows does not allow this name.")
         elif len(item.name) > MAX_NAME:
-            yield Hit(item.name, f"The name has {len(item.name)} letters; caches add more to it.")
+            yield Hit(
+                item.name,
+                f"The name has {len(item.name)} characters, and the names of caches are longer still.",
+            )
     for names in by_lower.values():
         if len(names) > 1:
-            yield Hit(names[1], f"Windows and macOS can't tell it from {names[0]}.")
+            yield Hit(
+                names[1], f"Windows and macOS take it for {names[0]}, which differs in capital letters only."
+            )
 
 
 def junk(seen: Examined) -> Iterator[Hit]:
@@ -136,9 +141,7 @@ def stale_cache(seen: Examined) -> Iterator[Hit]:
     """A cache of latents or sizes beside the pictures."""
     for name in seen.dataset.others:
         if is_cache(PurePosixPath(name)):
-            yield Hit(
-                name, "sd-scripts left a cache here; it is read again even when the picture has changed."
-            )
+            yield Hit(name, "It is a cache that sd-scripts left beside the pictures.")
 
 
 def is_junk(path: PurePosixPath) -> bool:

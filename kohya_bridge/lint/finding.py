@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ..counted import counted
 from ..dataset import Dataset, DatasetItem
 from ..datasets.caption_tokens import CaptionTokens, Reading
 from ..datasets.dataset_lock import Lock
@@ -23,6 +24,13 @@ from .picture_models import Looks
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: dict[str, Severity] = {"E": "error", "W": "warning", "I": "info"}
+
+
+def in_number(severity: str, number: int) -> str:
+    """Such as `1 error`, `3 warnings` and `2 info`."""
+    return counted(number, severity, severity if severity == "info" else "")
+
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -148,6 +156,8 @@ class Rule:
     trainer: str
     fix: str
     check: Callable[[Examined], Iterable[Hit]] = field(repr=False)
+    source: str = ""
+    """Lines of sd-scripts' library/train_util.py that `trainer` is read from: for the documentation, never in a report."""
 
     @property
     def severity(self) -> Severity:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..architectures.base import Architecture
+from ..counted import counted
 from ..dataset import Dataset
 from ..datasets.trainer_view import COLUMNS, TrainerView, view_dataset, view_rows
 from ..errors import InvalidInput
@@ -45,14 +46,14 @@ class Inspection:
         if self.repairing == "off":
             return ""
         if not self.repairs:
-            return "Nothing that could be mended without a decision of yours."
+            return "There is nothing that could be mended without a decision of yours."
         lines = [f"{each.rule} {each.subject}: {each.action}" for each in self.repairs]
         if self.stamp:
             lines.append(
-                f"{len(lines)} repairs done; the originals are in originals/{self.stamp}, and undoing puts them back."
+                f"{counted(len(lines), 'repair')} done; the originals are in originals/{self.stamp}, and undoing puts them back."
             )
         else:
-            lines.append(f"{len(lines)} repairs are possible; nothing was changed.")
+            lines.append(f"{counted(len(lines), 'repair is', 'repairs are')} possible; nothing was changed.")
         return "\n".join(lines)
 
     def text(self) -> str:
@@ -118,7 +119,9 @@ def training_at(resolution: int, values: Mapping[str, Any] | None = None) -> Tra
     if not resolution and not values:
         return None
     if resolution and (not 64 <= resolution <= 4096 or resolution % 8):
-        raise InvalidInput(f"{resolution} is no training resolution.", "Use a multiple of 8 from 64 to 4096.")
+        raise InvalidInput(
+            f"{resolution} is not a training resolution.", "Use a multiple of 8 from 64 to 4096."
+        )
     sizes = (
         {"resolution": resolution, "min_bucket_reso": max(64, resolution // 2), "max_bucket_reso": resolution * 2}
         if resolution
@@ -131,7 +134,7 @@ def as_colour(text: str) -> Colour:
     """`#RRGGBB` as three numbers. Raises InvalidInput."""
     digits = text.strip().removeprefix("#")
     if len(digits) != 6 or any(letter not in "0123456789abcdefABCDEF" for letter in digits):
-        raise InvalidInput(f"{text!r} is no colour.", "Write it as #RRGGBB, such as #ffffff.")
+        raise InvalidInput(f"{text!r} is not a colour.", "Write it as #RRGGBB, such as #ffffff.")
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
 
 

@@ -26,7 +26,9 @@ def words_in_picture(seen: Examined) -> Iterator[Hit]:
         words = seen.looks[item.name].words if item.name in seen.looks else None
         if words and not _SAID.search(item.caption.lower()):
             said = ", ".join(repr(word[:40]) for word in words[:3])
-            yield Hit(item.name, f"It has words in it: {said}{' and more' if len(words) > 3 else ''}.")
+            yield Hit(
+                item.name, f"There are words in the picture: {said}{' and more' if len(words) > 3 else ''}."
+            )
 
 
 def nudity_above_rating(seen: Examined) -> Iterator[Hit]:
@@ -38,7 +40,7 @@ def nudity_above_rating(seen: Examined) -> Iterator[Hit]:
     for item in seen.items:
         nudity = seen.looks[item.name].nudity if item.name in seen.looks else None
         if nudity is not None and nudity > limit:
-            yield Hit(item.name, f"A model takes it for nude with {nudity:.0%}; the dataset is rated {rating}, which allows {limit:.0%}.")  # fmt: skip
+            yield Hit(item.name, f"A model finds nudity in it with {nudity:.0%} certainty; the dataset is rated {rating}, which allows {limit:.0%}.")  # fmt: skip
 
 
 def same_to_a_model(seen: Examined) -> Iterator[Hit]:

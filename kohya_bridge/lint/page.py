@@ -17,7 +17,7 @@ from ..dataset import Dataset, DatasetItem
 from ..datasets.pictures import DECODER_FAILURES, as_trained
 from ..datasets.trainer_view import COLUMNS, TrainerView, view_rows
 from .catalogue import rule
-from .finding import Finding
+from .finding import Finding, in_number
 from .report import LintReport, one_line
 
 THUMBNAIL_PX, THUMBNAIL_QUALITY, MOST_PICTURES = 220, 82, 1000
@@ -61,7 +61,7 @@ def report_page(dataset: Dataset, report: LintReport, *, views: tuple[TrainerVie
 
 def _counts(report: LintReport) -> str:
     counts = report.counts()
-    return "".join(f'<span class="badge {severity}">{n} {severity}</span>' for severity, n in counts.items() if n) or '<span class="badge clean">clean</span>'  # fmt: skip
+    return "".join(f'<span class="badge {severity}">{in_number(severity, n)}</span>' for severity, n in counts.items() if n) or '<span class="badge clean">clean</span>'  # fmt: skip
 
 
 def _findings(report: LintReport) -> str:

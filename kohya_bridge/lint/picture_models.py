@@ -66,12 +66,16 @@ def find_models(workspace: Workspace) -> PictureModels:
         if importlib.util.find_spec(module) and importlib.util.find_spec("onnxruntime"):
             found.append(PictureModel(kind, package))  # type: ignore[arg-type]
         else:
-            missing.append(f"Nobody looked for {kind}: the package {package} is not installed.")
+            missing.append(
+                f"The pictures were not searched for {kind}: the package {package} is not installed."
+            )
     encoder = find_encoder(workspace)
     if encoder:
         found.append(PictureModel("likeness", encoder.name, encoder))
     else:
-        missing.append(f"Nobody looked for likeness: there is no image encoder; {ENCODER_FIX}.")
+        missing.append(
+            f"The pictures were not compared by a model: there is no image encoder; {ENCODER_FIX}."
+        )
     return PictureModels(tuple(found), tuple(missing))
 
 
@@ -103,7 +107,7 @@ def look_at(
                     if on_look:
                         on_look()
         except Unavailable as error:
-            notes.append(f"Nobody looked for {model.kind}: {error.problem} {error.fix}")
+            notes.append(f"The pictures were not searched for {model.kind}: {error.problem} {error.fix}")
         finally:
             kept.save()
         for name, value in values.items():

@@ -58,7 +58,9 @@ def unusual_mode(seen: Examined) -> Iterator[Hit]:
     """CMYK, 16 bits or floating point."""
     plain = {"RGB", "RGBA", "L", "LA", "P", "PA", "1", "RGBX"}
     yield from _each(
-        seen, lambda facts: facts.mode not in plain, lambda facts: f"Its pixels are stored as {facts.mode}."
+        seen,
+        lambda facts: facts.mode not in plain,
+        lambda facts: f"Its pixels are stored as {facts.mode}, not as 8-bit RGB.",
     )
 
 
@@ -86,22 +88,22 @@ def blurred(seen: Examined) -> Iterator[Hit]:
     """Far less sharp than the others."""
     if typical := _median(seen, lambda facts: facts.look.sharpness):
         limit = typical * seen.settings.blur_share
-        yield from _each(seen, lambda facts: facts.look.sharpness < limit, lambda facts: f"It is far less sharp than the others ({facts.look.sharpness:.0f}; half of them are above {typical:.0f}).")  # fmt: skip
+        yield from _each(seen, lambda facts: facts.look.sharpness < limit, lambda facts: f"It is far less sharp than the others: {facts.look.sharpness:.0f}, where half of them are above {typical:.0f}.")  # fmt: skip
 
 
 def dark(seen: Examined) -> Iterator[Hit]:
     """Nearly black."""
-    yield from _each(seen, lambda facts: facts.look.brightness < seen.settings.min_brightness, lambda facts: f"It is very dark (mean {facts.look.brightness:.0f} of 255).")  # fmt: skip
+    yield from _each(seen, lambda facts: facts.look.brightness < seen.settings.min_brightness, lambda facts: f"It is very dark (its mean brightness is {facts.look.brightness:.0f} of 255).")  # fmt: skip
 
 
 def bright(seen: Examined) -> Iterator[Hit]:
     """Nearly white."""
-    yield from _each(seen, lambda facts: facts.look.brightness > seen.settings.max_brightness, lambda facts: f"It is very bright (mean {facts.look.brightness:.0f} of 255).")  # fmt: skip
+    yield from _each(seen, lambda facts: facts.look.brightness > seen.settings.max_brightness, lambda facts: f"It is very bright (its mean brightness is {facts.look.brightness:.0f} of 255).")  # fmt: skip
 
 
 def empty_looking(seen: Examined) -> Iterator[Hit]:
     """Hardly anything in it."""
-    yield from _each(seen, lambda facts: facts.look.detail < seen.settings.min_detail, lambda facts: f"There is hardly anything in it ({facts.look.detail:.1f} bits of detail).")  # fmt: skip
+    yield from _each(seen, lambda facts: facts.look.detail < seen.settings.min_detail, lambda facts: "It is nearly one plain colour: there is hardly any detail in it.")  # fmt: skip
 
 
 def odd_size(seen: Examined) -> Iterator[Hit]:
@@ -110,7 +112,7 @@ def odd_size(seen: Examined) -> Iterator[Hit]:
     for item, facts in seen.readable():
         factor = facts.width * facts.height / typical if typical else 1.0
         if not 1 / seen.settings.odd_size_factor <= factor <= seen.settings.odd_size_factor:
-            yield Hit(item.name, f"It has {factor:.1f} times as many pixels as the others ({facts.width} x {facts.height}).")  # fmt: skip
+            yield Hit(item.name, f"It is {facts.width} x {facts.height} px: {factor:.1f} times the pixels of a typical picture here.")  # fmt: skip
 
 
 def jpeg_blocks(seen: Examined) -> Iterator[Hit]:
@@ -120,7 +122,7 @@ def jpeg_blocks(seen: Examined) -> Iterator[Hit]:
 
 def enlarged(seen: Examined) -> Iterator[Hit]:
     """A small picture made large."""
-    yield from _each(seen, lambda facts: facts.look.fineness < seen.settings.min_fineness, lambda facts: f"It has no fine detail for {facts.width} x {facts.height} px: it was enlarged, or is out of focus.")  # fmt: skip
+    yield from _each(seen, lambda facts: facts.look.fineness < seen.settings.min_fineness, lambda facts: f"It has no fine detail for {facts.width} x {facts.height} px: it was enlarged, or it is out of focus.")  # fmt: skip
 
 
 def letterboxed(seen: Examined) -> Iterator[Hit]:

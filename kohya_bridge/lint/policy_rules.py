@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..counted import counted
 from ..datasets.dataset_metadata import METADATA_NAME
 from ..datasets.licences import find_licence, nearest_identifier
 from .finding import Examined, Hit
@@ -20,7 +21,7 @@ def no_metadata(seen: Examined) -> Iterator[Hit]:
 def bad_metadata(seen: Examined) -> Iterator[Hit]:
     """A metadata.yaml that can't be used."""
     for subject, why in seen.problems("metadata_invalid"):
-        yield Hit(subject, why)
+        yield Hit(subject, why.replace(":\n  - ", ": ").replace("\n  - ", "; "))
 
 
 def above_rating(seen: Examined) -> Iterator[Hit]:
@@ -52,7 +53,7 @@ def other_slug(seen: Examined) -> Iterator[Hit]:
     if slug and slug != seen.dataset.slug:
         yield Hit(
             METADATA_NAME,
-            f"It says that the dataset is called {slug!r}; the folder is {seen.dataset.slug!r}.",
+            f"It says that the dataset is called {slug!r}; the folder is called {seen.dataset.slug!r}.",
         )
 
 
@@ -61,7 +62,8 @@ def wrong_count(seen: Examined) -> Iterator[Hit]:
     split = seen.dataset.metadata.pose_split
     if split and sum(split.values()) != len(seen.items):
         yield Hit(
-            METADATA_NAME, f"pose_split counts {sum(split.values())} pictures; there are {len(seen.items)}."
+            METADATA_NAME,
+            f"pose_split counts {counted(sum(split.values()), 'picture')}; there are {len(seen.items)}.",
         )
 
 

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import Field
 
 from .. import json_text
+from ..counted import counted
 from ..datasets.dataset_folder import (
     CAPTIONS_NAME,
     IMAGES_NAME,
@@ -78,7 +79,7 @@ class Journal:
         if foreign:
             raise Refused(
                 f"{self.folder}/{JOURNAL_NAME} names {foreign[0][:120]!r}, where no repair works.",
-                "It was not written by a repair. Copy by hand what you need of the folder, then delete it.",
+                "No repair wrote it. Copy by hand what you need of the folder, then delete it.",
             )
 
 
@@ -145,8 +146,8 @@ def choose_journal(journals: list[Journal], stamp: str) -> Journal:
         raise NotFound("There is no repair to undo.", f"{ORIGINALS_NAME}/ has no {JOURNAL_NAME}.")
     newest = journals[-1]
     raise Refused(
-        f"The repair {newest.stamp} ({len(newest.repairs)} changes) was done on another machine, or by an earlier version.",
-        f"Look at {newest.folder}; if it may be undone, name it: `lint <dataset> --undo {newest.stamp}`.",
+        f"The repair {newest.stamp} ({counted(len(newest.repairs), 'change')}) was done on another machine, or by an earlier version.",
+        f"Look at {newest.folder}; if it may be undone, name it in a shell: `python -m kohya_bridge lint` with the dataset's name and `--undo {newest.stamp}`.",
     )
 
 

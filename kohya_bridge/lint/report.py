@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import json_text
+from ..counted import counted
 from .catalogue import rule
-from .finding import Finding
+from .finding import Finding, in_number
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
@@ -49,9 +50,11 @@ class LintReport:
     def headline(self) -> str:
         """Such as `char_wren: 24 pictures, 1 error, 3 warnings. Training has to wait.`"""
         counts = self.counts()
-        said = [f"{n} {word}{'s' if n != 1 and word != 'info' else ''}" for word, n in counts.items() if n]
+        said = [in_number(severity, n) for severity, n in counts.items() if n]
         verdict = "Training has to wait." if self.blocks else "Ready to train."
-        return f"{self.slug}: {self.images} picture{'s' if self.images != 1 else ''}, {', '.join(said) or 'no findings'}. {verdict}"
+        return (
+            f"{self.slug}: {counted(self.images, 'picture')}, {', '.join(said) or 'no findings'}. {verdict}"
+        )
 
     def text(self, *, most_subjects: int = 12) -> str:
         """The report as plain text: each rule once, with its subjects, why it matters and what to do."""

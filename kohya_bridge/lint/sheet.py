@@ -14,7 +14,7 @@ from ..counted import counted
 from ..dataset import Dataset, DatasetItem
 from ..datasets.pictures import DECODER_FAILURES, as_trained
 from ..drawing import CARD, CLEAN, ERROR, INFO, INK, PAPER, SOFT, WARNING, fitted, font
-from .finding import Finding
+from .finding import Finding, in_number
 from .report import LintReport
 
 COLOURS = {"error": ERROR, "warning": WARNING, "info": INFO, "clean": CLEAN}
@@ -65,7 +65,7 @@ def _header(draw: ImageDraw.ImageDraw, report: LintReport, width: int) -> None:
     draw.text((GAP, 39), fitted(draw, f"{counted(report.images, 'picture')}, {verdict}", width // 2, 14), SOFT, font=font(14))  # fmt: skip
     x = float(width - GAP)
     for severity in ("info", "warning", "error"):
-        label = f"{counts[severity]} {severity}{'s' if severity != 'info' and counts[severity] != 1 else ''}"
+        label = in_number(severity, counts[severity])
         wide = draw.textlength(label, font=font(14)) + 20
         x -= wide
         fill = COLOURS[severity] if counts[severity] else CARD
@@ -116,5 +116,7 @@ def _general_lines(findings: list[Finding]) -> list[tuple[tuple[int, int, int], 
         where = f"{each.subject}: " if each.subject else ""
         lines.append((COLOURS[each.severity], f"{each.rule}  {where}{each.problem}"))
     if len(findings) > 20:
-        lines.append((SOFT, f"... and {len(findings) - 20} more findings; see the text of the report"))
+        lines.append(
+            (SOFT, f"... and {counted(len(findings) - 20, 'more finding')}; see the text of the report")
+        )
     return lines

@@ -75,7 +75,7 @@ def long_trigger(seen: Examined) -> Iterator[Hit]:
     """A trigger of many tokens."""
     count = seen.tokens.count(seen.trigger) if seen.tokens and TRIGGER.fullmatch(seen.trigger) else 0
     if count > MAX_TRIGGER_TOKENS:
-        yield Hit("metadata.yaml", f"The trigger {seen.trigger!r} is {count} tokens long; more than {MAX_TRIGGER_TOKENS} blur it.")  # fmt: skip
+        yield Hit("metadata.yaml", f"The trigger {seen.trigger!r} is {count} tokens long; more than {MAX_TRIGGER_TOKENS} are learnt less well.")  # fmt: skip
 
 
 def shared_trigger(seen: Examined) -> Iterator[Hit]:

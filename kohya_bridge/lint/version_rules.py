@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..counted import counted
 from ..datasets.dataset_folder import LOCK_NAME
 from ..datasets.dataset_lock import Difference, Version, difference, version_of
 from .finding import Examined, Hit
@@ -24,14 +25,14 @@ def changed_after_release(seen: Examined) -> Iterator[Hit]:
     """Another state than the one a published LoRA was trained on, which nobody declared to be a new version."""
     published = seen.lock.published()
     if published and _now(seen).digest not in _declared(seen):
-        yield Hit(LOCK_NAME, f"{_counted(difference(published, _now(seen)))} since {published.name or 'a LoRA'} was published.")  # fmt: skip
+        yield Hit(LOCK_NAME, f"Since {published.name or 'a LoRA'} was published: {_counted(difference(published, _now(seen)))}.")  # fmt: skip
 
 
 def changed_after_training(seen: Examined) -> Iterator[Hit]:
     """Another state than the newest run's."""
     trained = next((each for each in reversed(seen.lock.versions) if each.reason == "trained"), None)
     if trained and trained.digest != _now(seen).digest:
-        yield Hit(LOCK_NAME, f"{_counted(difference(trained, _now(seen)))} since {trained.name or 'the last run'} was trained.")  # fmt: skip
+        yield Hit(LOCK_NAME, f"Since {trained.name or 'the last run'} was trained: {_counted(difference(trained, _now(seen)))}.")  # fmt: skip
 
 
 def _now(seen: Examined) -> Version:
@@ -43,15 +44,16 @@ def _declared(seen: Examined) -> set[str]:
 
 
 def _counted(what: Difference) -> str:
-    parts = [
-        f"{len(names)} {word} ({_some(names)})"
-        for names, word in (
-            (what.added, "added"), (what.removed, "removed"), (what.changed, "changed"),
-            (what.recaptioned, "with another caption"), ([new for _, new in what.renamed], "renamed"),
-        )
-        if names
-    ]  # fmt: skip
-    return "Pictures: " + (", ".join(parts) or "unreadable ones")
+    kinds = (
+        (what.added, "added"), (what.removed, "removed"), (what.changed, "changed"),
+        (what.recaptioned, "with another caption"), ([new for _, new in what.renamed], "renamed"),
+    )  # fmt: skip
+    told = [(names, word) for names, word in kinds if names]
+    parts = [f"{len(names)} {word} ({_some(names)})" for names, word in told]
+    if told:  # the noun once, with the first number
+        names, word = told[0]
+        parts[0] = f"{counted(len(names), 'picture')} {word} ({_some(names)})"
+    return ", ".join(parts) or "pictures that can't be read"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ def test_a_folder_is_imported_linted_mended_and_the_repair_undone(shell, folder)
     listed = shell("lint", "zoe", "--fix", "--dry-run")
     assert listed.code == exit_codes.NOT_WELL and "E402" in listed.out
     mended = shell("lint", "zoe", "--fix")
-    assert mended.code == exit_codes.DONE and "repairs done" in mended.out
+    assert mended.code == exit_codes.DONE and "done; the originals are in originals/" in mended.out
     assert find_dataset(shell.workspace, "zoe").trigger == "char_zoe"
     undone = shell("lint", "zoe", "--undo")
     assert undone.code == exit_codes.NOT_WELL and find_dataset(shell.workspace, "zoe").trigger == "<char_zoe>"

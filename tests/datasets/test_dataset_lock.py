@@ -101,7 +101,7 @@ def test_a_training_is_noted_once_and_lint_tells_what_has_changed_since(dataset)
     report = lint_dataset(read_dataset(dataset.dir))
     (found,) = [each for each in report.findings if each.rule == "I603"]
     name = dataset.items[0].name
-    assert found.problem == f"Pictures: 1 removed ({name}) since 0123456789ab was trained."
+    assert found.problem == f"Since 0123456789ab was trained: 1 picture removed ({name})."
 
 
 def test_a_release_freezes_the_set_and_lint_names_what_was_added_changed_and_captioned_anew(dataset):
@@ -117,8 +117,8 @@ def test_a_release_freezes_the_set_and_lint_names_what_was_added_changed_and_cap
     report = lint_dataset(read_dataset(dataset.dir))
     (found,) = [each for each in report.findings if each.rule == "E602"]
     assert found.problem == (
-        f"Pictures: 1 added (new.png), 1 changed ({first.name}), 1 with another caption ({second.name}) "
-        "since alice-v1 was published."
+        f"Since alice-v1 was published: 1 picture added (new.png), 1 changed ({first.name}), "
+        f"1 with another caption ({second.name})."
     )
     assert report.blocks
     take_version(read_dataset(dataset.dir), snapshot(read_dataset(dataset.dir), reason="marked", name="v2"))
