@@ -13,10 +13,11 @@ from __future__ import annotations
 import threading
 import time
 
-WORK_S = 0.0003
-REST_S = 0.0006
-"""Shorter than what the system needs to wake a thread that sleeps: the rest lasts about as long as that."""
+WORK_S = 0.0002
+REST_S = 0.001
+"""A question that the loop answers in a millisecond meets one part of our work at most."""
 MOST_S = 0.01
+"""Of waiting for a turn, however many threads there are."""
 AT_WORK_S = 0.05
 """Who did anything within so long is at work: the next thing is likely to come soon."""
 WINDOW_S = 0.01

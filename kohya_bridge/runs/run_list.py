@@ -119,7 +119,9 @@ class RunList:
 
         `before` and `behind` go out with it: megabytes are put together once.
         """
-        told = [reading.encoded for reading in self._refreshed(names=names)] or [b""]
+        readings = self._refreshed(names=names)
+        breathe()
+        told = [reading.encoded for reading in readings] or [b""]
         breathe()
         told[0] = before + b"[" + told[0]
         told[-1] += b"]" + behind
@@ -138,7 +140,9 @@ class RunList:
                 known[key] = found[key]
             fresh += told_more
         if slug is None:
+            breathe()
             self._forget_all_but(found)
+            breathe()
             if fresh >= WORTH_KEEPING:
                 self._keep(found)
         return self._in_order(slug, list(found.values()))
@@ -148,10 +152,12 @@ class RunList:
         if slug is not None:
             return sorted(found, key=attrgetter("order"))
         orders = [each.order for each in found]
+        breathe()
         known, places = self._order
         if orders != known:
             places = sorted(range(len(orders)), key=orders.__getitem__)
             self._order = orders, places
+        breathe()
         return [found[at] for at in places]
 
     def _forget_all_but(self, found: dict[str, _Reading]) -> None:
