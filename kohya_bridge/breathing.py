@@ -18,7 +18,7 @@ REST_S = 0.001
 """A question that the loop answers in a millisecond meets one part of our work at most."""
 MOST_S = 0.01
 """Of waiting for a turn, however many threads there are."""
-AT_WORK_S = 0.05
+AT_WORK_S = 0.02
 """Who did anything within so long is at work: the next thing is likely to come soon."""
 WINDOW_S = 0.01
 MUCH = 0.2

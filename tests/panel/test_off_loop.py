@@ -264,7 +264,7 @@ def test_nobody_rests_where_the_loop_only_waits_and_nobody_else_works():
 
 def test_what_took_long_is_begun_again_only_after_a_while_and_then_for_all(off_loop, monkeypatch):
     shared_answers = pack_module("nodes.shared_answers")
-    paused, spent = [], iter((0.0, 0.5, 0.5, 0.501))  # seconds of the processor: one answer took half of one
+    paused, spent = [], iter((0.0, 0.5) * 4)  # seconds of the processor: each answer takes half of one
     monkeypatch.setattr(shared_answers, "thread_time", lambda: next(spent))
     sleep = asyncio.sleep
 
@@ -276,7 +276,10 @@ def test_what_took_long_is_begun_again_only_after_a_while_and_then_for_all(off_l
 
     async def main():
         answers = shared_answers.SharedAnswers(off_loop.Room(1, name="slow", most_waiting=5))
-        first = await answers.get("list", object)
+        for _ in range(2):
+            first = await answers.get("list", object)
+        assert paused == [], "who asks alone does not wait"
+        await asyncio.gather(*(answers.get("list", object) for _ in range(2)))
         assert paused == []
         again = await asyncio.gather(*(answers.get("list", object) for _ in range(20)))
         assert len(set(map(id, again))) == 1 and again[0] is not first
