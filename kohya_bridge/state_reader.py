@@ -70,10 +70,19 @@ class StateReader:
                 if not found:
                     self._begin_again()
             if found:
-                self.state = fold(found, self.state)
-                if not self._with_losses:
-                    self.state = replace(self.state, losses=())
+                self.state = self._folded(found)
         return self.state
+
+    def _folded(self, found: list[dict[str, Any]]) -> RunState:
+        if self._with_losses:
+            return fold(found, self.state)
+        if self.state.loss_count and any(event["kind"] == "run_started" for event in found):
+            # Steps are undone, and what the smoothed loss was before them is told by the losses alone.
+            last = found[-1]["seq"]
+            state = fold(event for event in read_events(self._events.file) if event["seq"] <= last)
+        else:
+            state = fold(found, self.state)
+        return replace(state, losses=())
 
     def after(self, seq: int) -> Iterator[dict[str, Any]]:
         """The events above `seq`, at hand or read from shortly before the first of them. `look` comes first. They are not to be changed."""

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from kohya_bridge.engines.reporter import Reporter
 from kohya_bridge.event_shape import parse_line
 from kohya_bridge.run_state import RunState, fold
+from kohya_bridge.state_reader import StateReader, read_state
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = sorted((ROOT / "tests" / "fixtures" / "events").glob("*.jsonl"))
@@ -191,3 +193,16 @@ def test_the_trainer_tells_the_average_that_its_readers_make(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text("utf-8").splitlines()]
     written = {event["step"]: event["loss_ema"] for event in lines if event["kind"] == "progress"}
     assert {row[0]: row[2] for row in fold(lines).losses} == written
+
+
+def test_a_list_that_looks_at_every_moment_tells_what_one_tells_that_begins_then(tmp_path):
+    """Also of a resume behind steps of which it has dropped the losses."""
+    clock, file = iter(range(10_000)), tmp_path / "events.jsonl"
+    light = StateReader(file, with_losses=False)
+    for resumed_from, last in ((0, 40), (25, 33), (25, 60)):
+        report = Reporter(tmp_path, keep_states=1, clock=lambda: float(next(clock)))
+        report.started(engine="native", total=60, resumed_from=resumed_from)
+        for step in range(resumed_from + 1, last + 1):
+            assert light.look() == replace(read_state(file), losses=())
+            report.progress(step, loss=1.0 / step, epoch=1, lr={})
+    assert light.look().loss_ema == read_state(file).losses[-1][2]
