@@ -46,7 +46,7 @@ def test_what_the_registry_hands_out_is_whole_and_small():
     named = {file.relative_to(PACK_ROOT).as_posix() for file in files}
     assert {"__init__.py", "pyproject.toml", "character_options.json", "web/js/index.js", "LICENSE"} <= named
     assert not [name for name in named if name.startswith(("tests/", ".ci/", "third_party/"))]
-    assert sum(file.stat().st_size for file in files) < 6_000_000
+    assert sum(file.stat().st_size for file in files) < 6_500_000
 
 
 def test_requirements_set_no_upper_bounds_and_leave_torch_to_the_host():
