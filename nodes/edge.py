@@ -14,7 +14,10 @@ from .wires import refuse_typed_wires
 
 
 class Told(Exception):
-    """What ComfyUI shows in its dialog: two sentences."""
+    """What ComfyUI shows in its dialog: two sentences, under a name for people. It shows where a class lies unless that is `builtins`."""
+
+
+Told.__module__, Told.__qualname__, Told.__name__ = "builtins", "Wizdroid training", "Wizdroid training"
 
 
 def plainly(execute: Callable[..., Any]) -> Callable[..., Any]:

@@ -34,6 +34,7 @@ from .training_desk import desk, queue_held
 from .training_run_node import NODE_ID as OPEN_RUN
 from .training_run_node import describe, run_outputs, what_it_does
 
+NODE_ID = "WizdroidKohyaTrain"
 WAIT, BACKGROUND = "wait", "background"
 NODE_EVENT = "wizdroid.training.node"
 """Tells the page that queued it which run a node trains, so that the node can go on telling of it."""
@@ -55,7 +56,7 @@ class KohyaTrainNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="WizdroidKohyaTrain",
+            node_id=NODE_ID,
             display_name="Kohya Train",
             category="Wizdroid/Training",
             description="Trains a LoRA in a process of its own. The same inputs are the same run: queueing again attaches, resumes or returns it.",
@@ -170,6 +171,20 @@ class KohyaTrainNode(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, base_model: str | None = None) -> bool | str:
+        """Asked before anything runs, in place of ComfyUI's own look at the list. A wired name is seen only when it has come."""
+        known = _base_models()
+        if not isinstance(base_model, str) or base_model in known:
+            return True
+        if not known:
+            return (
+                "ComfyUI has no base model yet. Put a checkpoint (.safetensors) into its models/checkpoints folder, press R, and choose "
+                "it at base_model."
+            )
+        missing = "Nothing is chosen" if base_model == NO_BASE else f"{base_model} is not there"
+        return f"{missing}: choose another base_model. There are {', '.join(known[:5])}{' and more' if len(known) > 5 else ''}."
+
+    @classmethod
     def fingerprint_inputs(cls, mode: str = WAIT, base_model: str = "", **typed: Any) -> Any:
         """Stable while every run that came of these inputs is complete; else never the same, so that it is asked again."""
         runs = _runs_of.get(_key(base_model, typed))
@@ -246,6 +261,19 @@ def _request(dataset: DatasetName, typed: dict[str, Any], more: ChosenSettings) 
         },
         what="Kohya Train",
     )
+
+
+def request_typed(slug: str, inputs: dict[str, Any], settings: dict[str, Any]) -> TrainingRequest | None:
+    """What a node's typed inputs ask for, as far as it decides the numbers; None where one of them is wired."""
+    base, preset = inputs.get("base_model"), inputs.get("preset", "standard")
+    dials = {setting: inputs.get(dial) for dial, setting in _DIALS.items()}
+    if not isinstance(base, str) or not isinstance(preset, str):
+        return None
+    numbers = {name: value for name, value in dials.items() if isinstance(value, (int, float)) and value}
+    try:
+        return TrainingRequest(dataset=slug, base_model=base, preset=preset, settings={**settings, **numbers})
+    except ValueError:
+        return None
 
 
 def _let_wait(run: RunFolder, waiting: HeldPrompt) -> None:

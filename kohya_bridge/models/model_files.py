@@ -89,4 +89,9 @@ def model_sha256(file: Path, *, cache_dir: Path) -> str:
 
 
 def _named(folders: Sequence[Path]) -> str:
-    return " or ".join(str(each) for each in folders) or "a checkpoint folder (none is configured)"
+    """The folders in which a file would be found, each once; of many, the first and how many more ComfyUI's list has."""
+    different = list(dict.fromkeys(str(each) for each in folders))
+    if not different:
+        return "a checkpoint folder (none is configured)"
+    more = f", or into another of {len(different)} folders that ComfyUI lists" if len(different) > 1 else ""
+    return different[0] + more

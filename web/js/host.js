@@ -39,7 +39,7 @@ const TOAST_MS = 6000;
  * }} Host
  */
 
-/** @returns {Host & {app: any, onNode: (listener: (told: {node: string, run_id: string, text?: string}) => void) => (() => void), usesOurNodes: () => boolean, openPanel: () => void, setBadge: (text: string|null) => void}} */
+/** @returns {Host & {app: any, onQueued: (listener: (errors: Record<string, any>|null) => void) => (() => void), onNode: (listener: (told: {node: string, run_id: string, text?: string}) => void) => (() => void), usesOurNodes: () => boolean, openPanel: () => void, setBadge: (text: string|null) => void}} */
 export function createHost() {
   const client = createClient((path, options) => api.fetchApi(path, options));
   const toast = (/** @type {{severity: string, summary: string, detail?: string}} */ message) =>
@@ -60,7 +60,9 @@ export function createHost() {
     ...client,
     url: (path) => api.apiURL(`/wizdroid/training/${path}`),
     onEvent: (listener) => listen(api, LIVE_EVENT, (event) => listener(event.detail)),
+    onQueued: (listener) => listen(api, "promptQueued", () => listener(app.lastNodeErrors)),
     onNode: (listener) => listen(api, NODE_EVENT, (event) => listener(event.detail)),
+    onGone: (listener) => listen(api, "reconnecting", listener),
     onReconnect: (listener) => listen(api, "reconnected", listener),
     onPromptDone: (listener) => {
       const forget = [listen(api, "execution_success", listener), listen(api, PICTURES_EVENT, listener)];

@@ -27,6 +27,21 @@ const followed = new Followed(() => host.app.graph);
 host.onNode((told) => followed.begin(told));
 host.onEvent(({ run_id: runId, event }) => event && followed.take(runId, event));
 
+/**
+ * A prompt of which a part is good is taken and runs; what is wrong with the other part is a red dot in ComfyUI, so of our nodes it is
+ * said in words.
+ */
+host.onQueued((errors) => {
+  for (const each of Object.values(errors ?? {}))
+    if (each.class_type?.startsWith("Wizdroid") && each.errors?.[0]?.type === "custom_validation_failed")
+      host.toast({ severity: "error", summary: "A node is not ready", detail: saidBy(each.errors[0]) });
+});
+
+/** ComfyUI puts the input's name before what a node says of it. @param {{details: string}} error */
+function saidBy({ details }) {
+  return details.replace(/^\w+ - /, "");
+}
+
 /** Where dialogs stand while the panel is closed: no box of its own, only the panel's colours. */
 function overlay() {
   const known = document.querySelector(".wz-overlay");
