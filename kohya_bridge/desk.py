@@ -34,9 +34,10 @@ from .runs.run_list import RunLine, RunList
 from .runs.run_summary import RunSummary, summarise
 from .runs.unattended import Unattended
 from .runs.unattended import keep as validate_unattended
+from .settings import TrainingSettings
 from .steering.answers import Answers
 from .steering.lending import let_lend
-from .steering.preflight import Check, check_request
+from .steering.preflight import Check, check_request, numbers_for
 from .steering.settling import completion_problems, revoke_completion
 from .steering.slot import Slot
 from .steering.starting import refuse_foreign_plan, startable
@@ -100,6 +101,10 @@ class Desk:
         if before is None:
             return check
         return replace(check, changes=tuple(plan_differences(before[1], check.plan)), compared_with=before[0])
+
+    def numbers_for(self, request: TrainingRequest, *, images: int) -> TrainingSettings | None:
+        """The numbers that a request would be trained with; None where it is wrong, which `check` tells."""
+        return numbers_for(request, self.places, images=images)
 
     def runs(self) -> list[RunSummary]:
         """Every run of the workspace, the newest first. Those that can't be dealt with are among them, with what is wrong."""

@@ -9,13 +9,15 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..kohya_bridge.architectures import ARCHITECTURES, architecture
-from ..kohya_bridge.dataset import find_dataset, list_datasets
+from ..kohya_bridge.dataset import Dataset, find_dataset, list_datasets
 from ..kohya_bridge.engine_names import FIRST_ENGINE, VIEWS
 from ..kohya_bridge.errors import InvalidInput
+from ..kohya_bridge.settings import TrainingSettings
 from . import host
 from .edge import plainly
 from .freshness import LeftAs, exported
 from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName
+from .training_desk import desk
 
 WIRED = "(the wired dataset)"
 REPAIRS = {"off": "off", "list": "list", "mend": "mend", "undo the last": "undo"}
@@ -49,7 +51,8 @@ class DatasetLintNode(io.ComfyNode):
                     default=768,
                     min=64,
                     max=8192,
-                    tooltip="Shortest side in pixels that a picture must have.",
+                    tooltip="Shortest side in pixels that is advised; smaller pictures are named. Held back are those alone that are "
+                    "smaller than the Kohya Train behind this node (or `resolution`) trains them.",
                 ),
                 io.Combo.Input(
                     "repair",
@@ -80,8 +83,8 @@ class DatasetLintNode(io.ComfyNode):
                     max=4096,
                     step=8,
                     optional=True,
-                    tooltip="Resolution that will be trained, in pixels: then buckets are checked too. 0: not decided yet; "
-                    "the view takes 512.",
+                    tooltip="Resolution that will be trained, in pixels: then buckets are checked too. 0: that of the Kohya Train "
+                    "behind this node; where there is none, the view takes 512.",
                 ),
                 io.Boolean.Input(
                     "models",
@@ -126,6 +129,7 @@ class DatasetLintNode(io.ComfyNode):
                     tooltip="The same as a Markdown table, one row for each picture.",
                 ),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -156,6 +160,7 @@ class DatasetLintNode(io.ComfyNode):
             raise InvalidInput("Dataset Lint has no dataset.", "Wire one into it, or choose its name.")
         slug = dataset.slug if dataset_name == WIRED and dataset else dataset_name
         workspace = host.workspace()
+        typed = settings.settings if settings else {}
         found = find_dataset(workspace, slug)
         progress = _Stages(len(found.items), stages=2 if view == NO_VIEW else 3)
         try:
@@ -165,7 +170,9 @@ class DatasetLintNode(io.ComfyNode):
                 background=as_colour(background),
                 engine=None if view == NO_VIEW else view,  # type: ignore[arg-type]
                 settings=LintSettings(min_side=min_side),
-                training=training_at(resolution, settings.settings if settings else None),
+                training=training_at(resolution, typed)
+                if resolution
+                else _of_the_training_behind(cls.hidden, found, typed),
                 tokenizer_dir=host.tokenizer_dir(),
                 of_family=None if family == ANY_FAMILY else architecture(family),
                 cache_dir=workspace.cache_dir,
@@ -181,6 +188,23 @@ class DatasetLintNode(io.ComfyNode):
                 _left.note(found.dir)
                 exported.note(found.dir)
         return _shown(cls, slug, seen, sheet, trained)
+
+
+def _of_the_training_behind(hidden: Any, dataset: Dataset, typed: dict[str, Any]) -> TrainingSettings | None:
+    """The numbers of the training that this node feeds, so that what is let through here is let through there; of several the one
+    with the highest resolution. With none, those of the wired settings, if there are any."""
+    from ..kohya_bridge.lint.inspection import training_at
+    from .kohya_train_node import NODE_ID as TRAIN
+    from .kohya_train_node import request_typed
+
+    found = [
+        desk().numbers_for(request, images=len(dataset.items))
+        for node in (hidden.prompt or {}).values()
+        if node.get("class_type") == TRAIN and str((node["inputs"].get("dataset") or [""])[0]) == str(hidden.unique_id)
+        and (request := request_typed(dataset.slug, node["inputs"], typed))
+    ]  # fmt: skip
+    known = [each for each in found if each]
+    return max(known, key=lambda each: each.resolution) if known else training_at(0, typed)
 
 
 def _drawn(seen: Any, view: str, progress: _Stages) -> tuple[Any, Any]:
@@ -240,6 +264,10 @@ def _held_back(report: Any) -> Any:
     """What stops the nodes behind with a message and without a traceback, while report and sheet are still shown."""
     from comfy_execution.graph import ExecutionBlocker
 
+    from ..kohya_bridge.lint.report import how_to_waive
+
     shown = "\n".join(f"{each.subject}: {each.problem} {each.fix}" for each in report.errors[:10])
     more = f"\nand {len(report.errors) - 10} more" if len(report.errors) > 10 else ""
-    return ExecutionBlocker(f"{report.headline()}\n{shown}{more}")
+    return ExecutionBlocker(
+        f"{report.headline()}\n{shown}{more}\n{how_to_waive(each.rule for each in report.errors)}"
+    )

@@ -12,6 +12,7 @@ from ..counted import counted
 from ..datasets.buckets import Placement, place
 from ..errors import InvalidInput
 from .finding import Examined, Hit
+from .picture_rules import is_too_small
 
 
 def no_bucket(seen: Examined) -> Iterator[Hit]:
@@ -24,6 +25,8 @@ def no_bucket(seen: Examined) -> Iterator[Hit]:
 def upscaled(seen: Examined) -> Iterator[Hit]:
     """A picture that is enlarged to fill its bucket."""
     for name, placement in _placed(seen):
+        if is_too_small(seen.facts[name], seen.training):
+            continue  # told as an error already
         if not isinstance(placement, str) and placement.resized[0] > placement.original[0]:
             factor = placement.resized[0] / placement.original[0]
             yield Hit(name, f"It is enlarged {factor:.2f} times to fill the bucket {_said(placement)}.")

@@ -20,7 +20,7 @@ from . import (
 )
 from .finding import Rule
 
-REPAIR = "(`fix: mend` on Dataset Lint, or `lint --fix` in a shell)"
+REPAIR = "(`repair: mend` on Dataset Lint, or `lint --fix` in a shell)"
 
 RULES: tuple[Rule, ...] = (
     # --- 1xx captions -----------------------------------------------------------------------------------------------
@@ -76,8 +76,8 @@ RULES: tuple[Rule, ...] = (
     # --- 2xx pictures -----------------------------------------------------------------------------------------------
     Rule("E201", "unreadable picture", "Training stops at the first picture that can't be decoded, often hours in.",
          "Export it again from its source, or delete it.", picture_rules.unreadable, source="l.2948"),
-    Rule("E202", "too small", "A bucket larger than the picture enlarges it (unless bucket_no_upscale) and the LoRA learns blur.",
-         "Use a larger original; enlarging it by hand does not add detail.", picture_rules.too_small, source="l.286"),
+    Rule("E202", "too small", "A bucket larger than the picture enlarges it, unless bucket_no_upscale is on, and the LoRA learns blur.",
+         "Use a larger original (enlarging it by hand adds no detail), lower the resolution, or set bucket_no_upscale; a waiver in metadata.yaml accepts it.", picture_rules.too_small, source="l.286"),
     Rule("W203", "extreme aspect ratio", "The picture is scaled and cropped to its bucket; what lies outside is never seen.",
          "Crop it to what matters.", picture_rules.odd_aspect, source="l.286"),
     Rule("W204", "turned by EXIF", "sd-scripts ignores the tag and trains the picture lying on its side. This pack turns it for both engines; other tools and thumbnails don't.",
@@ -108,6 +108,8 @@ RULES: tuple[Rule, ...] = (
          "Use the picture in its original size, or a better original.", picture_rules.enlarged),
     Rule("W217", "bars at the edges", "The bars are learnt as part of the picture.",
          "Crop them away.", picture_rules.letterboxed),
+    Rule("I219", "smaller than advised", "It serves a training at a lower resolution only: most families are trained at 768 px and more.",
+         "Keep a larger original where you have one.", picture_rules.smaller_than_advised),
     Rule("W218", "words in the picture", "Watermarks, signatures and captions in the picture are learnt like a face, and come back in every picture of the LoRA.",
          "Crop or paint them out; if they belong there, say so in the caption (text, sign, logo).", model_rules.words_in_picture),
     # --- 23x pictures beside each other -----------------------------------------------------------------------------

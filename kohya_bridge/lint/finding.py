@@ -38,7 +38,7 @@ class LintSettings(Forbidding):
     """Every threshold of every rule."""
 
     min_side: Annotated[int, Field(ge=64, le=8192)] = 768
-    """Shortest side in pixels that a picture must have."""
+    """Shortest side in pixels that is advised. What is too small to train is told by the training's own resolution."""
     max_aspect: Annotated[float, Field(ge=1.0, le=20.0)] = 2.5
     """Long side divided by short side above which a picture is reported."""
     min_pictures: Annotated[int, Field(ge=1)] = 15

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from statistics import median
 
 from ..datasets.pictures import PictureFacts
+from ..settings import TrainingSettings
 from .finding import Examined, Hit
 
 _REASONS = {
@@ -28,10 +29,35 @@ def unreadable(seen: Examined) -> Iterator[Hit]:
 
 
 def too_small(seen: Examined) -> Iterator[Hit]:
-    """A shortest side below the minimum."""
+    """Fewer pixels than are trained, where that is known."""
     for item, facts in seen.readable():
-        if min(facts.width, facts.height) < seen.settings.min_side:
-            yield Hit(item.name, f"It is {facts.width} x {facts.height} px; the shortest side must be {seen.settings.min_side} px.")  # fmt: skip
+        if seen.training_known and is_too_small(facts, seen.training):
+            yield Hit(item.name, f"It is {facts.width} x {facts.height} px, less than is trained ({_trained(seen.training)}).")  # fmt: skip
+
+
+def is_too_small(facts: PictureFacts, training: TrainingSettings) -> bool:
+    """Whether the trainer would have to enlarge a picture by its area, or find no bucket where it may not enlarge."""
+    if training.enable_bucket and training.bucket_no_upscale:
+        return min(facts.width, facts.height) < _least_side(training)
+    return facts.width * facts.height < training.resolution**2
+
+
+def _least_side(training: TrainingSettings) -> int:
+    return min(training.min_bucket_reso, training.resolution)
+
+
+def _trained(training: TrainingSettings) -> str:
+    if training.enable_bucket and training.bucket_no_upscale:
+        return f"at least {_least_side(training)} px on the shortest side"
+    return f"as many pixels as {training.resolution} x {training.resolution}"
+
+
+def smaller_than_advised(seen: Examined) -> Iterator[Hit]:
+    """A shortest side below what is advised for pictures that may be trained larger one day."""
+    for item, facts in seen.readable():
+        too = seen.training_known and is_too_small(facts, seen.training)
+        if not too and min(facts.width, facts.height) < seen.settings.min_side:
+            yield Hit(item.name, f"It is {facts.width} x {facts.height} px; {seen.settings.min_side} px on the shortest side are advised.")  # fmt: skip
 
 
 def odd_aspect(seen: Examined) -> Iterator[Hit]:

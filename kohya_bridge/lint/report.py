@@ -6,6 +6,7 @@ In: findings. Out: `LintReport`. It draws nothing; `sheet.py` and `page.py` do.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +16,12 @@ from .catalogue import rule
 from .finding import Finding, in_number
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
+
+
+def how_to_waive(rules: Iterable[str]) -> str:
+    """How a person who knows better lets errors of these rules be."""
+    named = ", ".join(f"{{rule: {each}, reason: why}}" for each in dict.fromkeys(rules))
+    return f"What you know better, let be: add `waivers: [{named}]` to the dataset's metadata.yaml."
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class LintReport:
             if known:
                 lines.append(f"  Why: {known.trainer}")
             lines += [f"  Fix: {fix}" for fix in dict.fromkeys(each.fix for each in found[:3])]
+        lines += ["", how_to_waive(each.rule for each in self.errors)] if self.blocks else []
         lines += ["", *self.notes] if self.notes else []
         return "\n".join(lines)
 

@@ -23,6 +23,7 @@ from ..engines.contract import Engine, MachinePaths, Problem
 from ..errors import BridgeError, FieldProblem, InvalidInput, NotFound, Refused, Unavailable
 from ..forbidding import parse
 from ..lint import LintReport, lint_dataset
+from ..lint.report import how_to_waive
 from ..models.base_models import BaseModel, inspect_base_model
 from ..models.chosen_files import ChosenFiles, choose_files
 from ..models.comfy_folders import host_folder, host_name
@@ -77,9 +78,14 @@ class Check:
 
 def refuse_obstacles(problems: Iterable[Problem]) -> None:
     """Raise Refused with all of `problems` that block, if any does."""
-    lines = [f"  - {each.problem} {each.fix}".rstrip() for each in problems if each.blocks]
+    problems = tuple(problems)
+    lines = [f"  - {each.sentence}" for each in problems if each.blocks]
+    rules = [
+        each.code.removeprefix("lint:") for each in problems if each.blocks and each.code.startswith("lint:")
+    ]
+    waiving = [how_to_waive(rules)] if rules else []
     if lines:
-        raise Refused("\n".join(["The training can't start:", *lines]))
+        raise Refused("\n".join(["The training can't start:", *lines, *waiving]))
 
 
 def check_request(request: TrainingRequest, places: Places, engines: Mapping[str, Engine]) -> Check:
@@ -171,6 +177,17 @@ def check_request(request: TrainingRequest, places: Places, engines: Mapping[str
     ]
     reason = precision.reason if precision else ""
     return Check(request, plan, paths, tuple(problems), choice.reason, reason, lint, told)
+
+
+def numbers_for(request: TrainingRequest, places: Places, *, images: int) -> TrainingSettings | None:
+    """The numbers that a request would be trained with, for those who judge a dataset before its training is asked for. None where
+    the request itself is wrong: `check_request` says how."""
+    try:
+        base_file = find_model(request.base_model, _base_dirs(request.family, places), what="checkpoint")
+        base = None if _is_believed(request) else inspect_base_model(base_file)
+        return make_settings(request, _family_of(request, base), images=images)
+    except (InvalidInput, NotFound, Unavailable):
+        return None
 
 
 def _dataset_facts(dataset: Dataset, places: Places) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The lint as a whole: the demo set is clean, waivers never hide, reports can be read, hostile names can't hurt."""
 
 import json
+import re
 import shutil
 import threading
 
@@ -10,6 +11,8 @@ from PIL import Image
 from kohya_bridge.dataset import read_dataset
 from kohya_bridge.datasets.dataset_metadata import Waiver, read_metadata, write_metadata
 from kohya_bridge.lint import Interrupted, LintSettings, contact_sheet, lint_dataset
+from kohya_bridge.lint.catalogue import RULES
+from kohya_bridge.lint.inspection import training_at
 from kohya_bridge.lint.words import EXPLICIT, SUGGESTIVE, words_above
 from kohya_bridge.workspace import PACK_ROOT
 
@@ -62,7 +65,42 @@ def test_a_waiver_for_another_subject_changes_nothing(demo):
 
 def test_settings_move_the_thresholds(demo):
     report = lint_dataset(read_dataset(demo), settings=LintSettings(min_side=800))
-    assert {finding.rule for finding in report.findings} == {"E202"}
+    assert {finding.rule for finding in report.findings} == {"I219"} and not report.blocks
+
+
+@pytest.mark.parametrize(
+    ("size", "training", "blocks"),
+    [
+        ((512, 512), {"resolution": 512, "bucket_no_upscale": False}, False),
+        (
+            (416, 640),
+            {"resolution": 512, "bucket_no_upscale": False},
+            False,
+        ),  # as many pixels: its bucket is no larger
+        ((511, 512), {"resolution": 512, "bucket_no_upscale": False}, True),
+        ((768, 768), {"resolution": 1024, "bucket_no_upscale": False}, True),
+        ((768, 768), {"resolution": 1024, "bucket_no_upscale": True, "min_bucket_reso": 512}, False),
+        ((500, 900), {"resolution": 1024, "bucket_no_upscale": True, "min_bucket_reso": 512}, True),
+    ],
+)
+def test_a_picture_is_too_small_only_below_what_is_trained(demo, size, training, blocks):
+    name = sorted(each.name for each in (demo / "images").glob("*.png"))[0]
+    with Image.open(demo / "images" / name) as picture:
+        picture.convert("RGB").resize(size).save(demo / "images" / name)
+    report = lint_dataset(read_dataset(demo), training=training_at(0, {"max_bucket_reso": 2048, **training}))
+    assert (("E202", name) in {(each.rule, each.subject) for each in report.findings}) == blocks
+    if blocks:
+        waive(demo, Waiver(rule="E202", reason="few pictures of her exist", subject=name))
+        waived = lint_dataset(
+            read_dataset(demo), training=training_at(0, {"max_bucket_reso": 2048, **training})
+        )
+        assert name not in {each.subject for each in waived.errors if each.rule == "E202"}
+
+
+def test_findings_name_no_lines_of_other_peoples_code_and_the_nodes_own_repair_before_the_shells():
+    for rule in RULES:
+        assert not re.search(r"\bl\.\d", rule.trainer + rule.fix), rule.id
+        assert "lint --fix" not in rule.fix or "`repair: mend` on Dataset Lint, or `lint --fix`" in rule.fix, rule.id
 
 
 def test_a_trigger_given_by_the_caller_replaces_the_one_of_the_metadata(demo):

@@ -22,7 +22,7 @@ def test_every_rule_has_a_bad_dataset_here():
 def test_a_bad_dataset_makes_its_rule_speak_of_the_right_subject(id, dataset_dir, tokenizer_dir):
     spoil, subject = BAD[id]
     spoil(dataset_dir)
-    report = linted(dataset_dir, tokenizer_dir, bucket_no_upscale=id != "W242")
+    report = linted(dataset_dir, tokenizer_dir, bucket_no_upscale=id not in ("W242", "E202"))
     found = [each for each in report.findings if each.rule == id]
     assert subject in [each.subject for each in found], report.text()
     assert all(each.problem and each.fix for each in found)
