@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..kohya_bridge.captions import CaptionRow
+from ..kohya_bridge.captions import CaptionRow, plain_caption
 from ..kohya_bridge.counted import counted
 from ..kohya_bridge.dataset import Dataset, DatasetMetadata, export_pictures
 from ..kohya_bridge.datasets.captioner_names import OLLAMA, local_captioners
@@ -22,6 +22,7 @@ from .sockets import DATASET, DatasetName
 NO_FOLDER = "(the wired images)"
 SHIPPED, INPUT = "shipped/", "input/"
 NOBODY = "nobody"
+BUILDER = "WizdroidCharacterPromptBuilder"
 _unanswered = [0]  # counts captioners that failed, so that the same inputs are tried again
 
 
@@ -103,6 +104,7 @@ class CaptionExportNode(io.ComfyNode):
                     id="report", display_name="report", tooltip="What stands in the dataset now."
                 ),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -144,7 +146,7 @@ class CaptionExportNode(io.ComfyNode):
             dataset, remarks = _export_folder(slug, source_folder(folder), mode, typed, described)
         else:
             remarks = ""
-            dataset = _export_images(slug, images, captions, mode, typed, described)
+            dataset = _export_images(slug, images, captions, mode, typed, described, _source_of(cls.hidden))
         exported.note(dataset.dir)
         note = ""
         if described:
@@ -183,8 +185,16 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(each for each in parent.iterdir() if each.is_dir() and not each.name.startswith("."))
 
 
+def _source_of(hidden: Any) -> str:
+    """Who wrote the captions of this node: the builder whose output is wired into it, or the person who typed (or wired) them."""
+    prompt = hidden.prompt or {}
+    wire = prompt.get(str(hidden.unique_id), {}).get("inputs", {}).get("captions")
+    feeding = prompt.get(str(wire[0]), {}) if isinstance(wire, list) and wire else {}
+    return "builder" if feeding.get("class_type") == BUILDER else "person"
+
+
 def _export_images(
-    slug: str, images: Any, captions: str, mode: str, typed: dict[str, Any], described: bool
+    slug: str, images: Any, captions: str, mode: str, typed: dict[str, Any], described: bool, source: str
 ) -> Dataset:
     from .rendering import to_picture
 
@@ -192,13 +202,13 @@ def _export_images(
         raise InvalidInput(
             "There is no picture to export.", "Wire an image into Caption Export, or choose a folder."
         )
-    lines = [line.strip() for line in captions.splitlines() if line.strip()] or [""]
+    lines = [plain_caption(line) for line in captions.splitlines() if line.strip()] or [""]
     rows = [
         CaptionRow(
             "",
             "" if described and not line else ensure_first(line, typed["lora_tag"]),
             trigger=typed["lora_tag"],
-            source="builder" if line or not described else "",
+            source=source if line or not described else "",
         )
         for line in lines
     ]

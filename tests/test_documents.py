@@ -142,3 +142,14 @@ def test_every_link_and_picture_of_a_page_leads_to_something_that_is_there(page)
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
     here = [each.partition("#")[0] for each in targets if "://" not in each and not each.startswith("#")]
     assert [each for each in here if not (page.parent / each).exists()] == []
+
+
+def test_help_pages_have_no_tables_as_the_sidebar_cuts_them_off():
+    pages = list((PACK_ROOT / "web" / "docs").glob("*.md"))
+    assert len(pages) > 8
+    assert [page.name for page in pages if re.search(r"^\|", page.read_text("utf-8"), re.MULTILINE)] == []
+
+
+def test_help_pages_send_nobody_into_the_code():
+    pages = (PACK_ROOT / "web" / "docs").glob("*.md")
+    assert [page.name for page in pages if re.search(r"\.py\b", page.read_text("utf-8"))] == []

@@ -44,12 +44,13 @@ def disk_problems(plan: TrainingPlan, root: Path, *, least_free_bytes: int) -> l
     return [
         Problem(
             "disk_space",
-            f"The run may write {_gigabytes(needed)}, and {_gigabytes(free)} are free in {root}; "
-            f"{_gigabytes(least_free_bytes)} are kept in reserve.",
+            f"The run may write {_size(needed)}, and {_size(free)} are free in {root}; "
+            f"{_size(least_free_bytes)} are kept in reserve.",
             "Free space, delete old runs, save less often, or lower save_last_n_states or network_dim.",
         )
     ]
 
 
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"
+def _size(count: int) -> str:
+    """Such as `3.2 GB`; below one, in MB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -109,7 +109,7 @@ test("every state of a run has words", () => {
   assert.equal(words.queued, "Queued, 2nd in line");
   assert.equal(words.training, "Training 420/1\u202f500");
   assert.equal(words.lent, "Lent to ComfyUI at 420/1\u202f500");
-  assert.equal(words.caching, "Preparing pictures 3/24");
+  assert.equal(words.caching, "Preparing pictures and captions 3/24");
   assert.equal(words.failed, "Failed at step 420");
   assert.equal(new Set(Object.values(words)).size, 11);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { addTrainNode, trainAgain, tryCheckpoint } from "../../web/js/graph.js";
+import { addTrainNode, refreshChoices, trainAgain, tryCheckpoint } from "../../web/js/graph.js";
 import { fedBy, SmallApi, smallApp, valueOf } from "./small_graph.mjs";
 
 const CHECKPOINT = { run_id: "0123456789ab", slug: "wren", step: 900 };
@@ -243,6 +243,19 @@ test("where ComfyUI can refresh its choices without a message of its own, that i
   render(app);
   await tryOn(app);
   assert.deepEqual([quietly, app.refreshed], [1, 0]);
+});
+
+test("an older page refreshes its choices without saying so, and is as ready as before afterwards, also when that fails", async () => {
+  const app = smallApp();
+  app.vueAppReady = true;
+  const seen = [];
+  app.refreshComboInNodes = async () => void seen.push(app.vueAppReady);
+  await refreshChoices(app);
+  app.refreshComboInNodes = async () => {
+    throw new Error("away");
+  };
+  await assert.rejects(refreshChoices(app));
+  assert.deepEqual([seen, app.vueAppReady], [[false], true]);
 });
 
 test("numbers without a dial go into a Training Settings node, and everything else there back to the preset", async () => {

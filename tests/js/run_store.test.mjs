@@ -9,7 +9,7 @@ const RUN = "0123456789ab";
 
 /** A server that has all events and a page that is told of them as a test wants. */
 function world(events = [], { file = events } = {}) {
-  const listeners = { event: [], reconnect: [], promptDone: [], visible: [] };
+  const listeners = { event: [], gone: [], reconnect: [], promptDone: [], visible: [] };
   const on = (name) => (listener) => {
     listeners[name].push(listener);
     return () => listeners[name].splice(listeners[name].indexOf(listener), 1);
@@ -56,6 +56,7 @@ function world(events = [], { file = events } = {}) {
       return {};
     },
     onEvent: on("event"),
+    onGone: on("gone"),
     onReconnect: on("reconnect"),
     onPromptDone: on("promptDone"),
     onVisible: on("visible"),

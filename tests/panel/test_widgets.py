@@ -360,3 +360,65 @@ def test_two_pages_show_the_same_picture_as_one_that_was_lost_and_came_back(pane
         expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuetext", "Training 240/400")
     states = [page.evaluate("JSON.stringify(stage.store.open.state)") for page in (first, second)]
     assert states[0] == states[1]
+
+
+# --- small things that a person notices ------------------------------------------------------------------------------
+
+
+def test_escape_leads_back_and_closes_a_menu_before_that(panel, training):
+    page = panel(training)
+    page.get_by_role("button", name="More actions").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("menu")).to_be_hidden()
+    expect(page.get_by_role("heading", name="herbalist")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("list", name="Runs")).to_be_visible()
+
+
+def test_numbers_are_marked_as_old_while_comfyui_is_away(panel, training):
+    page = panel(training)
+    page.evaluate("for (const each of window.stage.listeners.gone) each()")
+    expect(
+        page.get_by_role("status").filter(has_text="ComfyUI is away. These numbers are of")
+    ).to_be_visible()
+    page.evaluate("for (const each of window.stage.listeners.reconnect) each()")
+    expect(page.get_by_text("ComfyUI is away")).to_be_hidden()
+
+
+def test_what_is_prepared_is_counted_by_the_bar_and_the_percentage_alike(panel, stage, training):
+    page = panel(training)
+    stage.desk.tell(training.run.run_id, "phase", name="caching", done=35, total=65)
+    hero = card(page, "State")
+    expect(hero).to_contain_text("Preparing pictures and captions 35/65")
+    expect(hero).to_contain_text("53 %")
+    expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "53")
+
+
+def test_a_run_that_is_over_is_headed_by_its_held_out_loss(panel, stage, training):
+    page = panel(training)
+    expect(card(page, "State").get_by_text("Held-out loss")).to_be_hidden()
+    stage.desk.tell(training.run.run_id, "run_finished", outcome="completed")
+    best = training.run.state().validations[-1]
+    expect(card(page, "State")).to_contain_text(f"Held-out loss{best['loss']:.4g} at step {best['step']}")
+
+
+def test_numbers_keep_their_own_direction_on_a_page_from_right_to_left(panel, training):
+    page = panel(training)
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    for text, first, last in (("16 / 8", 0, 5), ("512 px", 0, 5)):
+        left, right = page.evaluate(
+            """([text, first, last]) => { const node = [...document.querySelectorAll('[aria-label="Plan"] bdi')]
+              .find((each) => each.textContent === text).firstChild;
+              return [first, last].map((at) => { const range = document.createRange(); range.setStart(node, at);
+                range.setEnd(node, at + 1); return range.getBoundingClientRect().left; }); }""",
+            [text, first, last],
+        )
+        assert left < right, text
+
+
+def test_the_next_picture_has_an_arrow_and_not_the_sign_for_playing(panel, training):
+    page = panel(training)
+    card(page, "Samples and grids").get_by_role("button").first.click()
+    following = page.get_by_role("button", name="Next picture")
+    assert "wz-icon-next" in following.locator("svg").get_attribute("class")
+    assert following.locator("path").get_attribute("d") != "M5 3l8 5-8 5z"

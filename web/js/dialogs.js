@@ -91,7 +91,7 @@ export function enlarge(mount, pictures, first) {
       "div",
       { class: "wz-row wz-end" },
       button("Previous picture", "back", () => show(at - 1)),
-      button("Next picture", "play", () => show(at + 1)),
+      button("Next picture", "next", () => show(at + 1)),
       button("Close", "close", close),
     ),
     image,

@@ -26,6 +26,14 @@ export function el(document, tag, props, ...children) {
   return element;
 }
 
+/**
+ * Text that keeps its own direction, such as `16 / 8` or `512 px` on a page that is written from right to left.
+ * @param {Document} document @param {string} [text]
+ */
+export function isolated(document, text = "") {
+  return el(document, "bdi", null, text);
+}
+
 /** Append children; null and false are left out. @param {HTMLElement} parent @param {Child[]} children */
 export function put(parent, children) {
   for (const child of children) {

@@ -104,7 +104,7 @@ export function status(state) {
     case "loading":
       return "Loading the base model";
     case "caching":
-      return `Preparing pictures${parts}`;
+      return `Preparing pictures and captions${parts}`;
     case "training":
       return `Training ${count(state.step)}/${count(state.total)}`;
     case "validating":

@@ -135,7 +135,15 @@ export async function addTrainNode(app) {
 
 /** Fresh choices in the drop-downs of the open workflow, without the message of ComfyUI's own command where that can be. @param {any} app */
 export async function refreshChoices(app) {
-  await (app.reloadNodeDefs ? app.reloadNodeDefs() : app.refreshComboInNodes());
+  if (app.reloadNodeDefs) return app.reloadNodeDefs();
+  // Before that there was one function, which says so in a message of its own while its page is ready.
+  const ready = app.vueAppReady;
+  try {
+    app.vueAppReady = false;
+    await app.refreshComboInNodes();
+  } finally {
+    app.vueAppReady = ready;
+  }
 }
 
 /** A Dataset Lint and, fed by it, a Kohya Train node, right of everything else. @param {any} app */

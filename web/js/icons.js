@@ -14,6 +14,7 @@ export const ICONS = Object.freeze({
   folder: "M2 4h4.5L8 5.5h6v7.5H2z",
   info: "M8 2a6 6 0 1 0 0 12A6 6 0 1 0 8 2M8 7.3v3.7M8 5v.2",
   more: "M3.5 8h.01M8 8h.01M12.5 8h.01",
+  next: "M6 3l5 5-5 5",
   package: "M8 2l5.5 3v6L8 14l-5.5-3V5zM2.5 5 8 8l5.5-3M8 8v6",
   pause: "M5.5 3.5v9M10.5 3.5v9",
   play: "M5 3l8 5-8 5z",

@@ -10,6 +10,9 @@ const TOLD = "told";
 const MORE = "Show all inputs";
 const FEWER = "Show fewer inputs";
 const TEXT_HEIGHT = 120;
+const MOST_TEXT_HEIGHT = 420;
+const LINE_HEIGHT = 15; // of ComfyUI's text fields
+const LETTER_WIDTH = 6;
 const MARGIN = 10; // of a widget on the canvas
 
 /** @param {any} type a node's class in ComfyUI's page */
@@ -126,15 +129,25 @@ export function showText(node, text) {
     area.setAttribute("aria-label", `What ${node.title} told`);
     widget = node.addDOMWidget(TOLD, TOLD, area, {
       serialize: false,
-      getMinHeight: () => TEXT_HEIGHT,
+      getMinHeight: () => heightOf(area.value, node.size[0]),
       getValue: () => area.value,
       setValue: (/** @type {string} */ value) => (area.value = value),
     });
     keepOutOfWorkflow(widget);
   }
   widget.value = text;
+  if (widget.element?.style) widget.element.style.minHeight = `${heightOf(text, node.size[0]) - 2 * MARGIN}px`;
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+}
+
+/** What a text needs to be read without scrolling, up to a limit: it may be of thousands of findings. @param {string} text @param {number} width */
+function heightOf(text, width) {
+  const letters = Math.max(20, (width - 4 * MARGIN) / LETTER_WIDTH);
+  const rows = String(text)
+    .split("\n")
+    .reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / letters)), 0);
+  return Math.min(MOST_TEXT_HEIGHT, Math.max(TEXT_HEIGHT, rows * LINE_HEIGHT + 3 * MARGIN));
 }
 
 /** Neither saved with the workflow nor sent with the prompt. @param {any} widget */

@@ -66,12 +66,14 @@ export function createPanel(document, store, calls) {
   const run = createRunView(document, calls);
   const compare = createCompare(document, calls);
   const wait = el(document, "p", { class: "wz-muted wz-center" }, "Loading…");
+  const old = el(document, "p", { class: "wz-alarm", role: "status", hidden: true });
   const element = el(
     document,
     "section",
     { class: "wz-panel", "aria-label": "Wizdroid training" },
     announcer,
     alarm.element,
+    old,
     wait,
     list.element,
     run.element,
@@ -93,6 +95,10 @@ export function createPanel(document, store, calls) {
     const coming = openId !== null && !open;
     const wanted = compared ? compare.element : open ? run.element : (coming && current) || list.element;
     alarm.render(store.failure);
+    element.classList.toggle("wz-old-numbers", store.gone !== null);
+    show(old, store.gone !== null);
+    if (store.gone !== null)
+      setText(old, `ComfyUI is away. These numbers are of ${new Date(store.gone * 1000).toLocaleTimeString()}; a run goes on without it.`);
     element.setAttribute("aria-busy", String(coming));
     show(wait, !store.loaded && !store.failure && wanted === list.element);
     for (const each of [list.element, run.element, compare.element]) show(each, each === wanted);
@@ -138,6 +144,15 @@ export function createPanel(document, store, calls) {
     if (!scheduled) scheduled = requestAnimationFrame(render);
   }
 
+  /** Escape leads back, as the arrow does; menus and dialogs take it for themselves first. @param {KeyboardEvent} event */
+  function leave(event) {
+    if (event.key !== "Escape" || event.defaultPrevented || !(store.openId || store.compared)) return;
+    if (element.querySelector("dialog[open], [role='menu']:not([hidden])")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    calls.close();
+  }
+  element.addEventListener("keydown", leave);
   store.addEventListener("change", schedule);
   const timer = setInterval(() => store.looking && schedule(), AGES_MS);
   const unwatch = store.watch();

@@ -41,6 +41,7 @@ import { Tries } from "./tries.js";
  *   get: (path: string) => Promise<any>,
  *   post: (path: string, body?: Record<string, any>) => Promise<any>,
  *   onEvent: (listener: (detail: LiveEvent) => void) => (() => void),
+ *   onGone: (listener: () => void) => (() => void),
  *   onReconnect: (listener: () => void) => (() => void),
  *   onPromptDone: (listener: () => void) => (() => void),
  *   onVisible: (listener: (visible: boolean) => void) => (() => void),
@@ -78,6 +79,8 @@ export class RunStore extends EventTarget {
     this.openId = null;
     /** @type {any|null} */
     this.compared = null;
+    /** When ComfyUI was last heard of, in seconds since the epoch, while it is away. @type {number|null} */
+    this.gone = null;
     this.asked = new Pending();
     /** Runs that a child works on now, for the badge. @type {Set<string>} */
     this.busy = new Set();
@@ -92,7 +95,11 @@ export class RunStore extends EventTarget {
     this.listAgain = false;
     this.unsubscribe = [
       host.onEvent((detail) => this.takeLive(detail)),
-      host.onReconnect(() => this.lookAgain()),
+      host.onGone(() => this.#setGone(this.gone ?? Date.now() / 1000)),
+      host.onReconnect(() => {
+        this.#setGone(null);
+        return this.lookAgain();
+      }),
       host.onPromptDone(() => this.refreshPictures()),
       host.onVisible((visible) => this.setVisible(visible)),
     ];
@@ -362,6 +369,13 @@ export class RunStore extends EventTarget {
       this.fetching = false;
     }
     this.#foldEarly();
+    this.changed();
+  }
+
+  /** @param {number|null} since */
+  #setGone(since) {
+    if (this.gone === since) return;
+    this.gone = since;
     this.changed();
   }
 

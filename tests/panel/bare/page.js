@@ -7,7 +7,7 @@ import { RunStore } from "/extensions/wizdroid-lora-training/js/run_store.js";
 const options = new URLSearchParams(location.search);
 document.body.classList.toggle("dark-theme", options.has("dark"));
 
-const listeners = { event: new Set(), reconnect: new Set(), promptDone: new Set(), visible: new Set() };
+const listeners = { event: new Set(), gone: new Set(), reconnect: new Set(), promptDone: new Set(), visible: new Set() };
 const subscribe = (name) => (listener) => (
   listeners[name].add(listener),
   () => listeners[name].delete(listener)
@@ -18,6 +18,7 @@ const host = {
   ...createClient((path, init) => (record.requests.push([init?.method ?? "GET", path]), fetch(path, init))),
   url: (path) => `/wizdroid/training/${path}`,
   onEvent: subscribe("event"),
+  onGone: subscribe("gone"),
   onReconnect: subscribe("reconnect"),
   onPromptDone: subscribe("promptDone"),
   onVisible: subscribe("visible"),
@@ -44,7 +45,10 @@ function connect() {
     const { type, data: detail } = JSON.parse(data);
     if (type === "wizdroid.training") for (const each of listeners.event) each(detail);
   };
-  socket.onclose = () => setTimeout(connect, 100);
+  socket.onclose = () => {
+    for (const each of listeners.gone) each();
+    setTimeout(connect, 100);
+  };
 }
 connect();
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The checkpoints of a run, newest first: how each draws, what was measured, the best one marked, and "Try". */
 
-import { el, keyed, setText, show } from "../dom.js";
+import { el, isolated, keyed, setText, show } from "../dom.js";
 import { bytes, count, loss } from "../format.js";
 import { icon } from "../icons.js";
 import { button } from "./button.js";
@@ -129,7 +129,7 @@ export function createCheckpointTable(document, calls) {
         el(document, "span"),
         el(document, "span", { class: "wz-interval wz-muted" }),
       ),
-      el(document, "td", { class: "wz-size wz-muted" }, bytes(row.bytes)),
+      el(document, "td", { class: "wz-size wz-muted" }, isolated(document, bytes(row.bytes))),
       el(document, "td", { class: "wz-actions" }, pack, tryIt),
     );
   }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Several runs side by side: smoothed and held-out curves on one chart, and where their plans differ. */
 
-import { el, keyed, setText, show } from "../dom.js";
+import { el, isolated, keyed, setText, show } from "../dom.js";
 import { count, loss } from "../format.js";
 import { nearest } from "../chart_math.js";
 import { createPlot } from "../plot.js";
@@ -153,7 +153,7 @@ export function createCompare(document, calls) {
             "tr",
             null,
             el(document, "th", { scope: "row" }, row.field.replace("settings.", "")),
-            ...row.values.map((/** @type {any} */ value) => el(document, "td", null, short(value))),
+            ...row.values.map((/** @type {any} */ value) => el(document, "td", null, isolated(document, short(value)))),
           ),
         ),
       );

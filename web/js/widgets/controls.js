@@ -86,7 +86,10 @@ export function createControls(document, calls) {
   menu.addEventListener("keydown", (event) => {
     const items = /** @type {HTMLElement[]} */ ([...menu.querySelectorAll("button:not([hidden])")]);
     const at = items.indexOf(/** @type {HTMLElement} */ (document.activeElement));
-    if (event.key === "Escape") toggle(false);
+    if (event.key === "Escape" && !menu.hidden) {
+      event.stopPropagation(); // the view stays
+      toggle(false);
+    }
     else if (event.key === "ArrowDown") items[(at + 1) % items.length]?.focus();
     else if (event.key === "ArrowUp") items[(at - 1 + items.length) % items.length]?.focus();
     else return;

@@ -1,7 +1,7 @@
 // @ts-check
 /** The numbers of a plan, what changed against the run before, and all the rest on demand. */
 
-import { el, keyed, setText, show } from "../dom.js";
+import { el, isolated, keyed, setText, show } from "../dom.js";
 import { count, plain, rate } from "../format.js";
 
 /** @typedef {import("../panel.js").WidgetView} WidgetView */
@@ -64,7 +64,7 @@ export function createPlanTable(document) {
         run.plan ? figures(run.plan) : [],
         (each) => each,
         ([name, value]) =>
-          el(document, "div", null, el(document, "dt", null, name), el(document, "dd", null, value)),
+          el(document, "div", null, el(document, "dt", null, name), el(document, "dd", null, isolated(document, value))),
       );
       const settings = Object.entries(run.plan?.settings ?? {}).map(([name, value]) => [name, plain(value)]);
       keyed(
@@ -77,7 +77,7 @@ export function createPlanTable(document) {
             "tr",
             null,
             el(document, "th", { scope: "row" }, name),
-            el(document, "td", null, value),
+            el(document, "td", null, isolated(document, value)),
           ),
       );
       const fields = run.changes?.fields ?? [];
@@ -105,10 +105,10 @@ export function changed(document, name, old, value) {
     "li",
     null,
     el(document, "span", { class: "wz-field" }, name),
-    el(document, "span", { class: "wz-old" }, old === undefined ? "" : short(old)),
+    el(document, "span", { class: "wz-old" }, isolated(document, old === undefined ? "" : short(old))),
     el(document, "span", { class: "wz-sr" }, " becomes "),
     el(document, "span", { "aria-hidden": "true" }, " → "),
-    el(document, "span", { class: "wz-new" }, short(value)),
+    el(document, "span", { class: "wz-new" }, isolated(document, short(value))),
   );
 }
 

@@ -1,11 +1,14 @@
 // @ts-check
 /** How far a run is and how fast it goes, as one bar and a line of figures. */
 
-import { el, setText, show } from "../dom.js";
+import { el, isolated, setText, show } from "../dom.js";
 import { count, duration, loss, share, speed, status } from "../format.js";
 import { isFinished } from "../run_state.js";
 
 /** @typedef {import("../panel.js").WidgetView} WidgetView */
+
+/** What comes before the first step has a bar of its own. */
+const PREPARING = ["loading", "caching"];
 
 /** @param {Document} document */
 export function createProgress(document) {
@@ -50,34 +53,33 @@ export function createProgress(document) {
   /** @type {Map<string, HTMLElement>} */
   const cells = new Map();
   for (const name of ["Held-out loss", "Time left", "Speed", "Epoch", "Loss", "VRAM (peak)", "Took"]) {
-    const value = el(document, "dd");
-    figures.append(el(document, "div", null, el(document, "dt", null, name), value));
+    const value = isolated(document);
+    figures.append(el(document, "div", null, el(document, "dt", null, name), el(document, "dd", null, value)));
     cells.set(name, value);
   }
   const put = (/** @type {string} */ name, /** @type {string} */ text) => {
     const cell = /** @type {HTMLElement} */ (cells.get(name));
     setText(cell, text);
-    show(/** @type {HTMLElement} */ (cell.parentElement), text !== "");
+    show(/** @type {HTMLElement} */ (cell.closest("div")), text !== "");
   };
   return {
     element,
     /** @param {WidgetView} view */
     render({ run }) {
       const { state } = run;
-      const done = Math.floor(share(state) * 100);
+      const preparing = !isFinished(state) && PREPARING.includes(state.status);
+      const part = preparing ? (state.phase_total ? (state.phase_done ?? 0) / state.phase_total : null) : share(state);
+      const done = Math.floor((part ?? 0) * 100);
       const ended = isFinished(state);
       const stepping = ended || ["training", "paused"].includes(state.status);
       setText(
         headline,
         stepping && state.total ? `${count(state.step)} of ${count(state.total)} steps` : status(state),
       );
-      setText(percent, state.total || ended ? `${done} %` : "");
-      fill.style.inlineSize = `${share(state) * 100}%`;
-      const preparing = !ended && ["loading", "caching"].includes(state.status);
+      setText(percent, part !== null && (state.total || ended) ? `${done} %` : "");
+      fill.style.inlineSize = `${(part ?? 0) * 100}%`;
       bar.dataset.status = state.status;
-      bar.classList.toggle("wz-unknown", preparing && !state.phase_total);
-      if (preparing && state.phase_total)
-        fill.style.inlineSize = `${(100 * (state.phase_done ?? 0)) / state.phase_total}%`;
+      bar.classList.toggle("wz-unknown", part === null);
       bar.setAttribute("aria-valuenow", String(done));
       bar.setAttribute("aria-valuetext", status(state));
       show(waits, run.held && !ended);
