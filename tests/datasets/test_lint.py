@@ -100,7 +100,9 @@ def test_a_picture_is_too_small_only_below_what_is_trained(demo, size, training,
 def test_findings_name_no_lines_of_other_peoples_code_and_the_nodes_own_repair_before_the_shells():
     for rule in RULES:
         assert not re.search(r"\bl\.\d", rule.trainer + rule.fix), rule.id
-        assert "lint --fix" not in rule.fix or "`repair: mend` on Dataset Lint, or `lint --fix`" in rule.fix, rule.id
+        assert (
+            "lint --fix" not in rule.fix or "`repair: mend` on Dataset Lint, or `lint --fix`" in rule.fix
+        ), rule.id
 
 
 def test_a_trigger_given_by_the_caller_replaces_the_one_of_the_metadata(demo):
