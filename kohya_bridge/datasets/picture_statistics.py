@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops
 
-SIDE, WINDOW, JPEG_BLOCK = 256, 256, 8
-DRAWN_EDGE = 24  # grey levels: a step of JPEG blocks is rarely larger, an edge that somebody drew mostly is
-STILL = 0.99  # share of neighbouring pixels without any step above which a picture was drawn in plain areas
+from .jpeg_blocks import BLOCK, visible_blocks
+
+SIDE, WINDOW = 256, 256
 LEVELS = np.arange(256, dtype=np.float64)
 
 
@@ -22,7 +22,7 @@ LEVELS = np.arange(256, dtype=np.float64)
 class Statistics:
     """`sharpness` variance of the Laplacian; `brightness`, `contrast` mean and deviation of grey (0 to 255); `colour` mean
     spread between channels; `detail` entropy of grey in bits; `border` share of height or width under plain bars;
-    `blocks` jumps across the 8 px grid of JPEG relative to jumps inside it; `fineness` what a halving loses, relative to
+    `blocks` how much more often small steps stand out on JPEG's 8 px grid than beside it; `fineness` what a halving loses, relative to
     contrast."""
 
     sharpness: float = 0.0
@@ -92,7 +92,7 @@ def statistics_of(small: Image.Image, middle: Image.Image) -> Statistics:
         "colour": _spread(small),
         "detail": _entropy(shares),
         "border": _border(grey),
-        "blocks": _blocks(middle),
+        "blocks": visible_blocks(np.asarray(middle)),
         "fineness": _fineness(middle),
     }
     return Statistics(**{name: round(value, 3) for name, value in values.items()})
@@ -106,8 +106,8 @@ def _reduced(picture: Image.Image) -> Image.Image:
 def _middle(picture: Image.Image) -> Image.Image:
     """A grey window in the middle, aligned to the grid of JPEG blocks."""
     width, height = min(WINDOW, picture.width), min(WINDOW, picture.height)
-    left = (picture.width - width) // 2 // JPEG_BLOCK * JPEG_BLOCK
-    top = (picture.height - height) // 2 // JPEG_BLOCK * JPEG_BLOCK
+    left = (picture.width - width) // 2 // BLOCK * BLOCK
+    top = (picture.height - height) // 2 // BLOCK * BLOCK
     return picture.crop((left, top, left + width, top + height)).convert("L")
 
 
@@ -168,27 +168,6 @@ def _is_bar(lines: np.ndarray) -> np.ndarray:
     means = lines.mean(axis=1)
     bars: np.ndarray = (lines.std(axis=1) < 2.0) & ((means < 8) | (means > 247))
     return bars
-
-
-def _blocks(grey: Image.Image) -> float:
-    """How much larger steps are on the 8 px grid than off it; 1 for a picture that was never a strong JPEG.
-
-    A JPEG steps at most lines of the grid and ripples between them. Where next to nothing ripples, plain areas were drawn along the
-    grid (flat art, enlarged pixel art); a few long edges on it raise the mean over all lines, and leave the median alone.
-    """
-    if min(grey.size) < 4 * JPEG_BLOCK:
-        return 1.0
-    values = np.asarray(grey, np.int16)[:SIDE, :SIDE]
-    on, off, still = np.zeros(2), np.zeros(2), 1.0
-    for axis in (0, 1):
-        steps = np.abs(np.diff(values, axis=axis))
-        at_edge = np.arange(1, steps.shape[axis] + 1) % JPEG_BLOCK == 0
-        still = min(still, float((np.compress(~at_edge, steps, axis=axis) == 0).mean()))
-        means = steps.mean(axis=1 - axis)
-        clipped = np.minimum(steps, DRAWN_EDGE).mean(axis=1 - axis)
-        on += means[at_edge].mean(), np.median(clipped[at_edge])
-        off += means[~at_edge].mean(), np.median(clipped[~at_edge])
-    return float(((on + 0.05) / (off + 0.05)).min()) if still < STILL else 1.0
 
 
 def _fineness(grey: Image.Image) -> float:

@@ -58,7 +58,7 @@ class LintSettings(Forbidding):
     odd_size_factor: Annotated[float, Field(ge=1, le=100)] = 6.0
     """How many times more or fewer pixels than the median a picture may have."""
     max_blocks: Annotated[float, Field(ge=1, le=100)] = 1.8
-    """Steps across the 8 px grid relative to other steps above which JPEG blocks count as visible."""
+    """How many times more small steps on the 8 px grid than beside it count as visible JPEG blocks."""
     min_fineness: Share = 0.02
     """Share of contrast that halving must lose; less means that the picture was enlarged."""
     max_border: Share = 0.04
