@@ -44,7 +44,8 @@ def _blocks_of(grey_HW: np.ndarray) -> np.ndarray:
     """(rows of blocks, columns of blocks, 8, 8): the whole blocks of a picture."""
     height, width = (size // BLOCK for size in grey_HW.shape)
     whole = grey_HW[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK)
-    return whole.swapaxes(1, 2)
+    blocks: np.ndarray = whole.swapaxes(1, 2)
+    return blocks
 
 
 def _textured(grey_HW: np.ndarray) -> np.ndarray:

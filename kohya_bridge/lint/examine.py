@@ -20,7 +20,7 @@ from ..datasets.pictures import PictureFacts, file_pixel_digest, inspect_picture
 from ..errors import BridgeError
 from .kept_facts import KeptFacts
 
-CACHE_VERSION = 6
+CACHE_VERSION = 7
 
 
 class Interrupted(BridgeError):
