@@ -13,9 +13,9 @@ from __future__ import annotations
 import threading
 import time
 
-WORK_S = 0.0002
-REST_S = 0.001
-"""A question that the loop answers in a millisecond meets one part of our work at most."""
+WORK_S = 0.0001
+REST_S = 0.0008
+"""A question that the loop answers in a millisecond meets one or two parts of our work, each a small share of it."""
 MOST_S = 0.01
 """Of waiting for a turn, however many threads there are."""
 AT_WORK_S = 0.02

@@ -15,7 +15,7 @@ from typing import Any
 
 from .breathing import breathe
 
-ROWS_AT_ONCE = 50
+ROWS_AT_ONCE = 20
 MOST_DIGITS = 300
 _HALF = re.compile("[\ud800-\udfff]")
 
