@@ -232,7 +232,7 @@ def _row(line: bytes) -> CaptionRow | str:
         for text in (data["file_name"], prompt, *other.values())
         for letter in text
     ):
-        return "it holds half a character (a lone surrogate)"
+        return "it holds half of a character (a lone surrogate)"
     return CaptionRow(data["file_name"], prompt, **other)
 
 

@@ -137,7 +137,7 @@ def export_pictures(
         except OSError as error:
             raise StorageError(
                 f"The picture could not be written: {reason_of(error)}.",
-                f"Free disk space or mend the permissions of {dir.name}/; what was exported before stands.",
+                f"Free disk space or correct the permissions of {dir.name}/; what was exported before is kept.",
             ) from error
         if mode == "replace":
             to_trash(workspace, dir)
@@ -157,8 +157,8 @@ def existing_rows(dir: Path) -> dict[str, CaptionRow]:
         return {}
     if bad:
         raise InvalidInput(
-            f"{CAPTIONS_NAME} of {dir.name} has {len(bad)} bad lines, first in line {bad[0].line}: {bad[0].problem}.",
-            "Mend them first (`lint` lists them): rewriting the file would lose those lines.",
+            f"{CAPTIONS_NAME} of {dir.name} has {counted(len(bad), 'bad line')}; the first is line {bad[0].line}: {bad[0].problem}.",
+            "Correct them first (Dataset Lint lists them): writing the file anew would lose those lines.",
         )
     return {row.file_name: row for row in rows}
 

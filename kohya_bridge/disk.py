@@ -78,7 +78,7 @@ def open_plain(file: Path, flags: int) -> int:
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return handle
     os.close(handle)
-    raise OSError(22, "it is no plain file", str(file))
+    raise OSError(22, "it is not a plain file", str(file))
 
 
 def give_usual_mode(handle: int) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .counted import counted
 from .device.finding import find_device
 from .device.graphics import gpus
 from .device.installed_torch import torch_build
@@ -124,7 +125,7 @@ def _disk(patient: Patient) -> Iterator[Diagnosis]:
 def _workspace(patient: Patient) -> Iterator[Diagnosis]:
     root = patient.workspace.root
     runs = sum(1 for _ in patient.workspace.run_dirs())
-    yield Diagnosis("workspace", "ok", f"{root}, {runs} runs")
+    yield Diagnosis("workspace", "ok", f"{root}, {counted(runs, 'run')}")
 
 
 def _base_models(patient: Patient) -> Iterator[Diagnosis]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .breathing import breathe
+from .counted import counted
 from .errors import UnusableFile
 from .event_shape import EVENT_KINDS, EVENT_VERSION, parse_line, what_is_wrong
 from .files import Tree
@@ -41,7 +42,7 @@ class OddLines:
             return ""
         if self.count == 1:
             return f"1 line of events.jsonl can't be taken as it stands: line {self.line}, {self.reason}."
-        return f"{self.count} lines of events.jsonl can't be taken as they stand. The first is line {self.line}: {self.reason}."
+        return f"{counted(self.count, 'line')} of events.jsonl can't be taken as they stand. The first is line {self.line}: {self.reason}."
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class EventReader:
         hides nothing behind it.
 
         Raises:
-            UnusableFile: it is no plain file, or larger than any run makes one.
+            UnusableFile: it is not a plain file, or larger than any run makes one.
         """
         self.began_again = False
         try:

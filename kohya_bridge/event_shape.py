@@ -64,13 +64,13 @@ def what_is_wrong(line: bytes) -> str:
     try:
         event = _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError:
-        return "it is no UTF-8 text"
+        return "it is not UTF-8 text"
     except RecursionError:
         return "it is nested too deep"
     except ValueError:
-        return "it is no JSON"
+        return "it is not JSON"
     if not isinstance(event, dict):
-        return "it is no object"
+        return "it is not a JSON object"
     names = ("kind", "seq", "time", *_REQUIRED.get(str(event.get("kind")), ("step",)), *event)
     wrong = next((name for name in names if not _fits(event, name)), None)
     if wrong is None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import json_text, processes
+from .counted import counted
 from .event_reader import last_event
 from .files import Tree
 from .processes import ProcessMark
@@ -113,7 +114,7 @@ class Keeper:
         except OSError:
             return  # whatever became of that file, the trainer's life is told by the process
         if last and last["kind"] == "run_finished" and time.time() - last["time"] > self.linger_s:
-            self.tell("The trainer has told its end and does not leave.")
+            self.tell("The trainer has reported its end, but its process goes on.")
             self._climb(AT_ONCE)
 
     def _climb(self, rungs: tuple[Rung, ...]) -> None:
@@ -135,7 +136,7 @@ class Keeper:
             left = processes.group_members(pid)
             if not left:
                 return
-            self.tell(f"The trainer left {len(left)} process(es) behind; sending {how}.")
+            self.tell(f"The trainer left {counted(len(left), 'process', 'processes')} behind; sending {how}.")
             processes.signal_group(pid, how)
             until = time.monotonic() + LEFTOVER_GRACE_S
             while time.monotonic() < until and processes.group_members(pid):

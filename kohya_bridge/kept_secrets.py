@@ -63,7 +63,7 @@ def _kept(secret: str) -> str:
     except OSError as error:
         raise StorageError(
             f"A secret of the canvas can't be kept: {reason_of(error)}.",
-            f"Mend {file.parent}, or take the secret out of the canvas.",
+            f"Make {file.parent} writable for you, or take the secret out of the canvas.",
         ) from error
     return f"(kept secret {name})"
 

@@ -117,7 +117,7 @@ def _key(file: Path) -> bytes:
     except OSError as error:
         raise StorageError(
             f"The key of this machine can't be read or made: {reason_of(error)}.",
-            f"Mend {file.parent}, or name a folder of yours in {FOLDER_VARIABLE}.",
+            f"Make {file.parent} readable and writable for you, or name a folder of yours in {FOLDER_VARIABLE}.",
         ) from error
     return key
 

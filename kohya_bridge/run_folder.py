@@ -172,7 +172,7 @@ class RunFolder:
         except OSError as error:
             raise StorageError(
                 f"The events of run {self.run_id} could not be written: {reason_of(error)}.",
-                f"Free disk space or mend the permissions of {self.dir}.",
+                f"Free disk space or correct the permissions of {self.dir}.",
             ) from error
 
     def ask(self, control: str, **fields: Any) -> None:

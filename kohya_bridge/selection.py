@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from .counted import counted
+
 Row = dict[str, Any]
 
 # Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; beyond, the normal distribution's.
@@ -59,7 +61,7 @@ def choose_best(validations: Sequence[Row], checkpoints: Sequence[Row]) -> Choic
     equals = [row for row in measured.values() if row["step"] < lowest["step"] and _same(row, lowest)]
     if not equals:
         reason = (
-            f"Lowest held-out loss: {lowest['loss']:.4f} of {_counted(len(measured), 'measured checkpoint')}."
+            f"Lowest held-out loss: {lowest['loss']:.4f} of {counted(len(measured), 'measured checkpoint')}."
         )
         return Choice(lowest["step"], files[lowest["step"]], reason)
     earliest = min(equals, key=lambda row: row["step"])
@@ -91,7 +93,7 @@ def why_stop(
     waited = sum(1 for row in rows if row["step"] > best["step"])
     if patience and waited >= patience:
         return (
-            f"No better held-out loss in {_counted(waited, 'measurement')} since {best['loss']:.4f} at step "
+            f"No better held-out loss in {counted(waited, 'measurement')} since {best['loss']:.4f} at step "
             f"{best['step']}; early_stop_patience is {patience}."
         )
     return None
@@ -104,10 +106,6 @@ def _same(earlier: Row, lowest: Row) -> bool:
         return bool(earlier["loss"] == lowest["loss"])
     low = mean_interval([mine - its for mine, its in zip(here, there, strict=True)])[1]
     return low <= 0.0
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _finite(value: Any) -> TypeGuard[float]:

@@ -16,7 +16,7 @@ from .reasons import reason_of
 
 _NETWORK = (ConnectionError, TimeoutError, socket.gaierror, socket.herror)
 _FULL = "Free disk space, and do the same again."
-_ALLOW = "Mend its permissions, or choose another folder."
+_ALLOW = "Correct its permissions, or choose another folder."
 _WAYS_OUT = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,

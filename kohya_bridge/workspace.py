@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import disk, json_text
 from .breathing import breathe
+from .counted import counted
 from .errors import InvalidInput, NotFound
 from .files import Tree, open_named
 from .files import write_atomically as write_atomically
@@ -40,7 +41,7 @@ def check_slug(slug: str, *, what: str = "dataset") -> str:
     """
     if not isinstance(slug, str) or not SLUG.fullmatch(slug) or slug in RESERVED_ON_WINDOWS:
         raise InvalidInput(
-            f"{slug!r} can't name a {what}.",
+            f"{slug[:80]!r} can't be the name of a {what}.",
             "Use 1 to 64 lower-case letters, digits, '_' and '-', beginning with a letter or digit, such as 'char_alice'.",
         )
     return slug
@@ -147,7 +148,7 @@ class Workspace:
         raise NotFound(
             f"No run {run_id!r} in {self.runs_dir.name}/."
             if not found
-            else f"{run_id!r} fits {len(found)} runs.",
+            else f"{run_id!r} fits {counted(len(found), 'run')}.",
             "List them with `python -m kohya_bridge runs`." if not found else "Give more digits of the id.",
         )
 

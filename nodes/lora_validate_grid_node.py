@@ -147,7 +147,7 @@ def _numbers(field: str, text: str, kind: type) -> tuple[Any, ...]:
         return tuple(kind(word) for word in words)
     except ValueError:
         problem = FieldProblem(
-            field, text, "it holds something that is no number.", "Write numbers with commas between."
+            field, text, "it holds something that is not a number.", "Write numbers with commas between."
         )
         raise InvalidInput("The validation grid can't be laid out:", problems=[problem]) from None
 

@@ -76,7 +76,9 @@ class Ask:
         if text is None:
             return default
         if not (text.isascii() and text.isdigit() and len(text) <= 12 and least <= int(text) <= most):
-            raise InvalidInput(f"{name} = {text[:40]!r} is no number that fits.", f"Write {least} to {most}.")
+            raise InvalidInput(
+                f"{name} = {text[:40]!r} is not a number that fits.", f"Write {least} to {most}."
+            )
         return int(text)
 
     def switch(self, name: str) -> bool:
@@ -89,7 +91,7 @@ class Ask:
     def word(self, name: str, default: str) -> str:
         value = self.body.get(name, default)
         if not isinstance(value, str) or len(value) > 64:
-            raise InvalidInput(f"{name} is no short text.", f"Send a text such as {default!r}.")
+            raise InvalidInput(f"{name} is not a short text.", f"Send a text such as {default!r}.")
         return value
 
 
@@ -253,7 +255,10 @@ def retry(panel: Panel, ask: Ask) -> dict[str, Any]:
     code, choice = ask.word("code", ""), ask.body.get("choice", 0)
     known = suggestions(ask.run.plan(), code)
     if not isinstance(choice, int) or isinstance(choice, bool) or not 0 <= choice < len(known):
-        raise NotFound(f"Nothing safer is known for {code!r}.", "Change the numbers on the Kohya Train node.")
+        raise NotFound(
+            f"No safer settings are known for this failure ({code}).",
+            "Change the numbers on the Kohya Train node.",
+        )
     started = panel.desk.submit(changed_request(ask.run.plan(), known[choice]))
     return {"asked": "retry", "run_id": started.run_id}
 
@@ -292,6 +297,6 @@ def move(panel: Panel, ask: Ask) -> dict[str, Any]:
     run_id = check_run_id(ask.word("run_id", ""))
     position = ask.body.get("position")
     if not isinstance(position, int) or isinstance(position, bool) or not 1 <= position <= 10_000:
-        raise InvalidInput(f"position = {position!r} is no place in the queue.", "Places count from 1.")
+        raise InvalidInput(f"position = {position!r} is not a place in the queue.", "Places count from 1.")
     panel.desk.move(run_id, position)
     return {"queue": panel.desk.queue()}

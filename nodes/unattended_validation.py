@@ -15,6 +15,7 @@ from typing import Any
 
 from ..kohya_bridge.breathing import work_beside_a_loop
 from ..kohya_bridge.errors import BridgeError
+from ..kohya_bridge.reasons import reason_of
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.runs import unattended
 from . import host
@@ -80,7 +81,7 @@ def _render(run: RunFolder, row: dict[str, Any]) -> str:
             extra_pnginfo=wanted.extra_pnginfo,
         )
     except ValueError as error:
-        return f"ComfyUI refused it: {error}"
+        return f"ComfyUI refused it: {reason_of(error)}"
     host.log.info("Run %s: the grid of step %s is queued: %s.", run.run_id, row["step"], prompt_id)
     while not host.prompt_is_over(prompt_id):
         time.sleep(POLL_S)

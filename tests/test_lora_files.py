@@ -133,7 +133,7 @@ def test_a_sound_lora_has_nothing_wrong_with_it(file):
 
 
 def test_a_lora_of_another_step_than_planned_is_not_sound(file):
-    assert check_lora(file, step=300) == ("a.safetensors was trained for 200 steps, 300 were planned.",)
+    assert check_lora(file, step=300) == ("a.safetensors was trained for 200 steps; 300 steps were planned.",)
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "float"])
@@ -158,7 +158,7 @@ def test_matrices_that_do_not_fit_together_are_found(tmp_path):
     state = lora_state()
     state["lora_unet_down_blocks_0_attentions_1_proj_in.lora_up.weight"] = torch.zeros(8, 5, 1, 1)
     (problem,) = check_lora(save_lora(tmp_path / "x", state, dtype="fp16", metadata={}))
-    assert "do not fit together" in problem
+    assert "not fit together" in problem
 
 
 def test_a_cut_off_lora_is_a_finding_and_reading_it_an_error(file):
@@ -174,7 +174,7 @@ def test_a_missing_lora_and_a_file_that_is_none_are_named(tmp_path):
     with pytest.raises(NotFound):
         read_lora(tmp_path / "x.safetensors")
     save_file({"unet.x.weight": torch.zeros(4, 4)}, tmp_path / "x.safetensors")
-    assert "is no LoRA" in check_lora(tmp_path / "x.safetensors")[0]
+    assert "is not a LoRA" in check_lora(tmp_path / "x.safetensors")[0]
 
 
 def test_metadata_tells_tools_what_they_ask_for():

@@ -3,10 +3,12 @@
 import re
 
 _ONE_OF_MANY = re.compile(
-    r"(?<![\w.,:x/-])1 (?:more )?(?!(?:is|was|has|does|this|its|less|times|x|as|minus|plus|px|of|focus|class|process|loss|bias|gives|takes|holds|needs|pass|bus|series|s)\b)([a-z]+s)\b"
+    r"(?<![\w.,:x/-])1 (?:more )?(?!(?:is|was|has|does|this|its|less|times|x|as|minus|plus|px|of|focus|class|process|loss|bias|gives|means|takes|holds|needs|pass|bus|series|s)\b)([a-z]+s)\b"
 )
-_ARTICLE = re.compile(r"\b[Aa] (?=[aeiou])(?!uni|use|usual|one\b|once|eu|u-?net)\w+")
-_ARTICLE_BEFORE_CONSONANT = re.compile(r"\b[Aa]n (?![aeiouAEIOUHLMNFSRX8]|h(?:our|onest))\w+")
+_ARTICLE = re.compile(r"\b[Aa] (?=[aeiou])(?!uni|us[eu]|usa|usual|one\b|once|eu|u-?net)\w+")
+_ARTICLE_BEFORE_CONSONANT = re.compile(
+    r"\b[Aa]n (?![aeiouAEIOUHLMNFSRX8]|h(?:our|onest)|sd|fp\d|ss_|rtx|lr\b|npz|mp3|xformers|[b-z]\b)\w+"
+)
 _HAVE = re.compile(r"\b(?:settings|pictures|captions|files) has\b|\b(?:There is|There was) (?:[2-9]|\d\d)")
 
 

@@ -271,6 +271,13 @@ class Architecture:
     distilled: Distilled | None = None
     """Which of its models were distilled to few steps."""
 
+    @property
+    def a_model(self) -> str:
+        """A model of the family, with its article: `an Anima model`."""
+        if self.title.startswith("another "):
+            return self.title
+        return f"{'an' if self.title[0] in 'AEIOU' else 'a'} {self.title} model"
+
     def bears(self, shapes: Shapes) -> bool:
         """Whether a diffusion model with these tensors is one of the family."""
         return any(marks.fit(shapes) for marks in self.marks)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from ..architectures import ARCHITECTURES, FIRST
 from ..captions import plain_caption
+from ..counted import counted
 from ..errors import FieldProblem, InvalidInput
 from ..trigger import put_first
 from ..workspace import check_slug
@@ -198,7 +199,9 @@ def read_weights(words: Iterable[str]) -> dict[str, float]:
         try:
             found[name.strip()] = float(number)
         except ValueError:
-            problems.append(FieldProblem("weights", word, "it is no weight.", "Write it as hair_colour=1.2."))
+            problems.append(
+                FieldProblem("weights", word, "it is not a weight.", "Write it as hair_colour=1.2.")
+            )
     if problems:
         raise InvalidInput("The weights can't be read:", problems=problems)
     return found
@@ -217,7 +220,7 @@ def _check(
     known = [category.name for category in options]
     for name, weight in (weights or {}).items():
         if not 0.1 <= weight <= 2.0:
-            problems.append(FieldProblem(f"weights.{name}", weight, "it is no usable weight.", "Use 0.1 to 2.0; 1.0 changes nothing."))  # fmt: skip
+            problems.append(FieldProblem(f"weights.{name}", weight, "it is out of range.", "Use 0.1 to 2.0; 1.0 changes nothing."))  # fmt: skip
     for name in dict.fromkeys((*choices, *categories, *(weights or {}))):
         if name not in known:
             problems.append(FieldProblem(name, choices.get(name), "there is no such category.", f"Categories: {', '.join(known)}."))  # fmt: skip
@@ -251,7 +254,7 @@ def _nearest(choice: str, category: Category) -> str:
     return (
         f"Did you mean {near[0]!r}?"
         if near
-        else f"Choose one of the {len(category.options)} options, Random or none."
+        else f"Choose one of the {counted(len(category.options), 'option')}, Random or none."
     )
 
 

@@ -39,7 +39,7 @@ class Coverage:
             said = ", ".join(f"{name} ({n})" for n, name in shown[:12]) or "nothing"
             lacking = len(self.lacking(category))
             lines.append(
-                f"{category}: {said}{'; more' if len(shown) > 12 else ''} - {lacking} of {len(counts)} options not shown"
+                f"{category}: {said}{'; more' if len(shown) > 12 else ''} - {lacking} of {counted(len(counts), 'option')} not shown"
             )
         return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..captions import locked
+from ..counted import counted
 from ..dataset import list_datasets
 from ..datasets.clip_tokens import ClipTokens
 from ..datasets.dataset_metadata import METADATA_NAME, read_metadata
@@ -52,7 +53,7 @@ def describe_trigger(workspace: Workspace, trigger: str, *, tokens: ClipTokens |
     if count == 1:
         advice.append("It is one token that the base model knows: join it with another word by '_'.")
     if count and count > 5:
-        advice.append(f"It costs {count} tokens; a shorter one is learnt better.")
+        advice.append(f"It costs {counted(count, 'token')}; a shorter one is learnt better.")
     return TriggerFacts(trigger, archetypes, datasets, count, tuple(advice))
 
 

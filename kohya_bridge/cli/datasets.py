@@ -81,7 +81,7 @@ def add(verbs: Verbs) -> None:
         "old", help="NAME, NAME@trained, NAME@published, or NAME@ and the first digits of a digest"
     )
     diff.add_argument("new", help="likewise")
-    mark = verbs.add("mark", mark_version, "Take down a dataset's present state as a version of its own.")
+    mark = verbs.add("mark", mark_version, "Mark a dataset's present state as a version of its own.")
     mark.add_argument("dataset", help="name of the dataset")
     mark.add_argument("--name", default="", help="what the version is for")
 
@@ -164,12 +164,12 @@ def import_a_folder(context: Context, arguments: argparse.Namespace) -> int:
     metadata = given if given != DatasetMetadata() else None
     brought = import_folder(context.workspace, Path(arguments.folder).expanduser().resolve(), arguments.dataset, metadata=metadata)  # fmt: skip
     context.out.emit({"dataset": brought.dataset.slug, "kind": brought.kind, "names": brought.names, "notes": brought.notes, "passed_over": dict(brought.passed_over), "repeats": brought.repeats})  # fmt: skip
-    context.out.say(f"{brought.dataset.slug}: {counted(len(brought.names), 'picture')} from a folder of the kind {brought.kind}; {len(brought.dataset.items)} in all.")  # fmt: skip
+    context.out.say(f"{brought.dataset.slug}: {counted(len(brought.names), 'picture')} from a folder ({brought.kind}); {len(brought.dataset.items)} in all.")  # fmt: skip
     for remark in brought.remarks():
         context.out.say(f"  {remark}")
     if brought.repeats > 1:
         context.out.say(
-            f"  The folder asks for {brought.repeats} repeats: set num_repeats to {brought.repeats}."
+            f"  The folder asks for {counted(brought.repeats, 'repeat')}: set num_repeats to {brought.repeats}."
         )
     return exit_codes.DONE
 
@@ -196,7 +196,7 @@ def mark_version(context: Context, arguments: argparse.Namespace) -> int:
     take_version(dataset, version)
     context.out.emit({"digest": version.digest, "pictures": len(version.items)})
     context.out.say(
-        f"{dataset.slug} is taken down as {version.digest[:12]} with {counted(len(version.items), 'picture')}."
+        f"{dataset.slug} is marked as version {version.digest[:12]} with {counted(len(version.items), 'picture')}."
     )
     return exit_codes.DONE
 

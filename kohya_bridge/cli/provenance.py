@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..counted import counted
 from ..engines.tensorboard_log import write_tensorboard
 from ..errors import NotFound
 from ..models.model_files import find_model
@@ -76,7 +77,7 @@ def show_experiments(context: Context, arguments: argparse.Namespace) -> int:
         context.out.table(COLUMNS, table.rows)
     if table.unreadable:
         context.out.say(
-            f"{table.unreadable} lines of {context.workspace.experiments_file.name} can't be read."
+            f"{counted(table.unreadable, 'line')} of {context.workspace.experiments_file.name} can't be read."
         )
     return exit_codes.DONE
 

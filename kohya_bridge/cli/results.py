@@ -168,7 +168,7 @@ def _size(text: str | None, resolution: int) -> tuple[int, int]:
         return resolution, resolution
     width, _, height = text.lower().partition("x")
     if not (width.isdigit() and height.isdigit()):
-        raise InvalidInput(f"--size {text!r} is no size.", "Write it as 512x768.")
+        raise InvalidInput(f"--size {text!r} is not a size.", "Write it as 512x768.")
     return int(width), int(height)
 
 
@@ -177,7 +177,7 @@ def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Num
         return tuple(kind(word) for word in text.replace(",", " ").split())
     except ValueError:
         raise InvalidInput(
-            f"{option} {text!r} holds something that is no number.", "Write 0.6,0.8,1."
+            f"{option} {text!r} holds something that is not a number.", "Write 0.6,0.8,1."
         ) from None
 
 

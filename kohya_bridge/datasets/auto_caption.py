@@ -76,7 +76,7 @@ def caption_missing(
                     break
     finally:
         written = _write(dataset, made)
-    notes = [f"{name}: the model said nothing." for name, text in made.items() if not text]
+    notes = [f"{name}: the model gave no words for it." for name, text in made.items() if not text]
     notes += [f"{item.name}: not described." for item in missing if item.name not in made]
     return Captioned(read_dataset(dataset.dir), tuple(written), tuple(notes))
 

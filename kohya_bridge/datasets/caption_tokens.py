@@ -66,7 +66,7 @@ def reading(of_family: Architecture | None, clip_dir: Path | None, *, engine: st
             tokens = library_tokens(name, folder)
         except BridgeError as error:
             why = error.problem
-    note = f"The tokens of captions were not counted as {of_family.title} reads them: {why.rstrip('.')}. It was made with captions of up to {limit} tokens, which are some {limit * 3 // 4} words."  # fmt: skip
+    note = f"The tokens of captions were not counted as {of_family.title} reads them: {why.rstrip('.')}. It was made with captions of up to {limit} tokens, about {limit * 3 // 4} words."  # fmt: skip
     return Reading(tokens, limit, of_family.title, is_cut, "" if tokens else note)
 
 
@@ -113,7 +113,9 @@ def library_tokens(name: str, folder: Path) -> LibraryTokens:
         NotFound: it is not there, or the package `tokenizers` is not. StorageError: it is damaged.
     """
     if importlib.util.find_spec("tokenizers") is None:
-        raise NotFound("The package tokenizers is not installed.", "pip install tokenizers")
+        raise NotFound(
+            "The package tokenizers is not installed.", "Install it into this Python: pip install tokenizers."
+        )
     wanted = ("vocab.json", "merges.txt") if name == "qwen" else ("tokenizer.json",)
     missing = [each for each in wanted if not (folder / each).is_file()]
     if missing:

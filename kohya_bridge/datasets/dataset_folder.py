@@ -84,7 +84,8 @@ def read_dataset(dir: Path) -> Dataset:
     dir = dir.resolve()
     if not dir.is_dir():
         raise NotFound(
-            f"There is no folder {dir.name!r}.", "Make the dataset with Caption Export or `dataset import`."
+            f"There is no folder {dir.name!r}.",
+            "Make the dataset with Caption Export, or with `python -m kohya_bridge import` in a shell.",
         )
     files, problems = _files_of(dir)
     rows = _read_rows(dir, files, problems)

@@ -17,6 +17,7 @@ from typing import Literal
 
 from .. import json_text
 from ..captions import CaptionRow, locked, write_captions
+from ..counted import counted
 from ..dataset import INCOMING_NAME, existing_rows, read_dataset, store_picture, to_trash
 from ..errors import BridgeError, Conflict, InvalidInput, NotFound, StorageError
 from ..files import Tree, open_named, read_named, write_atomically
@@ -150,7 +151,8 @@ def export_dataset(
     """
     if format not in EXPORT_FORMATS or repeats < 1:
         raise InvalidInput(
-            f"There is no export {format!r} with {repeats} repeats.", f"Formats: {', '.join(EXPORT_FORMATS)}."
+            f"There is no export {format!r} with {counted(repeats, 'repeat')}.",
+            f"Formats: {', '.join(EXPORT_FORMATS)}.",
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Conflict(f"{target} is not empty.", "Name a new folder.")

@@ -135,12 +135,12 @@ def _checked(raw: bytes, encoding: str) -> Written:
         return Written(_without_controls(raw.decode(encoding)), encoding)
     except UnicodeDecodeError:
         raise NoText(
-            f"it is no {NAMES.get(encoding, 'UTF-8')} text, as its first bytes say: {SAVE_AS}"
+            f"it is not {NAMES.get(encoding, 'UTF-8')} text, as its first bytes say: {SAVE_AS}"
         ) from None
 
 
 def _without_controls(text: str) -> str:
     found = control_letters(text)
     if found:
-        raise NoText(f"it holds a control letter (U+{ord(found):04X}), so it is no text: {SAVE_AS}")
+        raise NoText(f"it holds a control character (U+{ord(found):04X}), so it is not text: {SAVE_AS}")
     return text

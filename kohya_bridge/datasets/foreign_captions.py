@@ -18,8 +18,10 @@ from typing import Any
 
 from .. import json_text
 from ..captions import parse_captions
+from ..counted import counted
 from ..errors import BridgeError, UnusableFile
 from ..files import Tree
+from ..reasons import reason_of
 from .dataset_folder import CAPTIONS_NAME
 from .dataset_metadata import METADATA_NAME, DatasetMetadata, read_metadata
 from .decoding import NoText, control_letters, decoded
@@ -161,7 +163,7 @@ class _Reader:
             unused = [key for key in table.rows if key not in table.used]
             if unused:
                 self.notes.append(
-                    f"{self._shown(table.file)}: {len(unused)} of its rows name no picture here, such as {unused[0]!r}."
+                    f"{self._shown(table.file)}: {counted(len(unused), 'row names', 'rows name')} no picture here, such as {unused[0]!r}."
                 )
 
     def passed_over(self) -> tuple[tuple[str, str], ...]:
@@ -233,7 +235,7 @@ class _Reader:
 
     def _add(self, table: _Table, told: str, caption: str, negative: str) -> None:
         if letter := control_letters(caption):
-            self.notes.append(f"{self._shown(table.file)}: the caption of {told} holds a control letter (U+{ord(letter):04X}) and was left out.")  # fmt: skip
+            self.notes.append(f"{self._shown(table.file)}: the caption of {told} holds a control character (U+{ord(letter):04X}) and was left out.")  # fmt: skip
         else:
             table.add(told, caption, negative)
 
@@ -276,14 +278,16 @@ class _Reader:
                 if picture and caption is not None:
                     yield picture, caption, ""
         except csv.Error as error:
-            self.notes.append(f"{self._shown(file)}: {error}; the rest was passed over.")
+            self.notes.append(
+                f"{self._shown(file)} is not a table that can be read ({reason_of(error)}); the rest of it was passed over."
+            )
 
     def _rows_of_json(self, file: Path, text: str) -> Iterator[tuple[str, str, str]]:
         """sd-scripts' metadata: `{image path or stem: {"caption": ..., "tags": ...}}`; tags follow the caption."""
         try:
             data = json_text.read(text)
         except ValueError:
-            self.unread[file] = "it is no valid JSON"
+            self.unread[file] = "it is not valid JSON"
             return
         for key, value in data.items() if isinstance(data, dict) else ():
             if isinstance(value, dict):

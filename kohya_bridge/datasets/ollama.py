@@ -94,7 +94,9 @@ def _address(host: str) -> tuple[str, dict[str, str]]:
         parts, user, password = urlsplit(""), "", ""
     if parts.scheme not in ("http", "https") or not parts.hostname:
         shown = without_secrets(repr(host))
-        raise InvalidInput(f"{shown} is no address of an Ollama service.", f"Write it like {DEFAULT_HOST}.")
+        raise InvalidInput(
+            f"{shown} is not the address of an Ollama service.", f"Write it like {DEFAULT_HOST}."
+        )
     coded = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
     login = {"Authorization": f"Basic {coded}"} if user or password else {}
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", login

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageDraw
 
+from ..counted import counted
 from ..dataset import Dataset, DatasetItem
 from ..drawing import CARD, ERROR, INK, PAPER, SOFT, WARNING, fitted, font, wrapped
 from ..engine_names import FIRST_ENGINE
@@ -90,7 +91,7 @@ def _words(draw: ImageDraw.ImageDraw, view: TrainerView, left: int, top: int, wi
         )
     facts += [part for part in (view.turned, view.transparency) if part]
     if view.tokens is not None:
-        facts.append(f"{view.tokens} tokens")
+        facts.append(f"{counted(view.tokens, 'token')}")
     is_odd = bool(view.scale > 1.001 or view.lost or view.turned or view.transparency)
     draw.text((left, top), fitted(draw, view.name, wide, 13), INK, font=font(13))
     draw.text((left, top + LINE), fitted(draw, "   ".join(facts), wide, 12), WARNING if is_odd else INK, font=font(12))  # fmt: skip

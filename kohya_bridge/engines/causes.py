@@ -34,7 +34,7 @@ CAUSES: tuple[Cause, ...] = (
         "disk_full",
         r"no space left on device|\[errno 28\]|os error 28|os error 27|kind: filetoolarge|\[errno 27\]|disk quota exceeded|not enough space on the disk|the disk is full",
         "The disk is full.",
-        "Free space (old runs: `python -m kohya_bridge runs`), then resume: the last complete state is kept.",
+        "Free disk space (old runs can be deleted in the panel), then resume: the last complete state is kept.",
         EXIT_DISK_FULL,
     ),
     _cause(
@@ -57,7 +57,7 @@ CAUSES: tuple[Cause, ...] = (
         "no_data",
         r"no data found\. please verify arguments|found no pictures to train on",
         "Nothing was trained: no pictures were found.",
-        "Check that the dataset's images folder holds pictures; `python -m kohya_bridge lint` looks through it.",
+        "Check that the dataset's images folder holds pictures: Dataset Lint looks through it.",
         EXIT_NO_DATA,
     ),
     _cause(
@@ -76,13 +76,13 @@ CAUSES: tuple[Cause, ...] = (
         "picture_damaged",
         r"error loading file: (\S+)|cannot identify image file '?([^'\n]+)|image file is truncated|broken png file",
         "A picture can't be read{0:: }.",
-        "Run `python -m kohya_bridge lint`: it names the damaged file. Replace or remove it.",
+        "Run Dataset Lint: it names the damaged file. Replace or remove it.",
     ),
     _cause(
         "picture_shape",
         r"in select_bucket\b[\s\S]{0,2000}?zerodivisionerror",
         "A picture is damaged, or so narrow that no bucket of this resolution takes it.",
-        "Run `python -m kohya_bridge lint`; raise the resolution, or set bucket_no_upscale to false.",
+        "Run Dataset Lint, which names it; raise the resolution, or set bucket_no_upscale to false.",
     ),
     _cause(
         "picture_size",
@@ -95,7 +95,7 @@ CAUSES: tuple[Cause, ...] = (
         r"can't load tokenizer for '([^']{1,300})'|couldn't connect to '?https?://huggingface|localentrynotfounderror|"
         r"offlinemodeisenabled|cannot reach https?://huggingface",
         "A tokenizer or configuration is not on this machine{0:: } and the model hub is not asked.",
-        "ComfyUI's own tokenizers are used: check that `python -m kohya_bridge doctor` finds them.",
+        "ComfyUI's own tokenizers are used: `python -m kohya_bridge doctor` in a shell says where they are looked for.",
     ),
     _cause(
         "base_model_missing",
@@ -157,7 +157,7 @@ CAUSES: tuple[Cause, ...] = (
         r"error: (unrecognized arguments: .*|argument .*)|multipleinvalid: (.*)|voluptuous\.error\.\w+: (.*)|"
         r"(?<!\S)'?(\S+)'? is not a valid schedulertype|does not require `num_warmup_steps`|sd-scripts has no option (.*)",
         "sd-scripts does not take an option{0:: }.",
-        "Take it out of the plan's kohya section or mend its value.",
+        "Take it out of the settings' `kohya:` section, or correct its value.",
     ),
     _cause(
         "loader_worker",
@@ -167,7 +167,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "not_finite",
-        r"the loss became (?:nan|inf)|weights are not finite",
+        r"the loss became (?:nan|inf)|weights are not finite|numbers that are not finite",
         "The loss is not a number any more: the learning rate is too high, or fp16 overflowed.",
         "Lower unet_lr by ten, or set mixed_precision to bf16; checkpoints from before that step are good.",
         EXIT_NOT_FINITE,
@@ -182,6 +182,6 @@ CAUSES: tuple[Cause, ...] = (
         "permission",
         r"permissionerror: \[errno 13\][^\n]*?'([^'\n]{1,1000})'|permission denied|access is denied",
         "A file may not be read or written{0:: }.",
-        "Mend its permissions.",
+        "Allow your user account to read and write it, then resume.",
     ),
 )

@@ -66,7 +66,7 @@ _KILLED = (
 _ENDED = ("terminated", "It was ended from outside.", "Resume continues from the last complete state.")
 _CRASHED = (
     "crashed",
-    "Its process crashed in native code.",
+    "Its process crashed inside the driver, torch or another library.",
     "Resume; if it happens again, update the GPU's driver and torch, and set torch_compile to false.",
 )
 _BY_SIGNAL: dict[int | None, tuple[str, str, str]] = {

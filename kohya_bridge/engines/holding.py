@@ -107,7 +107,7 @@ def hold_still(
     report.log.write("control", action=ENDINGS[str(told)], stage="acknowledged", step=report.step, **why)
     if why.get("reason") == OVERDUE:
         report.notice(
-            f"The GPU was lent for {controls.loan.most_s / 60:.0f} minutes; training goes on beside whatever still uses it.",
+            f"The GPU was lent for {controls.loan.most_s / 60:.0f} min; training goes on beside whatever still uses it.",
             "If memory runs short, end that prompt, or pause the run.",
             code="loan_overdue",
         )

@@ -84,5 +84,5 @@ def _end_of(folder: Path, full: Path) -> Path:
     if not end.is_relative_to(os.path.realpath(folder)):
         raise unusable(full, f"is a link that leads out of {folder.name}/", REMOVE)
     if not os.path.lexists(end):
-        raise unusable(full, "leads nowhere", REMOVE)
+        raise unusable(full, "is a link that leads nowhere", REMOVE)
     return end

@@ -12,7 +12,7 @@ from ..reasons import reason_of
 from ..system_errors import way_out
 
 DAMAGED = "It was damaged; bring back an older copy, or move it away."
-REMOVE = "Take it away: files that belong together lie in one folder, as plain files."
+REMOVE = "Move it away: in such a folder only plain files and folders of its own are used."
 
 
 def unusable(file: Path, problem: str, fix: str) -> UnusableFile:

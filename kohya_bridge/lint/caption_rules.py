@@ -70,7 +70,7 @@ def absurd_caption(seen: Examined) -> Iterator[Hit]:
         yield Hit(subject, "The caption file is larger than 64 KiB; it was not read.")
     for item in seen.items:
         if len(item.caption) > 16_384:
-            yield Hit(item.name, f"The caption has {len(item.caption):,} characters.")
+            yield Hit(item.name, f"The caption has {counted(len(item.caption), 'character')}.")
 
 
 def sampler_syntax(seen: Examined) -> Iterator[Hit]:

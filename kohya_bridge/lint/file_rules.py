@@ -103,7 +103,7 @@ def wrong_ending(seen: Examined) -> Iterator[Hit]:
     """A file whose content is another format than its ending says."""
     for item, facts in seen.readable():
         if not item.name.lower().endswith(SUFFIX_OF.get(facts.format, ())):
-            yield Hit(item.name, f"The file is a {facts.format} picture by its content.")
+            yield Hit(item.name, f"By its content the file is in the format {facts.format}.")
 
 
 def awkward_name(seen: Examined) -> Iterator[Hit]:
@@ -121,7 +121,7 @@ def awkward_name(seen: Examined) -> Iterator[Hit]:
         elif len(item.name) > MAX_NAME:
             yield Hit(
                 item.name,
-                f"The name has {len(item.name)} characters, and the names of caches are longer still.",
+                f"The name has {counted(len(item.name), 'character')}, and the names of caches are longer still.",
             )
     for names in by_lower.values():
         if len(names) > 1:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..architectures.base import Architecture, ModelFile, fits
+from ..counted import counted
 from ..errors import BridgeError
 from .model_files import OLD_FOLDER_NAMES, list_models
 from .places import FOLDER_KEY, Places
@@ -69,7 +70,7 @@ def what_is_missing(
     if name:
         return f"{file.title} {name!r} is not in {file.folder}.", listed
     if fitting:
-        return f"{file.title} is needed, and {len(fitting)} files may be meant.", listed
+        return f"{file.title} is needed, and {counted(len(fitting), 'file')} may be meant.", listed
     return f"{file.title} is needed and not chosen.", listed
 
 

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
+from ..counted import counted
 from ..errors import BridgeError
 from ..files import open_named
 from ..reasons import reason_of
@@ -43,7 +44,9 @@ def lora_problems(file: Path, *, steps: int | None = None) -> list[str]:
         return [f"{file.name} can't be read: {reason_of(error)}."]
     problems = [] if header.tensors else [f"{file.name} holds no weights."]
     if broken:
-        problems.append(f"{len(broken)} of {len(header.tensors)} weights are not finite, first {broken[0]}.")
+        problems.append(
+            f"{counted(len(broken), 'tensor holds', 'tensors hold')} numbers that are not finite, such as {broken[0]}."
+        )
     told = header.metadata.get("ss_steps", "")
     if steps is not None and _STEPS.fullmatch(told) and int(told) != steps:
         problems.append(f"{file.name} was saved at step {told}, not at step {steps}.")

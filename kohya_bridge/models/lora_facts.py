@@ -52,7 +52,7 @@ def read_lora_facts(file: Path) -> LoraFacts:
     downs = [header.tensors[parts["down"]] for parts in modules.values() if "down" in parts]
     if not downs:
         raise InvalidInput(
-            f"{header.file.name} is no LoRA: no key in it ends in {KOHYA.down} or {PEFT.down}.",
+            f"{header.file.name} is not a LoRA: no key in it ends in {KOHYA.down} or {PEFT.down}.",
             "Choose a LoRA with kohya's or peft's key names.",
         )
     ranks = {each.shape[0] for each in downs if each.shape}
@@ -82,7 +82,9 @@ def check_lora(file: Path, *, step: int | None = None) -> tuple[str, ...]:
         return (error.problem,)
     wrong = [*_broken_modules(header, modules_of(header.tensors)), *_not_finite(header)]
     if step is not None and facts.step != step:
-        wrong.append(f"{header.file.name} was trained for {facts.step} steps, {step} were planned.")
+        wrong.append(
+            f"{header.file.name} was trained for {facts.step} steps; {counted(step, 'step was', 'steps were')} planned."
+        )
     return tuple(wrong)
 
 
@@ -145,7 +147,7 @@ def _broken_modules(header: SafetensorsHeader, modules: Modules) -> list[str]:
     if not wrong:
         return []
     return [
-        f"{header.file.name} is incomplete: {counted(len(wrong), 'module')} do not fit together, such as {wrong[0]}."
+        f"{header.file.name} is incomplete: {counted(len(wrong), 'module does', 'modules do')} not fit together, such as {wrong[0]}."
     ]
 
 

@@ -58,7 +58,8 @@ def refuse_paths(name: str, *, what: str) -> None:
     """Raise InvalidInput if `name` is anything but a file name with at most folders below the listed ones."""
     if not is_below(name):
         raise InvalidInput(
-            f"{name!r} can't name a {what}.", "Give the name as the list shows it, without a path."
+            f"{name[:80]!r} can't be the name of a {what}.",
+            "Give the name as the list shows it, without a path.",
         )
 
 

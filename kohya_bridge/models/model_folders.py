@@ -25,14 +25,14 @@ def inspect_folder(folder: Path) -> tuple[str, str, bool, None, bool]:
     """
     if not (folder / "model_index.json").is_file():
         raise InvalidInput(
-            f"{folder.name} is a folder without a model_index.json, so it is no diffusers model.",
+            f"{folder.name} is a folder without a model_index.json, so it is not a diffusers model.",
             "Choose a .safetensors checkpoint, or a folder that diffusers saved.",
         )
     unet = _read_config(folder / "unet" / "config.json")
     scheduler = _read_config(folder / "scheduler" / "scheduler_config.json")
     if unet.get("in_channels", 4) != 4:
         raise InvalidInput(
-            f"{folder.name} takes {unet.get('in_channels')} input channels (an inpainting or editing model).",
+            f"{folder.name} takes {unet.get('in_channels')} input channels: it is an inpainting or editing model.",
             "Choose a plain text-to-image model.",
         )
     predicts = "v_prediction" if scheduler.get("prediction_type") == "v_prediction" else "epsilon"
@@ -48,9 +48,9 @@ def _family(folder: Path, unet: dict[str, Any]) -> str:
         for each in ARCHITECTURES.values():
             if not each.flow and len(each.text_encoder_prefixes) == encoders:
                 return each.name
-    titles = " nor an ".join(each.title for each in ARCHITECTURES.values() if not each.flow)
+    titles = " nor ".join(each.a_model for each in ARCHITECTURES.values() if not each.flow)
     raise InvalidInput(
-        f"{folder.name} is neither a {titles} model.",
+        f"{folder.name} is neither {titles}.",
         "Choose a model of one of these families, or another family's single file.",
     )
 
@@ -70,6 +70,6 @@ def _read_config(file: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(config, dict):
         raise InvalidInput(
-            f"{file.parent.name}/{file.name} is no configuration.", "Download the folder again."
+            f"{file.parent.name}/{file.name} is not a configuration.", "Download the folder again."
         )
     return config

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import json_text
+from ..counted import counted
 from ..errors import InvalidInput, NotFound, StorageError
 from ..files import open_named
 from ..reasons import reason_of
@@ -111,14 +112,14 @@ def _refuse_by_content(file: Path, start: bytes, size: int) -> None:
         )
     if len(start) < 8 or size == 0:
         raise InvalidInput(
-            f"{file.name} is empty or cut off after {size} bytes.", "Download the model again."
+            f"{file.name} is empty or cut off after {counted(size, 'byte')}.", "Download the model again."
         )
     length = int.from_bytes(start, "little")
     if not 2 <= length <= MAX_HEADER_BYTES:
         raise _not_safetensors(file)
     if 8 + length > size:
         raise InvalidInput(
-            f"{file.name} is cut off: its header alone needs {8 + length} bytes, the file has {size}.",
+            f"{file.name} is cut off: its header alone needs {8 + length:,} bytes, and the file has {size:,}.",
             "Download the model again.",
         )
 
@@ -154,12 +155,12 @@ def _checked(file: Path, entries: object, *, data_begin: int, size: int) -> Safe
         expected = info.end
     if expected > size:
         raise InvalidInput(
-            f"{file.name} is cut off: {size} bytes are there, {expected} belong to it.",
+            f"{file.name} is cut off: it has {size:,} of its {expected:,} bytes.",
             "Download the model again.",
         )
     if expected < size:
         raise InvalidInput(
-            f"{file.name} is damaged: {size - expected} bytes at its end belong to no tensor.",
+            f"{file.name} is damaged: {counted(size - expected, 'byte')} at its end belong to no tensor.",
             "Download the model again.",
         )
     return SafetensorsHeader(file, tensors, metadata)

@@ -133,7 +133,7 @@ def _measures(facts: PackageFacts) -> str:
         return "This checkpoint was not measured on held-out pictures."
     items = row.get("items") or facts.held_out_images
     said = [
-        f"Held out: {items} of {facts.plan.dataset.images} pictures, never trained on, at fixed noise and timesteps "
+        f"Held out: {items} of {counted(facts.plan.dataset.images, 'picture')}, never trained on, at fixed noise and timesteps "
         f"(seed {facts.plan.settings.validation_seed})."
     ]
     if isinstance(row.get("loss"), (int, float)):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import json_text
+from ..counted import counted
 from ..errors import Conflict, InvalidInput, StorageError
 from ..files import Tree, open_named
 from ..models.safetensors_header import SafetensorsHeader, read_header
@@ -55,7 +56,7 @@ def header_bytes(header: SafetensorsHeader, metadata: Mapping[str, str]) -> byte
     raw += b" " * (-len(raw) % 8)
     if len(raw) > MAX_HEADER_BYTES:
         raise InvalidInput(
-            f"The header would be {len(raw)} bytes; ComfyUI shows none above {MAX_HEADER_BYTES}.",
+            f"The header would be {counted(len(raw), 'byte')} long; ComfyUI shows none above {MAX_HEADER_BYTES:,}.",
             "Leave out the thumbnail or the tag frequencies.",
         )
     return raw
@@ -106,7 +107,7 @@ def rewrite_metadata(
     except OSError as error:
         raise StorageError(
             f"The packaged LoRA could not be written: {reason_of(error)}.",
-            f"Free disk space or mend the permissions of {folder}; nothing was changed.",
+            f"Free disk space or correct the permissions of {folder}; nothing was changed.",
         ) from error
     finally:
         with suppress(OSError):

@@ -72,7 +72,8 @@ def write_hub_folder(files: Tree, folder: Path, facts: PackageFacts, written: Re
     """
     if facts.hub_base_model and not HUB_MODEL.fullmatch(facts.hub_base_model):
         raise InvalidInput(
-            f"{facts.hub_base_model!r} is no Hugging Face model id.", "Write owner/name, or leave it empty."
+            f"{facts.hub_base_model!r} is not the id of a model on Hugging Face.",
+            "Write owner/name, or leave it empty.",
         )
     pictures = shown_pictures(facts)
     _put(written.file, files, folder / written.file.name)
@@ -118,7 +119,7 @@ def hub_card_problems(readme: Path) -> list[str]:
         return ["There is no front matter."]
     front = parse_yaml(parts[1], what=readme.name)
     if not isinstance(front, dict):
-        return ["The front matter is no mapping."]
+        return ["The front matter is not a mapping of names to values."]
     wrong = []
     known = {licence.hub for licence in LICENCES.values()} | {"other"}
     if front.get("license") not in known:
@@ -126,7 +127,7 @@ def hub_card_problems(readme: Path) -> list[str]:
     if front.get("license") == "other" and not front.get("license_name"):
         wrong.append("license_name is missing.")
     if "base_model" in front and not HUB_MODEL.fullmatch(str(front["base_model"])):
-        wrong.append("base_model is no model id.")
+        wrong.append("base_model is not the id of a model.")
     for each in front.get("widget", []):
         if not Tree(readme.parent).is_file(each["output"]["url"]):
             wrong.append(f"{each['output']['url']} is missing.")

@@ -33,13 +33,13 @@ def base_problems(plan: TrainingPlan, file: Path, *, named: bool) -> list[Proble
     if _fits(wanted, found, shapes):
         told = [] if named else list(_by_name(plan, wanted, shapes))
         return [*told, *_distilled(plan, wanted, shapes, file)]
-    what = found.title if found else "none of the models that are known here"
-    fix = (
-        f"Set family to {found.name}."
-        if isinstance(found, Architecture)
-        else f"Choose a {wanted.title} file."
+    what = (
+        (found.a_model if isinstance(found, Architecture) else found.title)
+        if found
+        else "none of the models that are known here"
     )
-    problem = f"{plan.base_model.name} is not a {wanted.title} model but {what}."
+    fix = f"Set family to {found.name}." if isinstance(found, Architecture) else f"Choose {wanted.a_model}."
+    problem = f"{plan.base_model.name} is not {wanted.a_model} but {what}."
     return [Problem("base_model_family", problem, fix, blocks=found is not None)]
 
 

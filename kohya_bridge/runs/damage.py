@@ -121,14 +121,14 @@ def _folders(run: RunFolder) -> Iterator[Damage]:
     tree = Tree(run.dir)
     for name in FOLDERS:
         if os.path.lexists(run.dir / name) and not tree.is_folder(name):
-            yield Damage(name, f"{name} is no folder of this run.", _MEND)
+            yield Damage(name, f"{name} is not a folder of this run.", _MEND)
 
 
 def _prompts(run: RunFolder) -> Iterator[Damage]:
     for file in run.held_prompts():
         if held_prompt.read_held(run, file) is None:
             name = file.relative_to(run.dir).as_posix()
-            yield Damage(name, f"{file.name} is no prompt that could be queued.", _MEND)
+            yield Damage(name, f"{file.name} is not a prompt that can be queued.", _MEND)
 
 
 def _packages(run: RunFolder) -> Iterator[Damage]:
@@ -168,4 +168,4 @@ def _damage(name: str, read: Callable[[], Any]) -> Iterator[Damage]:
 def _read_as(kind: type, tree: Tree, name: str) -> None:
     value = tree.read_json(name)
     if not isinstance(value, kind):
-        raise TypeError(f"it is a {type(value).__name__}")
+        raise TypeError("it holds something else than its name says")

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..architectures import architecture
 from ..architectures.base import Architecture
+from ..counted import counted
 from ..device.description import CPU, Device
 from ..device.precision import NO
 from ..device.rates import data_sheet_tflops
@@ -63,7 +64,7 @@ class Forecast:
         if self.seconds_per_step is None:
             return f"Estimate: {memory}; {self.tflop:.3g} TFLOP a step. {self.rate_from}"
         whole = _duration(self.seconds_per_step * self.steps)
-        return f"Estimate: {memory}; about {_short(self.seconds_per_step)} s a step, {whole} for {self.steps} steps, {self.rate_from}."
+        return f"Estimate: {memory}; about {_short(self.seconds_per_step)} s a step, {whole} for {counted(self.steps, 'step')}, {self.rate_from}."
 
 
 def forecast(

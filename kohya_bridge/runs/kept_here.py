@@ -45,7 +45,7 @@ def read_kept(run: RunFolder, file: Path, *, kind: str) -> Record:
     """
     content = Tree(run.dir).read_json(file, most=MOST_BYTES)
     if not isinstance(content, dict):
-        raise UnusableFile(f"{file.name} is no record.", "Move it away.")
+        raise UnusableFile(f"{file.name} is not a record of this program.", "Move it away.")
     signature = content.pop(SIGNATURE, None)
     try:
         ours = is_ours(kind, _text(run, content), signature)

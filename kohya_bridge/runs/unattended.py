@@ -86,7 +86,7 @@ def read_any(run: RunFolder) -> tuple[Unattended, bool] | None:
     except (TypeError, KeyError):
         wanted = None
     if wanted is None or not _is_sound(wanted):
-        raise UnusableFile(f"{run.unattended_file.name} is no record of grids.", "Move it away.")
+        raise UnusableFile(f"{run.unattended_file.name} is not a record of grids.", "Move it away.")
     return wanted, record.is_ours
 
 
@@ -154,7 +154,7 @@ def grid_notices(run: RunFolder, checkpoints: Sequence[dict[str, Any]]) -> list[
             "level": "warning",
             "code": "grid_not_made",
             "problem": f"No grid was made at step {', '.join(map(str, steps))}: {how or 'its prompt was taken out of the queue'}.",
-            "fix": "The checkpoints are not touched by it. Mend the canvas and queue its LoRA Validate Grid on this run.",
+            "fix": "The checkpoints are not touched by it. Correct the canvas and queue its LoRA Validate Grid on this run.",
         }
         for how, steps in missing.items()
     ]

@@ -70,7 +70,7 @@ def _loaders(plan: TrainingPlan, of_family: Architecture, *, whole: bool) -> tup
     if missing or of_family.untried:
         what = f"its {', '.join(missing)}" if missing else "which loaders it needs"
         raise InvalidInput(
-            f"No grid can be drawn for {plan.base_model.name} by itself: {what} is not known.",
+            f"No grid can be drawn for {plan.base_model.name} without loaders of your own: {what} is not known.",
             "Connect a LoRA Validate Grid with your own loaders to Kohya Train.",
         )
     text = _text_loader(how.text, [files[option] for option in how.text.files if option in files])

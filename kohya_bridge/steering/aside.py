@@ -70,5 +70,6 @@ def _told(error: Exception) -> Trouble:
         return Trouble(error.problem, error.fix)
     what = reason_of(error)
     return Trouble(
-        f"Its folder could not be dealt with ({what}).", "Mend or delete the run; the log has the traceback."
+        f"Its folder could not be dealt with ({what}).",
+        "Mend or delete the run; ComfyUI's console or the shell's log has the details.",
     )

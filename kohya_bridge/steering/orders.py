@@ -96,7 +96,7 @@ class Orders:
         folder = self.workspace.runs_dir / FOLDER
         if not os.path.lexists(folder) or self._tree.is_folder(folder):
             return ""
-        return f"No run of this workspace can wait for the GPU: {folder.parent.name}/{FOLDER} is no folder. Move it away."
+        return f"No run of this workspace can wait for the GPU: {folder.parent.name}/{FOLDER} is not a folder. Move it away."
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

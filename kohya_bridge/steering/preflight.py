@@ -231,7 +231,7 @@ class _Faults:
         if self.errors:
             raise InvalidInput(
                 f"There are {counted(len(self.problems), 'problem')} in the request:",
-                "Mend these and try again.",
+                "Correct these and try again.",
                 problems=self.problems,
             )
 
@@ -296,7 +296,7 @@ def _family_of(request: TrainingRequest, base: BaseModel | None) -> str:
         named = architecture(request.family)
         if base and base.family != named.name:
             raise InvalidInput(
-                f"{request.base_model} is a {base.title} model, not {named.title}.",
+                f"{request.base_model} is {architecture(base.family).a_model}, not {named.a_model}.",
                 "Set family to auto, or choose another checkpoint.",
             )
         return named.name

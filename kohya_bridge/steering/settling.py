@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..counted import counted
 from ..engines.best import leave_best, tell_best
 from ..engines.environment import write_environment
 from ..engines.failures import explain_death
@@ -78,7 +79,9 @@ def completion_problems(run: RunFolder, state: RunState | None = None) -> list[s
     except OSError as error:
         return [error.problem if isinstance(error, UnusableFile) else "Its final LoRA is gone."]
     if last["step"] != planned and not _stopped_early(state):
-        problems.append(f"The final LoRA has {last['step']} steps; {planned} were planned.")
+        problems.append(
+            f"The final LoRA is of step {last['step']}; {counted(planned, 'step was', 'steps were')} planned."
+        )
     return problems
 
 
@@ -105,7 +108,7 @@ def _verdict(
         return {
             "outcome": "failed",
             "problem": f"The trainer could not be started: {not_started.failure}",
-            "fix": not_started.fix or "Check the installation with `doctor`.",
+            "fix": not_started.fix or "Check the installation: `python -m kohya_bridge doctor` in a shell.",
             "code": "not_started",
             **fields,
         }

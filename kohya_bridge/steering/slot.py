@@ -99,7 +99,7 @@ class Slot:
         except OSError as error:
             raise StorageError(
                 f"The workspace can't be written: {reason_of(error)}.",
-                f"Mend {self.workspace.runs_dir} or choose another workspace.",
+                f"Make {self.workspace.runs_dir} writable for you, or choose another workspace.",
             ) from error
         try:
             if not self.orders.problem:  # a line that can't be kept hinders nobody who does not wait in it

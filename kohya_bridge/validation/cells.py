@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import json_text
+from ..counted import counted
 from ..errors import FieldProblem, InvalidInput
 from ..trigger import without
 
@@ -131,7 +132,7 @@ def plan_cells(
     row_lines, column_lines = _lines(rows, values), _lines(columns, values)
     if len(row_lines) * len(column_lines) > MOST_CELLS:
         raise InvalidInput(
-            f"The grid would have {len(row_lines)} x {len(column_lines)} cells; the most is {MOST_CELLS}.",
+            f"The grid would have {len(row_lines)} x {counted(len(column_lines), 'cell')}; the most is {MOST_CELLS}.",
             "Take fewer checkpoints, prompts, strengths or seeds.",
         )
     cells = tuple(
@@ -233,7 +234,7 @@ def _check(
         if not math.isfinite(strength) or abs(strength) > MOST_STRENGTH:
             problems.append(
                 FieldProblem(
-                    "strengths", strength, "is no usable strength.", f"Use numbers within ±{MOST_STRENGTH:g}."
+                    "strengths", strength, "it is out of range.", f"Use numbers within ±{MOST_STRENGTH:g}."
                 )
             )
     if sorted((*rows, *columns)) != sorted(DIMENSIONS):
@@ -246,4 +247,6 @@ def _check(
             )
         )
     if problems:
-        raise InvalidInput("The validation grid can't be laid out:", "Mend these values.", problems=problems)
+        raise InvalidInput(
+            "The validation grid can't be laid out:", "Correct these values.", problems=problems
+        )

@@ -96,7 +96,7 @@ class ChildEncoder:
                 last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
                 raise Unavailable(
                     f"The image encoder {self.name} could not be used: {last}",
-                    "Mend or remove it; without one the built-in thumbnail is used.",
+                    "Correct or remove it; without one the built-in thumbnail is used.",
                 )
             vectors: Numbers = np.load(vectors_file, allow_pickle=False)
             return vectors

@@ -160,7 +160,7 @@ def _loaded(file: Path) -> Any:
     try:
         return Tree(file.parent).read_json(file)
     except UnusableFile as error:
-        raise InvalidInput(error.problem, "Mend it, or move it away; it was not changed.") from None
+        raise InvalidInput(error.problem, "Correct it, or move it away; it was not changed.") from None
 
 
 def readable_manifest(file: Path) -> tuple[Manifest, tuple[str, ...]]:

@@ -40,7 +40,7 @@ MEASURES: dict[str, Measure] = {
     "psnr_db": Measure(
         "decibels against the base model's picture of the same prompt and seed; empty for identical pictures",
         "the same as difference, on the scale that image work is used to",
-        "quality or likeness; it is no target for a generated picture",
+        "quality or likeness; it is not a target for a generated picture",
     ),
     "diversity": Measure(
         "0 to 1, mean distance between pictures of one prompt that differ in their seed only",

@@ -92,12 +92,14 @@ def check_sampling(sampling: Sampling, *, names: bool = True) -> None:
     for name, pixels in (("width", sampling.width), ("height", sampling.height)):
         if pixels % 8 or not 64 <= pixels <= 4096:
             problems.append(
-                FieldProblem(name, pixels, "is no possible edge.", "Use a multiple of 8 from 64 to 4096.")
+                FieldProblem(
+                    name, pixels, "it is not a possible size.", "Use a multiple of 8 from 64 to 4096."
+                )
             )
     if not 1 <= sampling.steps <= 1000:
         problems.append(FieldProblem("steps", sampling.steps, "is out of range.", "Use 1 to 1000."))
     if problems:
-        raise InvalidInput("These pictures can't be rendered:", "Mend these values.", problems=problems)
+        raise InvalidInput("These pictures can't be rendered:", "Correct these values.", problems=problems)
 
 
 def _job(

@@ -74,7 +74,7 @@ def test_an_export_is_read_by_an_import_and_refused_where_something_is(shell, fo
     imported(shell, folder)
     assert shell("export", "zoe", str(tmp_path / "out"), "--format", "huggingface").code == exit_codes.DONE
     assert shell("export", "zoe", str(tmp_path / "out")).code == exit_codes.CONFLICT
-    assert "from a folder of the kind huggingface" in shell("import", "again", str(tmp_path / "out")).out
+    assert "from a folder (huggingface)" in shell("import", "again", str(tmp_path / "out")).out
     assert shell("diff", "zoe", "again").out.count("recaption") == 0
 
 

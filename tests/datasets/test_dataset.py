@@ -103,7 +103,7 @@ def test_exporting_over_damaged_captions_is_refused_and_loses_no_line(workspace)
     dataset = export_pictures(workspace, "alice", [picture(1)], ["a"])
     file = dataset.dir / "captions.jsonl"
     file.write_text('{"file_name": "0001.png", "prom', encoding="utf-8")
-    with pytest.raises(InvalidInput, match="1 bad lines"):
+    with pytest.raises(InvalidInput, match="1 bad line;"):
         export_pictures(workspace, "alice", [picture(2)], ["b"])
     assert file.read_text("utf-8") == '{"file_name": "0001.png", "prom'
 

@@ -113,7 +113,7 @@ def test_rows_that_name_no_picture_are_told(workspace, source):
     rows = [{"file_name": "a.png", "text": "here"}, {"file_name": "gone.png", "text": "there"}]
     (source / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     imported = import_folder(workspace, source, "x")
-    assert imported.notes == ("metadata.jsonl: 1 of its rows name no picture here, such as 'gone.png'.",)
+    assert imported.notes == ("metadata.jsonl: 1 row names no picture here, such as 'gone.png'.",)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_every_file_that_is_not_taken_is_named_with_its_reason(workspace, source
     picture(source / "a.png")
     others = {
         "b.psd": "picture format", "notes.txt": "no picture has that name", "c.mp4": "film", "d.npz": "cache", "e.zip": "archive", ".hidden.png": "hidden",
-        "sub/f.svg": "picture format", "g.md": "not a picture", "a-masklabel.png": "mask", "table.csv": "lists no captions", "broken.json": "no valid JSON",
+        "sub/f.svg": "picture format", "g.md": "not a picture", "a-masklabel.png": "mask", "table.csv": "lists no captions", "broken.json": "not valid JSON",
     }  # fmt: skip
     (source / "sub").mkdir()
     for name in others:

@@ -32,7 +32,7 @@ def test_one_number_that_is_not_finite_is_found_among_many(tmp_path, dtype, bad)
     values = np.zeros((4, 1000), dtype=dtype)
     values[2, 777] = bad
     (problem,) = lora_problems(write(tmp_path / "a.safetensors", values))
-    assert "1 of 1 weights are not finite" in problem and KEY in problem
+    assert "1 tensor holds numbers that are not finite" in problem and KEY in problem
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

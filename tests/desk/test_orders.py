@@ -189,7 +189,7 @@ def test_a_line_that_can_not_be_kept_is_said_and_whoever_would_wait_in_it_is_tol
     spoil(place)
     desk.slot.close_orphans()
     assert (
-        "No run of this workspace can wait for the GPU: runs/.queue is no folder. Move it away."
+        "No run of this workspace can wait for the GPU: runs/.queue is not a folder. Move it away."
         in caplog.text
     )
     assert desk.queue() == []

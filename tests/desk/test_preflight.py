@@ -44,12 +44,12 @@ def test_an_unknown_preset_names_the_known_ones(desk):
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "..\\x.safetensors", "C:\\x.safetensors", ""])
 def test_a_model_name_cannot_lead_out_of_the_model_folders(desk, name):
-    with pytest.raises(InvalidInput, match="can't name a checkpoint"):
+    with pytest.raises(InvalidInput, match="can't be the name of a checkpoint"):
         desk.check(request(base_model=name))
 
 
 def test_a_slug_that_is_a_path_is_refused_before_anything_is_read():
-    with pytest.raises(InvalidInput, match="can't name a dataset"):
+    with pytest.raises(InvalidInput, match="can't be the name of a dataset"):
         request(dataset="../x")
 
 
@@ -118,7 +118,7 @@ def test_a_disk_that_is_too_full_blocks_the_start_with_figures(desk_with):
 
 def test_the_family_is_read_from_the_checkpoint_and_a_wrong_one_refused(desk):
     assert desk.check(request()).plan.base_model.family == "sd15"
-    with pytest.raises(InvalidInput, match=r"is a Stable Diffusion 1\.x model, not Stable Diffusion XL"):
+    with pytest.raises(InvalidInput, match=r"is a Stable Diffusion 1\.x model, not a Stable Diffusion XL"):
         desk.check(request(family="sdxl"))
 
 

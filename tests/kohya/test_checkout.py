@@ -108,7 +108,7 @@ def test_the_review_lists_commits_and_tells_a_changed_hook_point_from_a_moved_on
     change(upstream, TRAIN_UTIL, 'print("accelerator device:"', 'print("device:"', "other words")
     assert reviewing.main(["--repository", str(upstream), "--upstream", "main"]) == 0
     said = capsys.readouterr().out
-    assert "1 commits since the pin" in said and "other words" in said
+    assert "1 commit since the pin" in said and "other words" in said
     assert "library/train_util.py: prepare_accelerator" in said
     change(upstream, TRAINER, "def post_process_network(", "def after_network(", "rename")
     assert reviewing.main(["--repository", str(upstream), "--upstream", "main"]) == 1

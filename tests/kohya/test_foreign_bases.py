@@ -56,7 +56,7 @@ def test_a_base_of_another_family_is_named_for_what_it_is(bench, tmp_path):
     bench.base_model = model_file(tmp_path / "models" / "diffusion_models", NAMES["chroma"])
     bench.family = "flux1"
     problems = {each.code: each for each in base_problems(bench.plan(), bench.base_model, named=True)}
-    assert "is not a FLUX.1 model but Chroma" in problems["base_model_family"].problem
+    assert "is not a FLUX.1 model but a Chroma model" in problems["base_model_family"].problem
     assert problems["base_model_family"].fix == "Set family to chroma."
 
 

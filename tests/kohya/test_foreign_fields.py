@@ -240,7 +240,7 @@ def test_nothing_is_carried_that_its_script_does_not_have(family):
         {"family": family, "not_an_option": 3, "network_dim": 4}, dataset="alice", base_model="m.safetensors"
     )
     assert [row.why for row in unknown.left if row.name == "not_an_option"] == [
-        "it is no option of sd-scripts."
+        "sd-scripts has no option of that name."
     ]
 
 

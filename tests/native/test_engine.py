@@ -75,7 +75,7 @@ def test_a_lora_that_can_not_go_on_this_model_is_an_obstacle(world, tmp_path, na
         said[file.stem] = " ".join(each.problem for each in found if each.code == name)
     assert said["a"] == ""
     assert "was made for Stable Diffusion XL" in said["b"]
-    assert "do not fit together" in said["c"] and "is no LoRA" in said["d"] and "DoRA" in said["e"]
+    assert "not fit together" in said["c"] and "is not a LoRA" in said["d"] and "DoRA" in said["e"]
 
 
 def test_a_small_rate_for_prodigy_is_advice(world):

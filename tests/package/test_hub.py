@@ -55,7 +55,7 @@ def test_prompts_that_mean_something_in_yaml_stay_text(validated, trigger_prompt
 
 
 def test_a_local_file_name_is_not_passed_off_as_a_model_id(finished):
-    with pytest.raises(InvalidInput, match="no Hugging Face model id"):
+    with pytest.raises(InvalidInput, match="not the id of a model on Hugging Face"):
         package(finished, hub_folder=True, hub_base_model="base.safetensors")
 
 

@@ -44,7 +44,7 @@ DECIDED_BY = {
 }
 # Settings whose list of choices is shorter than upstream's: the kohya section may name what the setting cannot.
 WIDER_THAN_SETTING = ("optimizer_type", "lr_scheduler")
-_A_PATH = "names a file or folder; a plan holds none, since anyone who can queue a prompt could name any."
+_A_PATH = "names a file or folder, and a plan may not: anyone who can queue a prompt could name any file of this machine."
 A_SECRET = "is a secret; plans are copied and read. Set it in the environment."
 _OURS = "is set by the run itself."
 REFUSED = {
@@ -128,7 +128,7 @@ def plan_problems(plan: TrainingPlan, paths: MachinePaths, options: ParserOption
         found.append(
             Problem(
                 "tokenizer_missing",
-                f"The host has no tokenizer for {of_family.title}: {', '.join(missing)}.",
+                f"This ComfyUI has no tokenizer for {of_family.title}: {', '.join(missing)}.",
                 "Use a ComfyUI that brings comfy/sd1_tokenizer and comfy/text_encoders.",
             )
         )
@@ -157,7 +157,7 @@ def _vae_advice(plan: TrainingPlan, of_family: Architecture) -> Iterator[Problem
         problem = (
             f"mixed_precision {name}: {of_family.title}'s own VAE overflows in it, and the latents are NaN."
         )
-        fix = "Set kohya.no_half_vae to true, unless the checkpoint carries a VAE that was mended for it."
+        fix = "Set kohya.no_half_vae to true, unless the checkpoint carries a VAE that was made for half precision."
         yield Problem("half_vae", problem, fix, blocks=False)
 
 
@@ -199,7 +199,7 @@ def _section_problems(
         else:
             wrong = (_wrong_value(options[name], value) if options else "") or _wrong_code(name, value)
             if wrong:
-                yield Problem("option_value", f"{where} = {value!r} {wrong}", "Mend the value.")
+                yield Problem("option_value", f"{where} = {value!r} {wrong}", "Correct the value.")
 
 
 def _is_wider(name: str, value: Any) -> bool:

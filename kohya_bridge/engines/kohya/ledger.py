@@ -71,7 +71,7 @@ def read_ledger(folder: Path) -> Ledger | None:
     except FileNotFoundError:
         return None
     if not isinstance(data, dict):
-        raise TypeError(f"it is a {type(data).__name__}")
+        raise TypeError("it does not hold names and values")
     data.pop("version")
     order, now = data.pop("order"), data.pop("now", None)
     for name, number in data.items():

@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...counted import counted
 from ...errors import BridgeError, Unavailable
 from .checkout import find_checkout, pinned_commit
 from .surface import BEFORE_A_MOVE, HOOK_POINTS, TRAIN_UTIL, TRAINER, moved, read_surface
@@ -38,7 +39,7 @@ class Review:
         if not self.commits:
             return "\n".join([*lines, "Nothing new."])
         lines += [
-            f"{len(self.commits)} commits since the pin:",
+            f"{counted(len(self.commits), 'commit')} since the pin:",
             *(f"  {each}" for each in self.commits[:200]),
             "",
         ]

@@ -92,7 +92,7 @@ def _judge(attempt: Attempt) -> None:
     if attempt.step <= attempt.offset:
         raise ChildFailure(
             "Nothing was trained: sd-scripts found no pictures to train on.",
-            "Check that the dataset's images folder holds pictures; `python -m kohya_bridge lint` looks through it.",
+            "Check that the dataset's images folder holds pictures: Dataset Lint looks through it.",
             exit_code=EXIT_NO_DATA,
             code="no_data",
         )

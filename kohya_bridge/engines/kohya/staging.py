@@ -141,11 +141,11 @@ def _place(files: Tree, source: Path, folder: Path, stem: str) -> None:
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise StorageError(
             f"The picture {source.name} can't be read: {reason_of(error)}.",
-            "Replace or remove it; `lint` finds such files.",
+            "Replace or remove it; Dataset Lint finds such files.",
         ) from error
     except OSError as error:
         raise StorageError(
-            f"The picture {source.name} can't be staged: {reason_of(error)}.",
+            f"The picture {source.name} can't be prepared for sd-scripts: {reason_of(error)}.",
             "Free disk space, or replace the picture if it is damaged.",
         ) from error
 

@@ -130,7 +130,7 @@ def _objective_problems(settings: TrainingSettings, of_family: Architecture) -> 
         idle = [name for name, value in off.items() if getattr(settings, name) != value]
         why = "it is a flow model"
     else:
-        idle, why = chosen_later_settings(settings, OBJECTIVE_OF_FLOW), "it is no flow model"
+        idle, why = chosen_later_settings(settings, OBJECTIVE_OF_FLOW), "it is not a flow model"
     problems = [f"{name} has no effect on {of_family.title}: {why}." for name in idle]
     return [Problem("no_effect", each, "", blocks=False) for each in problems]
 

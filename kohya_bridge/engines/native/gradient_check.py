@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ... import json_text
+from ...counted import counted
 from ..contract import python_module_command
 
 LONGEST_S = 1800  # loading a model of 40 GB from a slow disk included
@@ -70,6 +71,6 @@ def _asked(argv: tuple[str, ...], cwd: Path, environment: Mapping[str, str]) -> 
     if "problem" in told:
         return Checked("", told["problem"], told["fix"])
     return Checked(
-        f"right: the worst of {told['measured']} slopes is off by {told['worst']:.1e}, recomputed blocks change nothing "
-        f"(ComfyUI {told['comfyui']}, {told['layers']} layers)"
+        f"right: the worst of {told['measured']} gradients is off by {told['worst']:.1e}, recomputed blocks change nothing "
+        f"(ComfyUI {told['comfyui']}, {counted(told['layers'], 'layer')})"
     )

@@ -174,7 +174,7 @@ def _bytes(file: Path) -> bytes:
     try:
         return read_named(file, most=MAX_BYTES)
     except OSError as error:
-        raise _unusable(f"{file.name} can't be read: {reason_of(error)}.", "Mend or remove it.") from error
+        raise _unusable(f"{file.name} can't be read: {reason_of(error)}.", "Correct or remove it.") from error
 
 
 def _size(data: bytes, file: Path) -> Size:

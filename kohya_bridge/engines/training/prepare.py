@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ...counted import counted
 from ...datasets.caption_variation import captions_vary
 from ...device.accelerator import Accelerator
 from ...files import Tree
@@ -110,7 +111,7 @@ def _start_from(network: LoraNetwork, file: Path, child: Child) -> None:
     foreign = network.start_from(read_lora(file)[0])
     if foreign:
         child.report.notice(
-            f"{len(foreign)} layers of {file.name} are not trained here and were left out, such as {foreign[0]}.",
+            f"{counted(len(foreign), 'layer of', 'layers of')} {file.name} {'is' if len(foreign) == 1 else 'are'} not trained here and left out, such as {foreign[0]}.",
             "Switch text encoders or convolutions on if they should go on training.",
             code="left_out_layers",
         )
@@ -121,7 +122,7 @@ def _put_beside(network: LoraNetwork, file: Path, multiplier: float, child: Chil
     homeless = put_beside(network, read_lora(file)[0], multiplier)
     if homeless:
         child.report.notice(
-            f"{len(homeless)} layers of {file.name} (base_weights) are not trained here and stay off, such as {homeless[0]}.",
+            f"{counted(len(homeless), 'layer of', 'layers of')} {file.name} (base_weights) {'is' if len(homeless) == 1 else 'are'} not trained here and left out, such as {homeless[0]}.",
             "Train with a training adapter that was made for this model.",
             code="left_out_layers",
         )

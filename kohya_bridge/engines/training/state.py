@@ -94,7 +94,7 @@ def _told(folder: Path) -> dict[str, Any]:
             not isinstance(told, dict)
             or not {"run_id", "version", "step", "optimiser", "scaler"} <= told.keys()
         ):
-            raise ValueError("its record is not one")
+            raise ValueError("state.json is not the record of a state")
         return told
     except (OSError, ValueError) as error:
         raise _damaged(folder, error) from error

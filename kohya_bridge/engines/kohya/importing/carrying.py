@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ....architectures import ARCHITECTURES
+from ....counted import counted
 from ....device.description import Device
 from ....device.precision import BF16, FP16, settled, usual
 from ....errors import InvalidInput
@@ -139,7 +140,7 @@ class Carrier:
         words = words_of(self.pop(name) or [])
         for word in words:
             if "=" not in word:
-                self.tell(name, word, None, "it is no `name=value`.", "left")
+                self.tell(name, word, None, "it is not of the form `name=value`.", "left")
         return [word for word in words if "=" in word]
 
     # --- groups of options that belong together ---------------------------------------------------------------------
@@ -184,7 +185,9 @@ class Carrier:
         if isinstance(encoder, list):
             known = [each for each in encoder if each]
             if len(set(known)) > 1:
-                self.notes.append(f"text_encoder_lr had {len(known)} rates; the first is taken for all.")
+                self.notes.append(
+                    f"text_encoder_lr had {counted(len(known), 'rate')}; the first is taken for all."
+                )
             encoder = known[0] if known else None
         if encoder:
             self.keep("text_encoder_lr", encoder, float(encoder))
@@ -359,7 +362,7 @@ class Carrier:
             if epochs
             else math.ceil(pictures / batch / together * int(of_gui))
         )
-        self.keep("max_train_steps", f"{named} epochs", max(1, steps), f"{named} epochs over {self.images} pictures.")  # fmt: skip
+        self.keep("max_train_steps", f"{named} epochs", max(1, steps), f"{named} epochs over {counted(self.images, 'picture')}.")  # fmt: skip
 
     # --- the others -------------------------------------------------------------------------------------------------
 

@@ -274,7 +274,7 @@ def _derived(found: FromGui, values: Mapping[str, Any]) -> None:
 def _no_numbers(found: FromGui, values: Mapping[str, Any]) -> None:
     for name in (*RATES, *EPOCHS, "lr_warmup"):
         if name in values and _number(values[name]) is None:
-            found.left.append((name, values[name], "it is no number."))
+            found.left.append((name, values[name], "it is not a number."))
 
 
 def _number(value: Any) -> float | None:

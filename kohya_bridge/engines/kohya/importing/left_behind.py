@@ -79,7 +79,7 @@ def _not_here(name: str, family: str) -> str:
     if name in TrainingSettings.model_fields:
         return ""
     if not has:
-        return "it is no option of sd-scripts."
+        return "sd-scripts has no option of that name."
     if family != "auto" and name not in options_of(script_of(family)):
         return f"{script_of(family)}.py has no such option; {', '.join(has)} has it."
     return ""

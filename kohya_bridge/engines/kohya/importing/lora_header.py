@@ -33,7 +33,7 @@ SUBSET_KEYS = (
     "num_repeats", "flip_aug", "shuffle_caption", "keep_tokens", "caption_dropout_rate", "caption_tag_dropout_rate",
     "color_aug", "random_crop", "token_warmup_min", "token_warmup_step", "caption_prefix", "caption_suffix",
 )  # fmt: skip
-UNREADABLE = "it is no JSON of the kind that sd-scripts writes."
+UNREADABLE = "it is not JSON of the kind that sd-scripts writes."
 Left = list[tuple[str, Any, str]]
 
 

@@ -31,12 +31,12 @@ def misfit(name: str, value: Any) -> str:
     if value in (None, "", False):
         return ""  # the same as not named
     if name in TEXTS:
-        return "" if isinstance(value, str) else "it is no word."
+        return "" if isinstance(value, str) else "it is not text."
     if name in LISTS:
-        return "" if isinstance(value, list | str) else "it is no list."
+        return "" if isinstance(value, list | str) else "it is not a list."
     numbers = value if isinstance(value, list) else sides_in(value) if name == "resolution" else [value]
     if name in NUMBERS and not (numbers and all(_is_number(each) for each in numbers)):
-        return "it is no number that fits."
+        return "it is not a number that fits."
     if isinstance(value, list) and name in NUMBERS and name not in ("resolution", "text_encoder_lr"):
         return "it is several numbers."
     return ""

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 
+from ....architectures import architecture
 from ....errors import InvalidInput
 from ....files import read_named
 from ....models.base_models import BaseModel, inspect_base_model
@@ -80,8 +81,8 @@ def load_base(
     facts = inspect_base_model(Path(file))
     if family is not None and facts.family != family:
         raise InvalidInput(
-            f"{facts.file.name} is a {facts.family} model, the plan says {family}.",
-            "Choose the family 'auto', or the right checkpoint.",
+            f"{facts.file.name} is {architecture(facts.family).a_model}; the plan says {architecture(family).title}.",
+            "Set family to auto, or choose the right checkpoint.",
         )
     device = torch.device(device)
     load = _load_folder if facts.is_folder else _load_single_file

@@ -15,6 +15,7 @@ import torch
 
 from ....architectures import architecture
 from ....architectures.base import diffusers_facts
+from ....counted import counted
 from ....errors import InvalidInput
 from ....models.lora_keys import KOHYA, Part, layer, modules_of, refuse_unread
 from ...training.lora_file import read_lora
@@ -39,7 +40,7 @@ def wearing(base: Base, file: Path, strength: float) -> Iterator[None]:
     unknown = [name for name in modules if layer(name) not in layers]
     if unknown:
         raise InvalidInput(
-            f"{len(unknown)} of {len(modules)} modules of {file.name} have no place in this base model, such as {unknown[0]}.",
+            f"{len(unknown)} of {counted(len(modules), 'module')} of {file.name} {'has' if len(unknown) == 1 else 'have'} no place in this base model, such as {unknown[0]}.",
             "Use the base model, or one of the family, that it was trained on.",
         )
     weights = {name: layers[layer(name)].weight for name in modules}
@@ -95,7 +96,7 @@ def _update(tensors: dict[Part, torch.Tensor], name: str, weight: torch.Tensor) 
     update = (up.reshape(up.shape[0], -1) @ down.reshape(rank, -1)) * (alpha / rank)
     if update.numel() != weight.numel():
         raise InvalidInput(
-            f"{name} has {update.numel()} weights in the LoRA and {weight.numel()} in the base model.",
+            f"{name} has {counted(update.numel(), 'weight')} in the LoRA and {weight.numel():,} in the base model.",
             "Use the base model that the LoRA was trained on.",
         )
     return update.reshape(weight.shape).to(weight.device)

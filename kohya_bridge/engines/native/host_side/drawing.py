@@ -100,4 +100,4 @@ def _check_names(job: dict[str, Any]) -> None:
         if job[name] not in names
     ]
     if problems:
-        raise InvalidInput("These pictures can't be rendered:", "Mend these values.", problems=problems)
+        raise InvalidInput("These pictures can't be rendered:", "Correct these values.", problems=problems)

@@ -48,7 +48,7 @@ class Verdict:
         if not self.measured:
             return "no layer of it gets a gradient"
         if self.worst > (ROUNDED_TOLERANCE if rounded else TOLERANCE):
-            return f"the slope along {self.worst_layer} is off by {self.worst:.0%}"
+            return f"the gradient along {self.worst_layer} is off by {self.worst:.0%}"
         return "" if self.recomputed_equal else "recomputing blocks changes them"
 
     def to_json(self) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def load_text_encoders(files: Sequence[Path], kind: str) -> Any:
         named = sd.CLIPType.STABLE_DIFFUSION
     if named is None:
         raise InvalidInput(
-            f"This ComfyUI has no text encoders of the type {kind}, which this model reads its captions by.",
+            f"This ComfyUI has no text encoders of the type {kind}, which this model needs for its captions.",
             "Update ComfyUI, or choose another model.",
         )
     with complaints(", ".join(file.name for file in files)):
@@ -123,7 +123,7 @@ def load_vae(tensors: dict[str, Any], name: str) -> Any:
 
 def _refuse_tiles(*_: Any, **__: Any) -> Any:
     """Tiles give other latents than the whole picture, and the host takes to them in silence."""
-    raise torch.OutOfMemoryError("The memory ended while a picture was encoded in one piece.")
+    raise torch.OutOfMemoryError("Memory ran out while a picture was encoded in one piece.")
 
 
 def let_go() -> None:

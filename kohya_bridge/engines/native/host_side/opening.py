@@ -44,7 +44,7 @@ def open_host(folder: Path, device: torch.device, import_dirs: Sequence[str] = (
     """
     if not (folder / "comfy" / "sd.py").is_file():
         raise ChildFailure(
-            f"{folder} is no ComfyUI, and this model family is trained through ComfyUI's own models.",
+            f"{folder} is not a ComfyUI folder, and this model family is trained through ComfyUI's own models.",
             "Start the training from ComfyUI, or set COMFYUI_DIR to its folder.",
             code="no_host",
         )

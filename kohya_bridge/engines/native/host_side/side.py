@@ -114,7 +114,7 @@ class HostSide:
         if self.family.untried:
             tell(
                 f"Nobody has tried {self._relative.title if self._relative else self.family.title} here before. Its gradients were checked: the worst of {verdict.measured} "
-                f"slopes is off by {verdict.worst:.1e}.",
+                f"gradients is off by {verdict.worst:.1e}.",
                 "Look at the first samples and grids with care.",
                 "untried_family",
             )
