@@ -20,6 +20,7 @@ from kohya_bridge.desk import Desk
 from kohya_bridge.errors import BridgeError
 from kohya_bridge.run_folder import RunFolder
 from kohya_bridge.stop_ladder import Rung
+from kohya_bridge.supervisor import KEEPER
 
 from .comfy_host import MARK, ComfyHost
 
@@ -75,6 +76,8 @@ def end_everything(host: ComfyHost, desk: Desk, *, waiting: Collection[str] = ()
     """
     began, asked = time.monotonic(), list[RunFolder]()
     host.interrupt()
+    for comfyui in left_by_earlier(host):
+        processes.signal_group(comfyui.pid, "interrupt")
     for run_id in waiting:
         with suppress(BridgeError):
             desk.slot.leave(desk.run(run_id))
@@ -97,6 +100,18 @@ def end_everything(host: ComfyHost, desk: Desk, *, waiting: Collection[str] = ()
 def started_by(host: ComfyHost) -> list[psutil.Process]:
     """Every living process with the mark of that ComfyUI, itself included; also those that an earlier one with that mark left."""
     return [each for each in psutil.process_iter() if _environment(each).get(MARK) == host.mark]
+
+
+def left_by_earlier(host: ComfyHost) -> list[psutil.Process]:
+    """The ComfyUIs with the mark of that one that an earlier command has started: that was killed and could end nothing."""
+    own = host.process.pid if host.process else None
+    return [
+        each
+        for each in started_by(host)
+        if each.pid != own
+        and processes.RUN_VARIABLE not in _environment(each)
+        and not processes.runs_module(each.pid, KEEPER)
+    ]
 
 
 def trained_by(found: list[psutil.Process]) -> list[RunFolder]:
