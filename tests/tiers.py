@@ -32,13 +32,9 @@ FIRST = (
         "tests/validation/test_without_comfyui.py",
         "tests/kohya/test_under_the_desk.py",
     ),
-    *(
-        "tests/desk/test_orders.py",
-        "tests/desk/test_misbehaving_trainers.py",
-        "tests/test_leaving_the_demo.py",
-    ),
-    *("tests/desk/test_steering.py", "tests/desk/test_lending.py", "tests/desk/test_queue.py"),
-    *("tests/cli/test_shell.py", "tests/architectures/test_recipes.py", "tests/datasets/test_repair.py"),
+    *("tests/desk/test_orders.py", "tests/desk/test_steering.py", "tests/test_growing_text.py"),
+    *("tests/test_leaving_the_demo.py", "tests/cli/test_shell.py", "tests/desk/test_misbehaving_trainers.py"),
+    *("tests/desk/test_queue.py", "tests/desk/test_lending.py"),
 )
 """The groups that take longest, longest first, of all tests and of the quick ones."""
 _NEEDY_FILE = re.compile(rf"^pytestmark = .*\bmark\.({'|'.join(NEEDS)})\b", re.M)
