@@ -118,7 +118,7 @@ def test_a_repair_of_another_machine_is_shown_and_undone_only_when_a_person_name
 ):
     stamp, before = received(dataset_dir, monkeypatch, tmp_path)
     after = tree(dataset_dir)
-    with pytest.raises(Refused, match=f"{stamp} .1 changes. was done on another machine") as told:
+    with pytest.raises(Refused, match=f"{stamp} .1 change. was done on another machine") as told:
         undo_repairs(read_dataset(dataset_dir))
     assert f"--undo {stamp}" in told.value.fix and tree(dataset_dir) == after
     undo_repairs(read_dataset(dataset_dir), stamp=stamp)
