@@ -18,7 +18,7 @@ from .host.comfy_install import ROOT
 
 KINDS = ("function", "method", "class", "property", "unreachable_code")
 """Not variables and attributes: many are fields that are written to files or read by somebody else's program."""
-CALLED_BY_DECORATOR = ["@*_validator*", "@pytest.fixture*", "@*.register*"]
+CALLED_BY_DECORATOR = ["@trial", "@*_validator*", "@pytest.fixture*", "@*.register*"]
 NAMED_ELSEWHERE = [
     *("define_schema", "fingerprint_inputs", "validate_inputs"),  # ComfyUI, on every node
     "_on_*",  # RunState, by the kind of the event

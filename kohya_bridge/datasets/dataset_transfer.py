@@ -69,7 +69,7 @@ def import_folder(
     trigger is put in front of captions that lack it; a picture without a caption gets the trigger alone with `caption_all`, else it stays without.
 
     Raises:
-        NotFound, InvalidInput: no such folder, no picture in it (the reasons by kind of file), or a bad slug.
+        NotFound, InvalidInput: no such folder, no picture in it that can be read (the reasons by kind of file), or a bad slug.
         StorageError, Conflict: the disk is full, or another program writes to this dataset.
     """
     if not source.is_dir():
@@ -97,6 +97,11 @@ def import_folder(
                 f"A picture could not be written: {reason_of(error)}.",
                 "Free disk space and import again; pictures that are there are not copied twice.",
             ) from error
+        if not bringing.names:  # before anything that is there is put away
+            raise InvalidInput(
+                f"No picture of {source.name} could be taken. {' '.join([*bringing.notes[:3], *_by_reason(found.passed_over, most=3)])}",
+                "Name a folder that holds pictures, or bring these into a format that is read (PNG, JPEG, WebP).",
+            )
         if mode == "replace":
             to_trash(workspace, dir)
             bringing.files.move(INCOMING_NAME, IMAGES_NAME)

@@ -156,3 +156,13 @@ def test_exporting_into_a_folder_with_content_is_refused(workspace, tmp_path):
     export_pictures(workspace, "x", [Image.new("RGB", (24, 24))], ["a"])
     with pytest.raises(Conflict):
         export_dataset(find_dataset(workspace, "x"), tmp_path, format="flat")
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_where_no_picture_can_be_read_nothing_is_put_in_the_place_of_what_is_there(workspace, source, mode):
+    save(source / "a.png", 1)
+    import_folder(workspace, source, "x")
+    (source / "a.png").write_bytes(b"no picture at all")
+    with pytest.raises(InvalidInput, match=r"No picture of .* could be taken\. a\.png: left out"):
+        import_folder(workspace, source, "x", mode=mode)
+    assert len(find_dataset(workspace, "x").items) == 1
