@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from comfy_api.latest import io, ui
 
 from ..kohya_bridge.engine_names import AUTO, CHOICES
-from ..kohya_bridge.engines.contract import Problem
 from ..kohya_bridge.errors import BridgeError
 from ..kohya_bridge.forbidding import parse
 from ..kohya_bridge.models.base_models import is_whole_checkpoint
@@ -20,7 +19,6 @@ from ..kohya_bridge.presets import PRESETS
 from ..kohya_bridge.run_folder import RunFolder
 from ..kohya_bridge.run_state import RunState
 from ..kohya_bridge.runs import held_prompt
-from ..kohya_bridge.runs.advice import of_the_training
 from ..kohya_bridge.runs.held_prompt import HeldPrompt, waiting_part
 from ..kohya_bridge.runs.unattended import Unattended, grid_part, grids_on
 from ..kohya_bridge.runs.usual_grid import usual_grid
@@ -33,6 +31,9 @@ from .sockets import DATASET, SETTINGS, ChosenSettings, DatasetName, RunName
 from .training_desk import desk, queue_held
 from .training_run_node import NODE_ID as OPEN_RUN
 from .training_run_node import describe, run_outputs, what_it_does
+
+if TYPE_CHECKING:
+    from ..kohya_bridge.engines.contract import Problem
 
 NODE_ID = "WizdroidKohyaTrain"
 WAIT, BACKGROUND = "wait", "background"
@@ -342,6 +343,8 @@ def _grids(hidden: Any, run_name: str, plan: TrainingPlan, base_model_file: Path
 
 
 def _notes(advice: Iterable[Problem]) -> str:
+    from ..kohya_bridge.runs.advice import of_the_training
+
     return "\n".join(f"Note: {each.sentence}" for each in of_the_training(advice))
 
 
