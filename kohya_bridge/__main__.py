@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from .cli import adopting, datasets, exit_codes, health, prompts, provenance, results, steering, training
 from .cli.context import Context
-from .cli.parsing import Verbs
+from .cli.parsing import Parser, Verbs
 from .console import let_streams_show_anything, let_warnings_be_shown
 from .engines.contract import Engine
 from .errors import BridgeError
@@ -27,7 +27,7 @@ MODULES = (prompts, datasets, adopting, training, steering, results, provenance,
 
 def make_parser() -> tuple[argparse.ArgumentParser, Verbs]:
     """The parser of the whole command line, and its verbs."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m kohya_bridge",
         description="Train a LoRA of a character: prompts, dataset, training, judging, packaging.",
         epilog="Exit codes are listed in docs/cli.md.",

@@ -79,6 +79,8 @@ def parse(model: type[Model], data: Any, *, what: str) -> Model:
     Raises:
         InvalidInput: with one `FieldProblem` for each thing that is wrong.
     """
+    if data is None:
+        raise InvalidInput(f"{what} is empty.", "Write `name: value` lines.")
     if not isinstance(data, dict):
         raise InvalidInput(f"{what} is not a mapping of names to values.", "Write `name: value` lines.")
     try:

@@ -51,7 +51,8 @@ def check_run_id(run_id: str) -> str:
     """`run_id` unchanged if it has the form of one. Raises InvalidInput otherwise."""
     if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
         raise InvalidInput(
-            f"{run_id!r} is not a run id.", "A run id is 12 hexadecimal digits; `runs` lists them."
+            f"{run_id!r} is not a run id.",
+            "Write its 12 digits (0-9 and a-f), or at least the first 4; the panel lists them, and `runs` in a shell.",
         )
     return run_id
 
@@ -146,10 +147,10 @@ class Workspace:
         if len(found) == 1:
             return found[0]
         raise NotFound(
-            f"No run {run_id!r} in {self.runs_dir.name}/."
+            f"There is no run {run_id!r}." if not found else f"{run_id!r} fits {counted(len(found), 'run')}.",
+            "The panel lists them, and `python -m kohya_bridge runs` in a shell."
             if not found
-            else f"{run_id!r} fits {counted(len(found), 'run')}.",
-            "List them with `python -m kohya_bridge runs`." if not found else "Give more digits of the id.",
+            else "Give more digits of the id.",
         )
 
     def run_named(self, run_id: str) -> Path:

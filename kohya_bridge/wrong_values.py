@@ -17,6 +17,8 @@ from .counted import counted
 from .errors import FieldProblem
 
 _NUMBERS = ("float_parsing", "float_type", "int_parsing", "int_type", "int_from_float", "finite_number")
+MOST_NAMES = 30
+"""Known names that are listed where none is near."""
 _KINDS = {
     "string_type": "text",
     "string_unicode": "text",
@@ -29,6 +31,10 @@ _KINDS = {
     "bool_parsing": "true or false",
 }
 """pydantic's kinds of errors, and what it wanted."""
+_AS_YAML = {
+    "a mapping of names to values": "Write `name: value` lines below it.",
+    "a list": "Write it in brackets, with commas between: [one, two].",
+}
 _PATTERNS = {
     r"^[0-9a-f]{64}$": ("a SHA-256 digest", "Write its 64 digits, of 0-9 and a-f."),
     r"^(?:[0-9a-f]{64})?$": ("a SHA-256 digest", "Write its 64 digits, of 0-9 and a-f."),
@@ -95,7 +101,11 @@ def _problem(model: type[BaseModel], path: Path, group: list[Any]) -> FieldProbl
         problem, _, fix = str(error["ctx"]["error"]).partition(" | ")
         return FieldProblem(field, shown, _full_stop(problem), _full_stop(fix))
     if value is None:
-        return FieldProblem(field, None, "it is empty.", "Write a value, or leave it out.")
+        known = model.model_fields.get(str(path[0])) if len(path) == 1 else None
+        needed = known is not None and known.is_required()
+        return FieldProblem(
+            field, None, "it is empty.", "Write a value." if needed else "Write a value, or leave it out."
+        )
     if len(group) > 1:
         kinds = [kind for kind in dict.fromkeys(_wanted(each) for each in group) if kind != "''"]
         wanted = " or ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
@@ -126,7 +136,11 @@ def _near_name(model: type[BaseModel], path: Path) -> str:
     if "." in meant:
         return f"Write it under `{meant.split('.')[0]}:`."
     near = [meant] if meant else difflib.get_close_matches(plain, known, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"Known names: {', '.join(sorted(known))}."
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    names = sorted(known)
+    more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"Known names: {', '.join(names[:MOST_NAMES])}{more}."
 
 
 def _nested(annotation: Any) -> type[BaseModel] | None:
@@ -162,7 +176,7 @@ def in_words(error: Any) -> tuple[str, str]:
         is_no_text = (wanted == "text" and isinstance(value, (bool, int, float))) or hasattr(
             value, "isoformat"
         )
-        fix = f"Write it in quotes: '{value}'." if is_no_text else f"Write {wanted}."
+        fix = f"Write it in quotes: '{value}'." if is_no_text else _AS_YAML.get(wanted, f"Write {wanted}.")
         return f"it is not {wanted}.", fix
     return "it does not fit here.", "See the documentation of this name."
 

@@ -30,7 +30,7 @@ def told(**settings):
         ("unet_lr", 0, "it must be above 0.", ""),
         ("flip_aug", "perhaps", "it is neither true nor false.", "Write true or false."),
         ("attention", "flash", "it is none of sdpa, xformers.", "Write one of them."),
-        ("optimizer_args", "a", "it is not a mapping of names to values.", "Write a mapping of names to values."),
+        ("optimizer_args", "a", "it is not a mapping of names to values.", "Write `name: value` lines below it."),
         ("network_weights", 7, "it is not text.", "Write it in quotes: '7'."),
         ("network_weights", [], "it is not text.", "Write text."),
         ("network_dim", "1,024", "it is not a whole number: no comma stands between thousands.", "Write 1024."),

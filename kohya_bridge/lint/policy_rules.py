@@ -21,7 +21,9 @@ def no_metadata(seen: Examined) -> Iterator[Hit]:
 def bad_metadata(seen: Examined) -> Iterator[Hit]:
     """A metadata.yaml that can't be used."""
     for subject, why in seen.problems("metadata_invalid"):
-        yield Hit(subject, why.replace(":\n  - ", ": ").replace("\n  - ", "; "))
+        whole, *fields = why.split("\n  - ")
+        for problem in fields or [whole]:
+            yield Hit(subject, problem)
 
 
 def above_rating(seen: Examined) -> Iterator[Hit]:

@@ -21,7 +21,7 @@ _ORDER = {"error": 0, "warning": 1, "info": 2}
 def how_to_waive(rules: Iterable[str]) -> str:
     """How a person who knows better lets errors of these rules be."""
     named = ", ".join(f"{{rule: {each}, reason: why}}" for each in dict.fromkeys(rules))
-    return f"What you know better, let be: add `waivers: [{named}]` to the dataset's metadata.yaml."
+    return f"To accept a finding as it is, add `waivers: [{named}]` with your reason to the dataset's metadata.yaml."
 
 
 @dataclass(frozen=True)

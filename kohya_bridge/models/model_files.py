@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..counted import counted
 from ..errors import InvalidInput, NotFound
 from ..names import is_below
 from ..workspace import file_sha256
@@ -94,5 +95,9 @@ def _named(folders: Sequence[Path]) -> str:
     different = list(dict.fromkeys(str(each) for each in folders))
     if not different:
         return "a checkpoint folder (none is configured)"
-    more = f", or into another of {len(different)} folders that ComfyUI lists" if len(different) > 1 else ""
+    more = (
+        f", or into another of {counted(len(different), 'folder')} that ComfyUI lists"
+        if len(different) > 1
+        else ""
+    )
     return different[0] + more

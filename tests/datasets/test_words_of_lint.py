@@ -50,7 +50,7 @@ def test_no_rule_shows_lines_of_source_and_each_repair_is_named_for_canvas_and_s
     for rule in RULES:
         shown = f"{rule.title} {rule.trainer} {rule.fix}"
         assert not re.search(r"\bl\.\d|exit code|\bstem\b", shown), shown
-        assert ("lint --fix" in shown) == ("`fix: mend` on Dataset Lint" in shown), shown
+        assert ("lint --fix" in shown) == ("`repair: mend` on Dataset Lint" in shown), shown
 
 
 def test_one_repair_is_one_repair(pictures, tmp_path):

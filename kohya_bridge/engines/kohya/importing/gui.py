@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ....architectures import ARCHITECTURES
-from .values import as_meant, words_of
+from .values import as_meant, not_a_number, words_of
 
 EMPTY = ("", None)
 OF_THE_GUI = "it belongs to the GUI itself."
@@ -274,7 +274,7 @@ def _derived(found: FromGui, values: Mapping[str, Any]) -> None:
 def _no_numbers(found: FromGui, values: Mapping[str, Any]) -> None:
     for name in (*RATES, *EPOCHS, "lr_warmup"):
         if name in values and _number(values[name]) is None:
-            found.left.append((name, values[name], "it is not a number."))
+            found.left.append((name, values[name], not_a_number(values[name])))
 
 
 def _number(value: Any) -> float | None:

@@ -36,10 +36,16 @@ def misfit(name: str, value: Any) -> str:
         return "" if isinstance(value, list | str) else "it is not a list."
     numbers = value if isinstance(value, list) else sides_in(value) if name == "resolution" else [value]
     if name in NUMBERS and not (numbers and all(_is_number(each) for each in numbers)):
-        return "it is not a number that fits."
+        return not_a_number(value, "it is not a number that fits.")
     if isinstance(value, list) and name in NUMBERS and name not in ("resolution", "text_encoder_lr"):
         return "it is several numbers."
     return ""
+
+
+def not_a_number(value: Any, otherwise: str = "it is not a number.") -> str:
+    """Why a value is not one: most often decimals behind a comma."""
+    has_comma = isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", value)
+    return "it is not a number: decimals stand behind a point, not a comma." if has_comma else otherwise
 
 
 def _is_number(value: Any) -> bool:
