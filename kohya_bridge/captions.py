@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +36,24 @@ _WEIGHT = re.compile(r"-?\d*\.?\d+")
 
 @dataclass(frozen=True)
 class CaptionRow:
-    """One line of `captions.jsonl`. `source` says who wrote it: `builder`, `person`, `import`, `auto` or nothing."""
+    """One line of `captions.jsonl`. `source` says who wrote it: `builder`, `person`, `import`, `auto` or nothing. `more` are keys that are
+    not ours: no training depends on them, and they are written again as they were."""
 
     file_name: str
     prompt: str
     negative_prompt: str = ""
     trigger: str = ""
     source: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+_REQUIRED = ("file_name", "prompt")
+_OWN = tuple(each.name for each in fields(CaptionRow) if each.name != "more")
+
+
+def more_of(row: CaptionRow | None) -> Mapping[str, Any]:
+    """The foreign keys of the row that stood there, for the one that takes its place."""
+    return row.more if row else {}
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class RowProblem:
 
 
 def parse_captions(raw: bytes) -> tuple[list[CaptionRow], list[RowProblem]]:
-    """Rows and unusable lines of a JSON-lines caption file. Never raises; foreign keys are ignored."""
+    """Rows and unusable lines of a JSON-lines caption file. Never raises; foreign keys are kept as `more`."""
     rows, problems = [], []
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
@@ -69,12 +80,13 @@ def parse_captions(raw: bytes) -> tuple[list[CaptionRow], list[RowProblem]]:
 
 def write_captions(file: Path, rows: Iterable[CaptionRow]) -> Path:
     """Replace a `captions.jsonl`; empty fields are left out, so that a person can read it. Raises StorageError."""
-    lines = [
-        json_text.write({key: value for key, value in asdict(row).items() if value or key in ("file_name", "prompt")},
-                   ensure_ascii=False)
-        for row in rows
-    ]  # fmt: skip
+    lines = [json_text.write(_written(row), ensure_ascii=False) for row in rows]
     return Tree(file.parent).write(file, "".join(line + "\n" for line in lines))
+
+
+def _written(row: CaptionRow) -> dict[str, Any]:
+    own = {name: getattr(row, name) for name in _OWN}
+    return {name: value for name, value in own.items() if value or name in _REQUIRED} | dict(row.more)
 
 
 def append_prompt(
@@ -233,7 +245,19 @@ def _row(line: bytes) -> CaptionRow | str:
         for letter in text
     ):
         return "it holds half of a character (a lone surrogate)"
-    return CaptionRow(data["file_name"], prompt, **other)
+    return CaptionRow(data["file_name"], prompt, **other, more=_foreign(data))
+
+
+def _foreign(data: dict[str, Any]) -> dict[str, Any]:
+    """What is not ours of a line; nothing of one that is nested too deep to be written again."""
+    more = {key: value for key, value in data.items() if key not in _OWN}
+    if not more:
+        return more
+    try:
+        json_text.write(more)
+    except RecursionError:
+        return {}
+    return more
 
 
 def _prompt_key(row: dict[str, Any]) -> str:

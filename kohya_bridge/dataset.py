@@ -14,10 +14,11 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from .captions import CaptionRow, locked, parse_captions, plain_caption, write_captions
+from .captions import CaptionRow, locked, more_of, parse_captions, plain_caption, write_captions
 from .counted import counted
 from .datasets.dataset_folder import (
     CAPTIONS_NAME,
@@ -133,7 +134,7 @@ def export_pictures(
             for picture, caption in zip(pictures, given, strict=True):
                 name, is_new = _store(files, folder, picture)
                 if is_new or not rows.get(name, CaptionRow("", "")).prompt:
-                    rows[name] = _row_for(name, caption)
+                    rows[name] = replace(_row_for(name, caption), more=more_of(rows.get(name)))
         except OSError as error:
             raise StorageError(
                 f"The picture could not be written: {reason_of(error)}.",

@@ -27,7 +27,7 @@ MOST_WORD_LETTERS = 80
 
 def places(text: str, trigger: str) -> list[tuple[int, int]]:
     """`(start, end)` of each place where the trigger stands in `text`; none for an empty trigger."""
-    if not trigger or trigger not in text:
+    if not trigger.strip() or trigger not in text:
         return []
     return _spans(text, _pattern(trigger, False))
 
@@ -45,7 +45,7 @@ def is_first(text: str, trigger: str) -> bool:
 
 def put_first(text: str, trigger: str) -> str:
     """`text` with the trigger once, in front. Tags that are the trigger alone go; within a sentence `the character` stands for it."""
-    if not trigger:
+    if not trigger.strip():
         return text
     kept = [tag.strip() for tag in text.split(",") if tag.strip() and not _is_alone(tag, trigger)]
     return ", ".join((trigger, *(rename(tag, trigger, SENTENCE_WORD) for tag in kept)))
@@ -53,7 +53,7 @@ def put_first(text: str, trigger: str) -> str:
 
 def ensure_first(text: str, trigger: str) -> str:
     """`text`, with the trigger put in front where it is missing. A text that has it anywhere stays as it is."""
-    if not trigger or has(text, trigger):
+    if not trigger.strip() or has(text, trigger):
         return text
     rest = text.lstrip(_BLANKS)
     return f"{trigger}, {rest}" if rest.strip() else trigger
@@ -63,8 +63,10 @@ def gather(text: str, trigger: str) -> str:
     """`text` with its trigger in front and once, as far as no sentence is touched: only tags that are the trigger alone move or go.
 
     Where the trigger stands within a sentence that does not begin with it, the text stays as it is: how to put it
-    otherwise is for whoever wrote it.
+    otherwise is for whoever wrote it. Without a trigger nothing moves.
     """
+    if not trigger.strip():
+        return text
     found = places(text, trigger)
     tags = text.split(",")
     alone = [tag for tag in tags if _is_alone(tag, trigger)]
@@ -84,7 +86,7 @@ def without(text: str, trigger: str) -> str:
     A trigger that is no word of a language (it has `_` or a digit in it) goes in every case: `CHAR_WREN` is `char_wren` to
     CLIP. Of one that is, such as `wren`, another case may be another thing: the bird stays in `a Wren beside her`.
     """
-    found = _spans(text, _pattern(trigger, _is_made_up(trigger))) if trigger else []
+    found = _spans(text, _pattern(trigger, _is_made_up(trigger))) if trigger.strip() else []
     if not found:
         return text
     bare = re.sub(r"\s+", " ", _with(text, found, ""))
@@ -103,7 +105,7 @@ def respell(text: str, trigger: str, *, others: Collection[str] = ()) -> str:
     says the trigger nowhere else; beside the trigger such a tag goes, if it is joined by `_` or in brackets. `others` are
     triggers of other characters and stay; so does every word within a sentence.
     """
-    if not trigger:
+    if not trigger.strip():
         return text
     present = has(text, trigger)
     tags = []
@@ -123,7 +125,7 @@ def near_miss(text: str, trigger: str, *, others: Collection[str] = ()) -> str:
 
     Triggers of other characters, `others`, are none.
     """
-    if not trigger:
+    if not trigger.strip():
         return ""
     text = _NETWORK.sub(" ", text)
     words = [word.strip("<>-") for word in _NEAR_WORDS.findall(text)] + _WORDS.findall(text)

@@ -19,6 +19,7 @@ from kohya_bridge.trigger import (
     near_miss,
     places,
     put_first,
+    rename,
     respell,
     without,
 )
@@ -102,6 +103,17 @@ def test_every_way_to_change_a_text_is_at_its_end_after_once(text, trigger):
     for name, way in ways.items():
         once = way(text, trigger)
         assert way(once, trigger) == once, name
+
+
+@given(captions, st.sampled_from(["", " "]))
+@example("char_x,, smiling", "")
+def test_without_a_trigger_nothing_is_found_and_nothing_changed(text, trigger):
+    assert places(text, trigger) == [] and not has(text, trigger)
+    for way in (put_first, ensure_first, gather, respell, without):
+        assert way(text, trigger) == text, way.__name__
+    assert rename(text, trigger, "char_x") == text
+    rule, mended = mended_caption(text, trigger="", others=OTHERS)
+    assert rule in ("", "W113", "W109") and (rule or mended == text)
 
 
 def words_of(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..captions import CaptionRow, locked, plain_caption, write_captions
+from ..captions import CaptionRow, locked, more_of, plain_caption, write_captions
 from ..console import without_steering
 from ..dataset import Dataset, existing_rows, read_dataset
 from ..engines.contract import python_module_command
@@ -153,6 +153,7 @@ def _write(dataset: Dataset, made: dict[str, str]) -> list[str]:
         rows = existing_rows(dataset.dir)
         new = [name for name in captions if name not in rows or not rows[name].prompt.strip()]
         for name in new:
-            rows[name] = CaptionRow(name, captions[name], trigger=dataset.trigger, source="auto")
+            more = more_of(rows.get(name))
+            rows[name] = CaptionRow(name, captions[name], trigger=dataset.trigger, source="auto", more=more)
         write_captions(dataset.dir / CAPTIONS_NAME, rows.values())
     return new

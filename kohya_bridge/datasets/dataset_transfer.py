@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from .. import json_text
-from ..captions import CaptionRow, locked, write_captions
+from ..captions import CaptionRow, locked, more_of, write_captions
 from ..counted import counted
 from ..dataset import INCOMING_NAME, existing_rows, read_dataset, store_picture, to_trash
 from ..errors import BridgeError, Conflict, InvalidInput, NotFound, StorageError
@@ -205,7 +205,12 @@ class _Bringing:
             said = picture.caption.strip() or caption_all
             caption = ensure_first(picture.caption, trigger) if said else ""
             self.rows[name] = CaptionRow(
-                name, caption, picture.negative_prompt, trigger if caption else "", "import"
+                name,
+                caption,
+                picture.negative_prompt,
+                trigger if caption else "",
+                "import",
+                more_of(self.rows.get(name)),
             )
 
     def _store(self, file: Path, facts: PictureFacts, shown: str) -> tuple[str, bool]:

@@ -191,7 +191,7 @@ def _plan_captions(seen: Examined, plan: _Plan) -> None:
         )
         if rule:
             own = trigger if row.trigger == dataset.trigger else row.trigger
-            plan.rows[name] = CaptionRow(row.file_name, caption, row.negative_prompt, own, row.source)
+            plan.rows[name] = replace(row, prompt=caption, trigger=own)
             plan.add(rule, name, f"Write the caption as: {caption[:160]}")
     for rule, kinds in (("W104", ("captions_bom", "caption_bom")), ("W107", ("row_twice",))):  # fmt: skip
         for subject, _ in seen.problems(*kinds):
@@ -245,7 +245,7 @@ def _apply(dataset: Dataset, plan: _Plan, stamp: str) -> None:
 
 def _renamed(row: CaptionRow, name: str, moves: dict[str, str]) -> CaptionRow:
     new = moves.get(f"{IMAGES_NAME}/{name}", name).removeprefix(f"{IMAGES_NAME}/")
-    return CaptionRow(new, row.prompt, row.negative_prompt, row.trigger, row.source)
+    return replace(row, file_name=new)
 
 
 def _new_stamp(dataset: Dataset, now: float) -> str:

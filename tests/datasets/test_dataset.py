@@ -5,6 +5,8 @@ import os
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from kohya_bridge.captions import CaptionRow, parse_captions, plain_caption, write_captions
@@ -18,6 +20,7 @@ from kohya_bridge.dataset import (
 )
 from kohya_bridge.datasets.dataset_metadata import read_metadata, write_metadata
 from kohya_bridge.errors import InvalidInput, NotFound
+from kohya_bridge.lint.repair import repair_dataset
 from kohya_bridge.workspace import Workspace
 
 
@@ -200,3 +203,50 @@ def test_metadata_reads_both_spellings_of_licence_and_names_every_mistake(tmp_pa
     with pytest.raises(InvalidInput) as caught:
         read_metadata(file)
     assert {each.field for each in caught.value.problems} == {"licens", "rating"}
+
+
+foreign = st.dictionaries(
+    st.text(min_size=1, max_size=12).filter(lambda key: key not in ("file_name", "prompt", "negative_prompt", "trigger", "source")),
+    st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(), each, max_size=3), max_leaves=6),
+    max_size=4,
+)  # fmt: skip
+
+
+@given(more=foreign)
+def test_keys_of_other_programs_are_written_again_as_they_were(tmp_path_factory, more):
+    file = tmp_path_factory.mktemp("rows") / "captions.jsonl"
+    file.write_text(json.dumps({**more, "file_name": "a.png", "prompt": "char_x, one"}) + "\n", "utf-8")
+    (row,), problems = parse_captions(file.read_bytes())
+    write_captions(file, [row])
+    assert (
+        problems == []
+        and json.loads(file.read_bytes()) == {"file_name": "a.png", "prompt": "char_x, one"} | more
+    )
+
+
+def test_a_key_that_is_nested_too_deep_to_be_written_hinders_nobody():
+    (row,), _ = parse_captions(
+        b'{"file_name": "a.png", "prompt": "x", "deep": ' + b"[" * 900 + b"]" * 900 + b"}"
+    )
+    assert row.prompt == "x"
+
+
+def test_a_repair_keeps_the_keys_of_other_programs(dataset_with_row):
+    dir, file = dataset_with_row(
+        {"file_name": "0001.png", "prompt": "char_x, (smiling:1.2)", "aesthetic": 6.5}
+    )
+    repair_dataset(read_dataset(dir))
+    (row,) = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    assert row["prompt"] == "char_x, smiling" and row["aesthetic"] == 6.5
+
+
+@pytest.fixture
+def dataset_with_row(workspace):
+    def made(row):
+        dir = export_pictures(workspace, "x", [Image.new("RGB", (64, 64), "teal")], ["char_x, one"]).dir
+        (picture,) = (dir / "images").iterdir()
+        picture.rename(dir / "images" / "0001.png")
+        (dir / "captions.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+        return dir, dir / "captions.jsonl"
+
+    return made
