@@ -448,7 +448,7 @@ def _(world: World) -> bool:
 @trial("diagnosis", "a start from a whole model")
 def _(world: World) -> bool:
     return _started_from(
-        world, {"model.diffusion_model.out.2.weight": np.ones((4, 4), np.float32)}, "no LoRA"
+        world, {"model.diffusion_model.out.2.weight": np.ones((4, 4), np.float32)}, "no key in it"
     )
 
 
