@@ -192,7 +192,7 @@ def test_one_that_has_told_its_end_and_does_not_leave_is_ended(desk, tmp_path):
     keeper = Keeper(story, linger_s=0.5)
     assert keeper.start({"argv": hanging, "cwd": str(tmp_path), "environment": {}, "attempt": 1}) == ""
     assert keeper.wait() == -signal.SIGINT
-    assert "told its end and does not leave" in (story / "train.log").read_text()
+    assert "The trainer has reported its end, but its process goes on." in (story / "train.log").read_text()
 
 
 @pytest.mark.started_for_real
