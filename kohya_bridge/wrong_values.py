@@ -188,10 +188,15 @@ def _about_number(value: Any, *, whole: bool) -> tuple[str, str]:
         return f"it is not {wanted}.", f"Write {wanted}."
     if whole and re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+", text):
         return f"it is not {wanted}: no comma stands between thousands.", f"Write {text.replace(',', '')}."
-    with_point = text.replace(",", ".")
-    if not whole and re.fullmatch(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?", with_point):
-        return f"it is not {wanted}: decimals stand behind a point, not a comma.", f"Write {with_point}."
+    if not whole and (meant := with_point(text)):
+        return f"it is not {wanted}: decimals stand behind a point, not a comma.", f"Write {meant}."
     return f"it is not {wanted}.", f"Write {wanted}."
+
+
+def with_point(text: str) -> str:
+    """A number whose decimals stand behind a comma, with a point; empty for anything else."""
+    is_one = re.fullmatch(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*", text)
+    return text.strip().replace(",", ".") if is_one else ""
 
 
 def _about_choice(value: Any, expected: str) -> tuple[str, str]:

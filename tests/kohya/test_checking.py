@@ -34,6 +34,8 @@ def test_a_plain_plan_has_no_obstacle(bench):
     [
         ({"los_type": "l2"}, "option_unknown", "Did you mean 'loss_type'?"),
         ({"loss_type": "l3"}, "option_value", "must be one of"),
+        ({"loss_type": "hubber"}, "option_value", "Did you mean 'huber'?"),
+        ({"scale_weight_norms": "0,3"}, "option_value", "Write 0.3: decimals stand behind a point."),
         ({"seed": 3}, "option_decided", "settings.seed"),
         ({"network_dim": 8}, "option_decided", "settings.network_dim"),
         ({"clip_skip": "two"}, "option_decided", "settings.clip_skip"),

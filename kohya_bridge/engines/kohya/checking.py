@@ -16,6 +16,7 @@ from ...device.description import Device
 from ...device.precision import BF16, FP16, NO, Precision, settled, usual
 from ...plan import LATER_SETTINGS, OBJECTIVE_OF_FLOW, TrainingPlan, chosen_later_settings
 from ...settings import TrainingSettings
+from ...wrong_values import with_point
 from ..contract import MachinePaths, Problem
 from .options import Option, ParserOptions
 from .render import PROCESSES
@@ -199,7 +200,18 @@ def _section_problems(
         else:
             wrong = (_wrong_value(options[name], value) if options else "") or _wrong_code(name, value)
             if wrong:
-                yield Problem("option_value", f"{where} = {value!r} {wrong}", "Correct the value.")
+                yield Problem("option_value", f"{where} = {value!r} {wrong}", _meant(options, name, value))
+
+
+def _meant(options: ParserOptions | None, name: str, value: Any) -> str:
+    """What to write instead, where the wrong value tells it: decimals behind a comma, or nearly one of the choices."""
+    if isinstance(value, str) and (number := with_point(value)):
+        return f"Write {number}: decimals stand behind a point."
+    choices = [
+        str(each) for each in (options[name].choices if options and name in options else None) or () if each
+    ]
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    return f"Did you mean {near[0]!r}?" if near else "Correct the value."
 
 
 def _is_wider(name: str, value: Any) -> bool:
