@@ -235,7 +235,7 @@ class TrainingSettings(Forbidding):
                 wrong.append(
                     (
                         f"cache_text_encoder_outputs: true can't be used with {', '.join(clashing)}.",
-                        "Set cache_text_encoder_outputs to false, or the others off.",
+                        "Set cache_text_encoder_outputs to false, or switch the others off.",
                     )
                 )
         if self.min_bucket_reso > self.max_bucket_reso:
@@ -245,18 +245,19 @@ class TrainingSettings(Forbidding):
                     "Swap them.",
                 )
             )
-        if self.resolution % 8 or self.bucket_reso_steps % 8:
-            wrong.append(
-                (
-                    f"resolution {self.resolution} and bucket_reso_steps {self.bucket_reso_steps} must be multiples of 8.",
-                    "The VAE works on blocks of 8 pixels.",
+        for name in ("resolution", "bucket_reso_steps"):
+            if (pixels := getattr(self, name)) % 8:
+                wrong.append(
+                    (
+                        f"{name} {pixels} is not a multiple of 8: the VAE works on blocks of 8 pixels.",
+                        f"Set it to {round(pixels / 8) * 8}.",
+                    )
                 )
-            )
         if self.min_timestep >= self.max_timestep:
             wrong.append(
                 (
                     f"min_timestep {self.min_timestep} is not below max_timestep {self.max_timestep}.",
-                    "Use 0 and 1000.",
+                    "Set them to 0 and 1000, which is the whole range.",
                 )
             )
         if self.optimizer_type in SCHEDULE_FREE and self.lr_scheduler != "constant":
@@ -270,26 +271,25 @@ class TrainingSettings(Forbidding):
             wrong.append(
                 (
                     "zero_terminal_snr: true needs prediction_type v_prediction; it is epsilon.",
-                    "An epsilon model can't learn the last step; switch it off.",
+                    "An epsilon model can't learn the last step: set zero_terminal_snr to false.",
                 )
             )
         if self.weighting_scheme in DENSITIES and self.timestep_sampling != "sigma":
             wrong.append(
                 (
-                    f"weighting_scheme {self.weighting_scheme} is a density of timestep_sampling sigma; it is {self.timestep_sampling}.",
+                    f"weighting_scheme {self.weighting_scheme} works with timestep_sampling sigma only; it is {self.timestep_sampling}.",
                     "Set timestep_sampling to sigma.",
                 )
             )
         if (self.early_stop_patience or self.target_psnr) and not self.validation_split:
             wrong.append(
                 (
-                    f"early_stop_patience {self.early_stop_patience} and target_psnr {self.target_psnr} need held-out "
-                    f"pictures; validation_split is 0.",
+                    f"{' and '.join(name for name in ('early_stop_patience', 'target_psnr') if getattr(self, name))} "
+                    f"can't be judged without held-out pictures; validation_split is 0.",
                     "Set validation_split to 0.1.",
                 )
             )
         if wrong:
-            raise ValueError(
-                " ".join(problem for problem, _ in wrong) + " | " + " ".join(fix for _, fix in wrong)
-            )
+            *before, last = wrong
+            raise ValueError(" ".join([*(f"{problem} {fix}" for problem, fix in before), " | ".join(last)]))
         return self

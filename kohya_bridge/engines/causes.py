@@ -138,7 +138,7 @@ CAUSES: tuple[Cause, ...] = (
         r"fp16 mixed precision requires a (?:gpu|\S+)|bf16 mixed precision requires|bfloat16 is (?:only|not) supported|"
         r"not implemented for 'half'|expected scalar type half but found",
         "This device can't do the chosen mixed_precision.",
-        "Set mixed_precision to auto, which takes what the device computes best; no works everywhere.",
+        "Set mixed_precision to auto, which takes what the device computes best; `no` (fp32) works everywhere.",
     ),
     _cause(
         "missing_package",

@@ -99,7 +99,7 @@ def test_the_weights_are_those_of_diffusers(scheme):
 
 
 def test_a_density_without_the_sampling_that_draws_by_it_is_refused():
-    with pytest.raises(InvalidInput, match="density of timestep_sampling sigma"):
+    with pytest.raises(InvalidInput, match="works with timestep_sampling sigma only"):
         parse(TrainingSettings, {"weighting_scheme": "mode"}, what="the settings")
 
 
