@@ -37,11 +37,14 @@ def stage(request, tmp_path, comfy):
 
 
 def test_exactly_that_checkpoint_is_drawn_and_nothing_is_trained(stage, tmp_path, new_page):
-    workspace = Workspace.at(tmp_path / "training")
-    run = rehearse(workspace, rehearsed_plan(max_train_steps=200)).start().train(1, 200).run
     page = new_page(viewport={"width": 1500, "height": 900})
     open_tab(page, stage.url)
     panel = page.get_by_role("region", name="Wizdroid training")
+    training_nodes_are_added_where_nothing_lies(page, panel)
+    workspace = Workspace.at(tmp_path / "training")
+    run = rehearse(workspace, rehearsed_plan(max_train_steps=200)).start().train(1, 200).run
+    page.reload()
+    open_tab(page, stage.url)
     panel.get_by_role("button", name="herbalist").first.click()
     for workflow in RENDERING:
         for step in (100, 200):
@@ -67,6 +70,30 @@ def test_exactly_that_checkpoint_is_drawn_and_nothing_is_trained(stage, tmp_path
             assert lying_on_each_other(page) == [], told
     the_picture_appears(stage, page, panel)
     a_second_try_differs_in_its_step_alone(stage, panel)
+    settings_are_added_where_nothing_lies(page, panel)
+
+
+def training_nodes_are_added_where_nothing_lies(page, panel):
+    load(page, "use_a_trained_lora")
+    panel.get_by_role("button", name="Add the training nodes").click()
+    wait_for_node(page, TRAINING)
+    assert lying_on_each_other(page) == []
+
+
+def settings_are_added_where_nothing_lies(page, panel):
+    """In a template whose Kohya Train has a neighbour on its left."""
+    load(page, "train_a_character")
+    panel.get_by_role("button", name="More actions").click()
+    panel.get_by_role("menuitem", name="Train again with changes").click()
+    wait_for_node(page, "WizdroidTrainingSettings")
+    assert lying_on_each_other(page) == []
+
+
+def wait_for_node(page, node_type):
+    page.wait_for_function(
+        "(type) => window.app.graph._nodes.some((node) => node.type === type)", arg=node_type
+    )
+    page.wait_for_timeout(300)  # a frame or two: what is drawn may grow
 
 
 def the_picture_appears(stage, page, panel):
