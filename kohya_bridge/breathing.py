@@ -13,9 +13,10 @@ from __future__ import annotations
 import threading
 import time
 
-WORK_S = 0.0001
-REST_S = 0.0008
-"""A question that the loop answers in a millisecond meets one or two parts of our work, each a small share of it."""
+WORK_S, REST_S = 0.0001, 0.0008
+"""While others are at work. A question that the loop answers in a millisecond meets one or two parts of our work, each a small share of it."""
+BLIND_WORK_S, BLIND_REST_S = 0.0003, 0.0006
+"""Always, where nobody can tell whether others are at work: a list that is read for the first time must not take ten times as long."""
 MOST_S = 0.01
 """Of waiting for a turn, however many threads there are."""
 AT_WORK_S = 0.02
@@ -45,6 +46,10 @@ class Others:
             # Of the own thread only: asking for that of one that has ended crashes.
             _here.clock = _clock_of(threading.get_ident())
         self._loop = _here.clock
+
+    @property
+    def are_seen(self) -> bool:
+        return self._loop is not None
 
     def breathed(self, spent_s: float) -> None:
         """A thread that breathes has used so much of a processor since it last did. What two of them tell in the same moment
@@ -87,23 +92,24 @@ def work_beside_a_loop() -> None:
 
 
 def breathe() -> None:
-    """Rest for a moment if this thread works beside an event loop, others are at work, and it has worked for `WORK_S`."""
+    """Rest for a moment if this thread works beside an event loop, others are at work, and it has worked for so long."""
     rests_at = getattr(_here, "rests_at", None)
     if rests_at is not None and time.perf_counter() >= rests_at:
         spent_s = time.thread_time()
         OTHERS.breathed(spent_s - _here.spent_s)
         _here.spent_s = spent_s
+        work_s, rest_s = (WORK_S, REST_S) if OTHERS.are_seen else (BLIND_WORK_S, BLIND_REST_S)
         if OTHERS.are_at_work():
-            _rest()
-        _here.rests_at = time.perf_counter() + WORK_S
+            _rest(work_s, rest_s)
+        _here.rests_at = time.perf_counter() + work_s
 
 
-def _rest() -> None:
+def _rest(work_s: float, rest_s: float) -> None:
     """Until the next turn that no other thread has taken. That two take the same one now and then does no harm."""
     global _next_turn
     now = time.perf_counter()
-    turn = max(now + REST_S, min(_next_turn, now + MOST_S))
-    _next_turn = turn + WORK_S + REST_S
+    turn = max(now + rest_s, min(_next_turn, now + MOST_S))
+    _next_turn = turn + work_s + rest_s
     time.sleep(turn - now)
 
 

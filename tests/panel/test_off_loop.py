@@ -210,11 +210,22 @@ def test_only_a_thread_beside_a_loop_rests_between_two_parts_of_its_work(rests, 
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(beside).result()
-    assert rests == [pytest.approx(breathing.REST_S)]
+    assert rests == [pytest.approx(breathing.BLIND_REST_S)], "nobody told it of a loop"
     with ThreadPoolExecutor(3) as threads:
         for each in [threads.submit(beside) for _ in range(3)]:
             each.result()
-    assert max(rests) > 2 * breathing.REST_S, "several threads rest in turns"
+    assert max(rests) > 2 * breathing.BLIND_REST_S, "several threads rest in turns"
+    monkeypatch.setattr(breathing, "_next_turn", 0.0)
+    monkeypatch.setattr(breathing.OTHERS, "_loop", 0)
+    monkeypatch.setattr(breathing.OTHERS, "are_at_work", lambda: True)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(beside).result()
+    assert rests[-1] == pytest.approx(breathing.REST_S)
+    monkeypatch.setattr(breathing.OTHERS, "are_at_work", lambda: False)
+    rests.clear()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(beside).result()
+    assert rests == []
 
 
 @pytest.mark.skipif(
