@@ -103,7 +103,7 @@ def test_whatever_it_is_at_nothing_that_it_started_is_left(demo, how_far, number
     began = time.monotonic()
     child.send_signal(getattr(signal, number))
     code = child.wait(timeout=60)
-    assert left_of(child.base) == []
+    assert left_of(child.base) == [], child.output.read_text()
     assert time.monotonic() - began < 10
     assert code == 128 + getattr(signal, number)
     said = child.output.read_text()
@@ -122,7 +122,7 @@ def test_a_base_model_that_is_being_made_meanwhile_is_there_whole_or_not_at_all(
     under_way(child, "starting")
     child.send_signal(signal.SIGINT)
     assert child.wait(timeout=60) == 130
-    assert left_of(child.base) == []
+    assert left_of(child.base) == [], child.output.read_text()
     model = child.base / "models" / "checkpoints" / BASE_MODEL
     assert not model.exists() or is_current(model)
     said = child.output.read_text()
@@ -148,7 +148,7 @@ def test_an_impatient_second_ctrl_c_changes_nothing(demo):
         child.send_signal(signal.SIGINT)
         time.sleep(0.2)
     assert child.wait(timeout=60) == 130
-    assert left_of(child.base) == []
+    assert left_of(child.base) == [], child.output.read_text()
     assert "Traceback" not in child.output.read_text()
 
 
@@ -163,4 +163,4 @@ def test_a_trainer_that_an_earlier_demo_left_is_ended_too(demo):
     wait_for(lambda: child.output.read_text().count(BEGUN["starting"]) == 2, what="the second demo starts")
     child.send_signal(signal.SIGINT)
     child.wait(timeout=60)
-    assert left_of(child.base) == []
+    assert left_of(child.base) == [], child.output.read_text()

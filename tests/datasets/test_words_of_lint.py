@@ -16,6 +16,8 @@ from tests.wording import oddities
 
 from .lint_world import BAD, linted, rows_of, varied_picture, write_rows
 
+pytestmark = pytest.mark.usefixtures("known_pictures")
+
 
 @pytest.fixture(scope="module")
 def pictures(good_set, tmp_path_factory):
