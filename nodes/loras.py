@@ -43,7 +43,7 @@ def with_lora(
     if not fits:
         raise Refused(f"No module of {file.name} fits this model. {_made_for(file)}", _what_to_do(file))
     if has and fits < has:
-        return *patched, f"{fits} of {has} modules of {file.name} fit this model; the others do nothing. {_made_for(file)}"  # fmt: skip
+        return *patched, f"{fits} of {has} modules of {file.name} {'fits' if fits == 1 else 'fit'} this model; the others do nothing. {_made_for(file)}"  # fmt: skip
     return *patched, ""
 
 

@@ -300,7 +300,7 @@ def test_a_lora_that_fits_in_part_says_how_much_of_it_and_what_it_was_made_for(c
     history = comfy.client.run(wearing("part.safetensors"))
     assert outcome(history) == "success"
     (note,) = history["outputs"]["9"]["text"]
-    assert note.startswith("1 of 2 modules of part.safetensors fit this model; the others do nothing.")
+    assert note.startswith("1 of 2 modules of part.safetensors fits this model; the others do nothing.")
     assert "made for Stable Diffusion 1" in note
 
 

@@ -169,9 +169,7 @@ def test_a_lora_of_another_model_is_refused_by_the_number_of_modules_that_do_not
         trained, tmp_path / "out", [{**render, "lora_file": str(tmp_path / "foreign.safetensors")}]
     )
     assert code == 1
-    assert (
-        "1 of 1 modules of foreign.safetensors have no place" in json.loads(said.splitlines()[-1])["problem"]
-    )
+    assert "1 of 1 module of foreign.safetensors has no place" in json.loads(said.splitlines()[-1])["problem"]
 
 
 def test_what_the_renderer_says_reaches_the_caller_as_problem_and_fix(trained, tmp_path, judged):
