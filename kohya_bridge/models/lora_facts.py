@@ -1,6 +1,6 @@
 """What a LoRA file holds and whether it is sound, read without torch.
 
-In: a .safetensors file with kohya's or peft's key names. Out: `LoraFacts` from its header, and from `check_lora` the list of what is
+In: a .safetensors file of any kind in `lora_kinds`, with kohya's or peft's key names. Out: `LoraFacts` from its header, and from `check_lora` the list of what is
 wrong with it: unreadable, incomplete pairs, numbers that are not finite, another step than planned. A run counts as
 completed only when that list is empty.
 """
@@ -8,7 +8,7 @@ completed only when that list is empty.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ..errors import BridgeError, InvalidInput
 from ..files import open_named
 from .lora_check import is_finite
 from .lora_keys import KOHYA, PEFT, Part, is_text_encoders, layer, modules_of
+from .lora_kinds import LORA, Module, kind_of, read_modules
 from .safetensors_header import SafetensorsHeader, read_header, read_tensor
 
 Modules = Mapping[str, Mapping[Part, str]]
@@ -32,6 +33,8 @@ class LoraFacts:
     modules: tuple[str, ...]
     rank: int | None
     alpha: float | None
+    kind: str
+    """A word such as LoRA, DoRA, LoHa or LoKr (`lora_kinds`)."""
     step: int | None
     """Optimizer steps that the file says it was trained for (`ss_steps`)."""
     family: str | None
@@ -48,25 +51,31 @@ def read_lora_facts(file: Path) -> LoraFacts:
         NotFound, StorageError, InvalidInput: there is no readable LoRA in it.
     """
     header = read_header(file)
-    modules = modules_of(header.tensors)
-    downs = [header.tensors[parts["down"]] for parts in modules.values() if "down" in parts]
-    if not downs:
+    modules = read_modules(header.tensors)
+    if not modules:
         raise InvalidInput(
-            f"{header.file.name} is not a LoRA: no key in it ends in {KOHYA.down} or {PEFT.down}.",
+            f"{header.file.name} is not a LoRA: no key in it ends in {KOHYA.down} or {PEFT.down}, nor as one of LyCORIS' kinds does.",
             "Choose a LoRA with kohya's or peft's key names.",
         )
-    ranks = {each.shape[0] for each in downs if each.shape}
+    shapes = {name: info.shape for name, info in header.tensors.items()}
+    ranks = {each.rank(shapes) for each in modules.values()} - {None}
     rank = ranks.pop() if len(ranks) == 1 else _whole(header.metadata, "ss_network_dim")
-    alpha = _alpha_of(header, modules)
-    without = not any("alpha" in parts for parts in modules.values())
-    formats = [each.dtype for each in downs]
+    alpha = _alpha_of(header, modules.values())
+    without = not any("alpha" in each.parts for each in modules.values())
+    formats = [
+        header.tensors[name].dtype
+        for each in modules.values()
+        for part, name in each.parts.items()
+        if part != "alpha"
+    ]
     return LoraFacts(
         file=header.file,
         modules=tuple(modules),
         rank=rank,
         alpha=float(rank) if alpha is None and without and rank else alpha,
+        kind=kind_of(modules.values()),
         step=_whole(header.metadata, "ss_steps"),
-        family=_family_of(header, _weights_of(header, modules)),
+        family=_family_of(header, _weights_of(header, modules_of(header.tensors))),
         number_format=max(set(formats), key=formats.count),
         trains_text_encoder=any(is_text_encoders(module) for module in modules),
         metadata=dict(header.metadata),
@@ -80,7 +89,7 @@ def check_lora(file: Path, *, step: int | None = None) -> tuple[str, ...]:
         facts = read_lora_facts(Path(file))
     except BridgeError as error:
         return (error.problem,)
-    wrong = [*_broken_modules(header, modules_of(header.tensors)), *_not_finite(header)]
+    wrong = [*_broken_modules(header, read_modules(header.tensors)), *_not_finite(header)]
     if step is not None and facts.step != step:
         wrong.append(
             f"{header.file.name} was trained for {facts.step} steps; {counted(step, 'step was', 'steps were')} planned."
@@ -121,12 +130,12 @@ def _weights_of(header: SafetensorsHeader, modules: Modules) -> dict[str, tuple[
     return found
 
 
-def _alpha_of(header: SafetensorsHeader, modules: Modules) -> float | None:
+def _alpha_of(header: SafetensorsHeader, modules: Iterable[Module]) -> float | None:
     """By the metadata, else the one that all modules have; where the naming needs none, the rank counts."""
     told = _number(header.metadata, "ss_network_alpha")
     if told is not None:
         return told
-    said = {_scalar(header, parts["alpha"]) for parts in modules.values() if "alpha" in parts}
+    said = {_scalar(header, each.parts["alpha"]) for each in modules if "alpha" in each.parts}
     return said.pop() if len(said) == 1 else None
 
 
@@ -139,28 +148,33 @@ def _scalar(header: SafetensorsHeader, name: str) -> float | None:
     return float(struct.unpack(kind, data)[0]) if kind and len(data) == struct.calcsize(kind) else None
 
 
-def _broken_modules(header: SafetensorsHeader, modules: Modules) -> list[str]:
+def _broken_modules(header: SafetensorsHeader, modules: Mapping[str, Module]) -> list[str]:
     """One sentence when modules lack a matrix, their shapes don't fit, or keys belong to no module."""
-    wrong = [module for module, parts in modules.items() if not _is_whole(header, parts)]
-    named = {name for parts in modules.values() for name in parts.values()}
+    wrong = [name for name, each in modules.items() if not _is_whole(header, each)]
+    named = {name for each in modules.values() for name in each.parts.values()}
     wrong += [name for name in header.tensors if name not in named]
     if not wrong:
         return []
     return [
-        f"{header.file.name} is incomplete: {counted(len(wrong), 'module does', 'modules do')} not fit together, such as {wrong[0]}."
+        f"{header.file.name} is incomplete: {counted(len(wrong), 'module')} do not fit together, such as {wrong[0]}."
     ]
 
 
-def _is_whole(header: SafetensorsHeader, parts: Mapping[Part, str]) -> bool:
-    if not {"down", "up"} <= parts.keys():
+def _is_whole(header: SafetensorsHeader, module: Module) -> bool:
+    alpha = header.tensors[module.parts["alpha"]] if "alpha" in module.parts else None
+    if not module.is_whole or (alpha is not None and alpha.shape not in ((), (1,))):
         return False
+    return module.kind != LORA or _fit_together(header, module.parts)
+
+
+def _fit_together(header: SafetensorsHeader, parts: Mapping[str, str]) -> bool:
+    """Whether the two matrices of a plain LoRA share their inner dimension."""
     down, up = header.tensors[parts["down"]], header.tensors[parts["up"]]
-    alpha = header.tensors[parts["alpha"]] if "alpha" in parts else None
-    if alpha is None and parts["down"].endswith(KOHYA.down) and KOHYA.needs_alpha:
+    if "alpha" not in parts and parts["down"].endswith(KOHYA.down) and KOHYA.needs_alpha:
         return False
     if len(down.shape) < 2 or len(up.shape) != len(down.shape):
         return False
-    return down.shape[0] == up.shape[1] and (alpha is None or alpha.shape in ((), (1,)))
+    return down.shape[0] == up.shape[1]
 
 
 def _not_finite(header: SafetensorsHeader) -> list[str]:

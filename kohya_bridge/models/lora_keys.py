@@ -18,12 +18,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
-
-from ..counted import counted
-from ..errors import InvalidInput
 
 Part = Literal["down", "up", "alpha", "mid", "dora"]
 
@@ -46,9 +43,9 @@ _MODEL = (
     "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",
 )  # fmt: skip
 _TEXT = {
-    "lora_te_": "te1_", "lora_te1_": "te1_", "lora_te2_": "te2_", "lora_te3_": "te3_",
-    "lora_te.": "te1_", "lora_te1.": "te1_", "lora_te2.": "te2_", "lora_te3.": "te3_",
-    "text_encoder.": "te1_", "text_encoder_1.": "te1_", "text_encoder_2.": "te2_", "text_encoder_3.": "te3_",
+    "lora_te_": "te_", "lora_te1_": "te1_", "lora_te2_": "te2_", "lora_te3_": "te3_",
+    "lora_te.": "te_", "lora_te1.": "te1_", "lora_te2.": "te2_", "lora_te3.": "te3_",
+    "text_encoder.": "te_", "text_encoder_1.": "te1_", "text_encoder_2.": "te2_", "text_encoder_3.": "te3_",
     "text_encoders.clip_l.transformer.": "te1_", "text_encoders.clip_g.transformer.": "te2_",
     "text_encoders.t5xxl.transformer.": "te3_", "clip_l.": "te1_", "clip_g.": "te2_", "t5.": "te3_",
 }  # fmt: skip
@@ -106,21 +103,9 @@ def modules_of(names: Iterable[str]) -> dict[str, dict[Part, str]]:
     return {module: parts for module, parts in found.items() if parts.keys() & {"down", "up"}}
 
 
-def refuse_unread(modules: Mapping[str, Mapping[Part, str]], what: str) -> None:
-    """Raise InvalidInput for updates that are more than two matrices and a number: they would be read as something else."""
-    more = {"dora": "DoRA", "mid": "a third matrix (CP decomposition)"}
-    for part, title in more.items():
-        found = [module for module, parts in modules.items() if part in parts]
-        if found:
-            raise InvalidInput(
-                f"{what} has {title} in {counted(len(found), 'module')}, such as {found[0]}, which is not read here.",
-                "Take a plain LoRA.",
-            )
-
-
 def layer(module: str) -> str:
-    """Which layer a module is, whatever its naming: the path in the model with `_` for dots, after `te1_`, `te2_` or `t5_` for the
-    text encoders'."""
+    """Which layer a module is, whatever its naming: the path in the model with `_` for dots, after `te_` (an only text encoder), `te1_`,
+    `te2_` or `t5_` for the text encoders'."""
     for prefix, encoder in _TEXT.items():
         if module.startswith(prefix):
             path = module.removeprefix(prefix).replace(".", "_")
@@ -143,14 +128,19 @@ def names_of_host(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """`{name: new name}` for the tensors whose module is none of `known` while one of `known` is the same layer. Two modules that would
     become one keep their names."""
     there = set(known)
-    by_layer = {layer(each): each for each in sorted(there, reverse=True)}
+    by_layer = {_only_or_first(layer(each)): each for each in sorted(there, reverse=True)}
     found: dict[str, str] = {}
     for name in names:
         module, ending = _parted(name)
-        if module and module not in there and (new := by_layer.get(layer(module))):
+        if module and module not in there and (new := by_layer.get(_only_or_first(layer(module)))):
             found[name] = new + ending
     twice = {new for new, number in Counter(found.values()).items() if number > 1}
     return {name: new for name, new in found.items() if new not in twice}
+
+
+def _only_or_first(layer_name: str) -> str:
+    """The same name for an only text encoder and for the first of several, which files and models of one family call either way."""
+    return f"te1_{layer_name.removeprefix('te_')}" if layer_name.startswith("te_") else layer_name
 
 
 def _parted(name: str) -> tuple[str, str]:

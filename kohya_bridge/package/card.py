@@ -7,6 +7,7 @@ that was not measured is not in it; the card says so. Every text that somebody w
 from __future__ import annotations
 
 from ..counted import counted
+from ..models.lora_kinds import LORA
 from .facts import PackageFacts
 from .markdown import code, fenced, prose, table
 from .metadata import names_files_of_this_machine, usage_hint
@@ -115,6 +116,7 @@ def _training(facts: PackageFacts) -> str:
             ("Engine", prose(f"{plan.engine} {plan.engine_version}")),
             ("Step", f"{facts.step} of {settings.max_train_steps}"),
             ("Why this step", prose(facts.best_reason)),
+            ("Kind", "" if facts.kind == LORA else prose(facts.kind)),
             ("Rank and alpha", f"{settings.network_dim} and {settings.network_alpha:g}"),
             ("Rate", prose(f"{settings.unet_lr:g}, {settings.lr_scheduler}, {settings.optimizer_type}")),
             ("Batch", f"{settings.train_batch_size} x {settings.gradient_accumulation_steps}"),

@@ -16,7 +16,7 @@ from ..architectures.base import Architecture
 from ..datasets.held_out_split import held_out_names
 from ..errors import Conflict, InvalidInput, Refused
 from ..files import Tree
-from ..models.lora_facts import check_lora
+from ..models.lora_facts import check_lora, read_lora_facts
 from ..models.safetensors_header import SafetensorsHeader, read_header
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
@@ -46,6 +46,8 @@ class PackageFacts:
     checkpoint_file: Path
     checkpoint_sha256: str
     header: SafetensorsHeader
+    kind: str
+    """LoRA, DoRA, LoKr and so on (`models.lora_kinds`)."""
     made: datetime
     release: ReleaseFacts
     author: str
@@ -115,6 +117,7 @@ def gather_facts(
         checkpoint_file=file,
         checkpoint_sha256=row["sha256"],
         header=header,
+        kind=read_lora_facts(file).kind,
         made=datetime.fromtimestamp(float(row["time"]), timezone.utc),
         release=release,
         author=author,

@@ -18,6 +18,8 @@ import pytest
 from kohya_bridge.engines.failures import explain_death
 from kohya_bridge.models.comfy_folders import default_tokenizer_dir
 from kohya_bridge.models.lora_facts import check_lora, read_lora_facts
+from kohya_bridge.package import package_lora
+from kohya_bridge.workspace import Workspace
 from tests.kohya.hostile_states import as_before, plant_pickle
 from tests.kohya_bench import Bench, at_step, find_checkout_or_skip, make_dataset, wait_for, weights
 
@@ -93,6 +95,55 @@ def test_the_lora_has_sd_scripts_own_names_and_metadata(bench):
     assert facts.metadata["ss_sd_scripts_commit_hash"] == find_checkout_or_skip()[0].commit
     assert facts.metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
     assert "trigger char_dots" in facts.metadata["ss_training_comment"]
+
+
+LYCORIS = {
+    "LoKr": ["algo=lokr", "factor=4", "preset=attn-mlp"],
+    "LoHa": ["algo=loha", "preset=attn-mlp"],
+    "DoRA": ["algo=locon", "dora_wd=True", "preset=attn-mlp"],
+    "OFT": ["algo=diag-oft", "preset=attn-mlp"],
+}
+
+
+def stopped_at(step):
+    def act(run, child):
+        at_step(step)(run, child)
+        run.ask("stop")
+
+    return act
+
+
+@pytest.mark.parametrize("kind", LYCORIS)
+def test_a_lora_of_lycoris_is_trained_goes_on_after_a_stop_and_is_packaged(bench, kind, tmp_path):
+    _, interpreter = find_checkout_or_skip()
+    if subprocess.run([str(interpreter), "-c", "import lycoris"], capture_output=True).returncode:
+        pytest.skip("lycoris-lora is not installed beside sd-scripts (make kohya EXTRAS=lycoris-lora)")
+    options = {"network_module": "lycoris.kohya", "network_args": LYCORIS[kind]}
+    plan = bench.plan(kohya=options, max_train_steps=6, save_every_n_steps=3)
+    straight = bench.train(plan, name="straight")
+    assert straight.code == 0, straight.run.log_tail()
+    cut = bench.train(plan, name="cut", act=stopped_at(3))
+    again = bench.train(plan, name="cut", resume=cut.run.latest_state()[1])
+    assert again.code == 0, again.run.log_tail()
+    one, two = (each.run.dir / each.run.checkpoint("latest")["file"] for each in (straight, again))
+    assert weights(one) == weights(two)
+    assert check_lora(one, step=6) == ()
+    assert read_lora_facts(one).kind == kind and read_lora_facts(one).family == "sd15"
+    workspace = Workspace.at(tmp_path / "workspace")
+    shutil.copytree(bench.dataset_dir, workspace.dataset_dir("dots"))
+    (workspace.dataset_dir("dots") / "metadata.yaml").write_text(
+        "lora_tag: char_dots\nlicence: CC0-1.0\nsource: drawn here\nrelease_approved: true\nrating: sfw\n"
+    )
+    package = package_lora(
+        straight.run,
+        "latest",
+        lora_dir=tmp_path / "loras",
+        workspace=workspace,
+        hub_folder=True,
+        civitai_zip=True,
+    )
+    assert check_lora(package.file, step=6) == () and read_lora_facts(package.file).kind == kind
+    assert kind in package.card_file.read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ...models.base_models import has_text_encoders, is_whole_checkpoint
 from ...models.comfy_folders import host_folder
 from ...models.family_files import what_is_missing
 from ...models.lora_facts import check_lora, read_lora_facts
-from ...models.lora_keys import modules_of, refuse_unread
+from ...models.lora_kinds import refuse_unread
 from ...models.safetensors_header import read_header
 from ...plan import OBJECTIVE_OF_FLOW, TrainingPlan, TrainingRequest, chosen_later_settings
 from ...run_folder import RunFolder
@@ -179,7 +179,7 @@ def _file_problems(settings: TrainingSettings, paths: MachinePaths, family: str)
 def _unfit(file: Path, family: str) -> str:
     """Why a LoRA file can't go on a model of that family, as a sentence; empty where it may, or says nothing of its family."""
     try:
-        refuse_unread(modules_of(read_header(file).tensors), file.name)
+        refuse_unread(read_header(file).tensors, file.name)
     except BridgeError as error:
         return error.problem
     if wrong := check_lora(file):

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import torch
 
 from ...errors import InvalidInput
-from ...models.lora_keys import Part, layer, modules_of, refuse_unread
+from ...models.lora_keys import Part, layer, modules_of
+from ...models.lora_kinds import refuse_unread
 from .adapters import Beside, LoraModule
 from .lora import LoraNetwork
 
@@ -25,7 +26,7 @@ def put_beside(network: LoraNetwork, state: Mapping[str, torch.Tensor], multipli
         InvalidInput: none has a place, or one has another shape than its layer.
     """
     modules = modules_of(state)
-    refuse_unread(modules, "The LoRA in base_weights")
+    refuse_unread(state, "The LoRA in base_weights")
     file = {layer(name): name for name in modules}
     placed = set()
     for part in network.parts.values():

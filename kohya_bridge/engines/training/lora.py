@@ -17,7 +17,8 @@ from typing import Protocol
 import torch
 
 from ...errors import InvalidInput
-from ...models.lora_keys import in_naming_of, layer, modules_of, refuse_unread
+from ...models.lora_keys import in_naming_of, layer, modules_of
+from ...models.lora_kinds import refuse_unread
 from ...settings import TrainingSettings
 from .adapters import LoraModule, LoraPart
 from .model import Adaptable, Target
@@ -91,7 +92,7 @@ class LoraNetwork:
         the file lacks keep their fresh start. Raises InvalidInput when no module fits or a rank differs.
         """
         file = modules_of(state)
-        refuse_unread(file, "The LoRA to start from")
+        refuse_unread(state, "The LoRA to start from")
         file_layers = {layer(name): name for name in file}
         ours = {layer(module.name): module.name for module in self.modules}
         if not file_layers.keys() & ours.keys():

@@ -17,7 +17,8 @@ from ....architectures import architecture
 from ....architectures.base import diffusers_facts
 from ....counted import counted
 from ....errors import InvalidInput
-from ....models.lora_keys import KOHYA, Part, layer, modules_of, refuse_unread
+from ....models.lora_keys import KOHYA, Part, layer, modules_of
+from ....models.lora_kinds import refuse_unread
 from ...training.lora_file import read_lora
 from .ldm_keys import translate, unet_modules
 from .models import Base
@@ -36,7 +37,7 @@ def wearing(base: Base, file: Path, strength: float) -> Iterator[None]:
     state, _ = read_lora(file)
     layers = layers_by_key(base)
     modules = modules_of(state)
-    refuse_unread(modules, file.name)
+    refuse_unread(state, file.name)
     unknown = [name for name in modules if layer(name) not in layers]
     if unknown:
         raise InvalidInput(
