@@ -10,7 +10,8 @@ from ..kohya_bridge.architectures import architecture
 from ..kohya_bridge.errors import BridgeError, Refused
 from ..kohya_bridge.models.lora_check import lora_problems
 from ..kohya_bridge.models.lora_facts import read_lora_facts
-from ..kohya_bridge.models.lora_keys import modules_of, names_of_host
+from ..kohya_bridge.models.lora_keys import names_of_host
+from ..kohya_bridge.models.lora_kinds import read_modules
 from ..kohya_bridge.models.safetensors_header import read_header
 
 
@@ -34,9 +35,7 @@ def with_lora(
             f"{file.name} can't be loaded: {wrong[0]}", "Get the file again, or choose another one."
         )
     weights = comfy.utils.load_torch_file(str(file), safe_load=True)
-    has = len(
-        modules_of(read_header(file).tensors)
-    )  # 0 for kinds that are no two matrices: those are not counted
+    has = len(read_modules(weights))
     patched, fits = _patched(model, clip, weights, strength_model, strength_clip)
     if (not fits or fits < has) and (renamed := _in_names_of(model, clip, weights)):
         patched, fits = _patched(model, clip, renamed, strength_model, strength_clip)
@@ -86,7 +85,7 @@ def _made_for(file: Path) -> str:
 
 
 def _what_to_do(file: Path) -> str:
-    if modules_of(read_header(file).tensors):
+    if read_modules(read_header(file).tensors):
         return "Use it with the model family that it was made for; a LoRA whose key names ComfyUI does not know has to be converted first."
     return "It has no matrices with the key names of a LoRA: choose a LoRA file, or convert it to the names that ComfyUI knows."
 

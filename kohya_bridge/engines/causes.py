@@ -54,6 +54,12 @@ CAUSES: tuple[Cause, ...] = (
         EXIT_OUT_OF_MEMORY,
     ),
     _cause(
+        "lycoris_preset",
+        r"assertionerror: duplicated lora name: (\S+)",
+        "LyCORIS' usual preset names a layer of this model twice ({0}).",
+        "Add preset=attn-mlp to network_args, or another of its presets.",
+    ),
+    _cause(
         "no_data",
         r"no data found\. please verify arguments|found no pictures to train on",
         "Nothing was trained: no pictures were found.",

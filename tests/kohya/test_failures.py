@@ -40,6 +40,7 @@ LINES = [
     ("ValueError: nope is not a valid SchedulerType, please select one of ['linear']", "bad_option"),
     ("ValueError: fp16 mixed precision requires a GPU (not 'cpu').", "precision_unsupported"),
     ("RuntimeError: expected scalar type Half but found Float", "precision_unsupported"),
+    ("AssertionError: duplicated lora name: lora_unet_time_embedding_linear_1", "lycoris_preset"),
     ("NotImplementedError: No operator found for `memory_efficient_attention_forward` with inputs:", "xformers"),
     ("OSError: Can't load tokenizer for 'openai/clip-vit-large-patch14'. If you were trying", "tokenizer_offline"),
     ("Error loading file: /s/train/0003.png", "picture_damaged"),
