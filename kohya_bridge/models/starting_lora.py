@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import InvalidInput, NotFound
 from ..workspace import Workspace, file_sha256
 from .lora_check import lora_problems
+from .lora_facts import read_lora_facts
 from .model_files import find_model, list_models
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -32,20 +33,31 @@ class NamedLoras:
 
 
 def resolve_loras(settings: Mapping[str, Any], workspace: Workspace, lora_dirs: Sequence[Path]) -> NamedLoras:
-    """Raises NotFound or InvalidInput when no file has that name or digest, or the file is damaged."""
+    """Raises NotFound or InvalidInput when no file has that name or digest, or the file is damaged or not a LoRA."""
     found = NamedLoras()
     for name in NAMED:
         wanted = settings.get(name)
         if isinstance(wanted, str) and wanted:
             file = _resolved(wanted, workspace, lora_dirs)
-            if wrong := lora_problems(file):
+            if wrong := _wrong_with(file):
                 raise InvalidInput(
-                    f"{file.name} can't be used as {name}: {wrong[0]}",
+                    f"{file.name} can't be used as {name}: {wrong}",
                     "Choose another LoRA, or get the file again.",
                 )
             found.settings[name] = file_sha256(file, cache_dir=workspace.cache_dir)
             found.extra[name] = str(file)
     return found
+
+
+def _wrong_with(file: Path) -> str:
+    """Why no engine can use it, as a sentence: it is damaged, or a file of something else."""
+    if wrong := lora_problems(file):
+        return wrong[0]
+    try:
+        read_lora_facts(file)
+    except InvalidInput as error:
+        return error.problem
+    return ""
 
 
 def _resolved(wanted: str, workspace: Workspace, lora_dirs: Sequence[Path]) -> Path:

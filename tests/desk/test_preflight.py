@@ -215,7 +215,8 @@ def test_a_lora_to_start_from_is_found_by_name_or_digest(desk, tmp_path):
         (b"<html>not found</html>", "web page"),
         (b"", "empty"),
         (b"\x40\x00\x00\x00\x00\x00\x00\x00{", "cut off"),
-        (np.full((2, 4), np.nan, np.float32), "not finite"),
+        ({"lora_unet_x.lora_down.weight": np.full((2, 4), np.nan, np.float32)}, "not finite"),
+        ({"model.diffusion_model.out.2.weight": np.ones((2, 4), np.float32)}, "no key in it ends in"),
     ],
 )
 @pytest.mark.parametrize("name", ["network_weights", "base_weights"])
@@ -225,7 +226,7 @@ def test_a_damaged_lora_to_start_from_is_refused_before_the_start(desk, tmp_path
     if isinstance(content, bytes):
         file.write_bytes(content)
     else:
-        save_file({"lora_unet_x.lora_down.weight": content}, file)
+        save_file(content, file)
     with pytest.raises(InvalidInput, match=said) as refused:
         desk.check(request(settings={name: "old.safetensors"}))
     assert f"can't be used as {name}" in refused.value.problem
