@@ -78,6 +78,11 @@ export function count(value) {
   return String(value).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
 
+/** A number with its noun: `1 step`, `2 000 steps`. @param {number} value @param {string} noun */
+export function counted(value, noun) {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
 /** Any value of a plan. @param {any} value */
 export function plain(value) {
   if (value === null || value === undefined || value === "") return "none";

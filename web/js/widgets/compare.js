@@ -2,7 +2,7 @@
 /** Several runs side by side: smoothed and held-out curves on one chart, and where their plans differ. */
 
 import { el, isolated, keyed, setText, show } from "../dom.js";
-import { count, loss } from "../format.js";
+import { count, counted, loss } from "../format.js";
 import { nearest } from "../chart_math.js";
 import { createPlot } from "../plot.js";
 import { button } from "./button.js";
@@ -177,7 +177,7 @@ function heldRows(run) {
 /** @param {any} run */
 function told(run) {
   const held = heldRows(run).filter((row) => typeof row[1] === "number");
-  if (!held.length) return `${count(run.step)} steps`;
+  if (!held.length) return counted(run.step, "step");
   const best = held.reduce((a, b) => (b[1] < a[1] ? b : a));
   return `lowest held-out ${loss(best[1])} at step ${count(best[0])}`;
 }

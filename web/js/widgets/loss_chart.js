@@ -8,7 +8,7 @@
 
 import { nearest } from "../chart_math.js";
 import { el, setText, show } from "../dom.js";
-import { count, loss, rate } from "../format.js";
+import { count, counted, loss, rate } from "../format.js";
 import { createPlot } from "../plot.js";
 import { button } from "./button.js";
 
@@ -243,7 +243,7 @@ function described(run, held) {
   const rows = run.state.losses;
   if (!rows.length) return "Loss chart, empty";
   const last = /** @type {any[]} */ (rows.at(-1));
-  const parts = [`Loss over ${count(last[0])} steps: smoothed from ${loss(rows[0][2])} to ${loss(last[2])}`];
+  const parts = [`Loss over ${counted(last[0], "step")}: smoothed from ${loss(rows[0][2])} to ${loss(last[2])}`];
   const measured = held.filter((row) => typeof row[1] === "number");
   if (measured.length) {
     const best = measured.reduce((a, b) => (b[1] < a[1] ? b : a));

@@ -2,7 +2,7 @@
 /** How far a run is and how fast it goes, as one bar and a line of figures. */
 
 import { el, isolated, setText, show } from "../dom.js";
-import { count, duration, loss, share, speed, status } from "../format.js";
+import { count, counted, duration, loss, share, speed, status } from "../format.js";
 import { isFinished } from "../run_state.js";
 
 /** @typedef {import("../panel.js").WidgetView} WidgetView */
@@ -74,7 +74,7 @@ export function createProgress(document) {
       const stepping = ended || ["training", "paused"].includes(state.status);
       setText(
         headline,
-        stepping && state.total ? `${count(state.step)} of ${count(state.total)} steps` : status(state),
+        stepping && state.total ? `${count(state.step)} of ${counted(state.total, "step")}` : status(state),
       );
       setText(percent, part !== null && (state.total || ended) ? `${done} %` : "");
       fill.style.inlineSize = `${(part ?? 0) * 100}%`;
