@@ -119,3 +119,10 @@ test("the share of a run is between nothing and all of it", () => {
   assert.equal(format.share({ step: 50, total: 40, status: "training" }), 1);
   assert.equal(format.share({ step: 900, total: 1500, status: "completed" }), 1);
 });
+
+test("a number stands with the noun that fits it", () => {
+  assert.deepEqual(
+    [0, 1, 2000].map((value) => format.counted(value, "step")),
+    ["0 steps", "1 step", "2\u202f000 steps"],
+  );
+});
