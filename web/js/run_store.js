@@ -350,18 +350,20 @@ export class RunStore extends EventTarget {
     if (this.fetching || !this.open) return;
     this.fetching = true;
     const { run_id: runId, state } = this.open;
+    const asked = new Set(this.early);
     try {
-      if (this.early[0].seq - state.last_seq > WHOLE_AGAIN_AFTER_GAP) return await this.openRun(runId);
+      if (this.early[0].seq - state.last_seq > WHOLE_AGAIN_AFTER_GAP) {
+        await this.openRun(runId);
+        this.early = this.early.filter((event) => !asked.has(event));
+        return;
+      }
       const told = await this.host.get(`runs/${runId}/events?after=${state.last_seq}`);
       if (this.open?.run_id !== runId) return;
       this.open = { ...this.open, state: fold(told.events, this.open.state) };
-      // What the server has not got either will never come: go on from the first event that is there.
+      // An event is in the file before it is sent: what came before the server was asked, and it has not got, is no event of this run. What
+      // came meanwhile may be behind what it read, and is asked for again.
       const reached = this.open.state.last_seq;
-      this.early = this.early.filter((event) => event.seq > reached);
-      if (!told.more && this.early.length) {
-        this.open = { ...this.open, state: fold(this.early, this.open.state) };
-        this.early = [];
-      }
+      this.early = this.early.filter((event) => event.seq > reached && (told.more || !asked.has(event)));
     } catch (error) {
       this.stale = true;
       this.failure = asFailure(error);
