@@ -10,7 +10,7 @@ from kohya_bridge.errors import BridgeError
 
 from .host.comfy_host import ComfyHost
 from .host.comfy_install import ROOT
-from .host.leaving import Interrupted, interruptible
+from .host.leaving import Interrupted, interruptible, wait_for
 
 BASE_DIR = ROOT / ".comfy"
 
@@ -26,7 +26,7 @@ def main() -> None:
                 f"ComfyUI is ready: {host.url}  (Ctrl-C ends it; runs go on)\nLog: {host.log_file}",
                 flush=True,
             )
-            host.process.wait()
+            wait_for(host.process)
     except Interrupted:
         print("\nComfyUI has ended; runs go on.")
     except BridgeError as error:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import psutil
@@ -27,6 +28,7 @@ from scripts.demo_grid import before_and_after
 from scripts.demo_progress import Follower, Lines
 from scripts.demo_workflow import SETTINGS, WORKFLOW_FILE, demo_workflow
 from scripts.host.comfy_host import ComfyHost
+from scripts.host.leaving import wait_for
 
 SAMPLING = Sampling(
     sampler="euler", scheduler="normal", steps=4, cfg=4, width=64, height=64, base_model="base"
@@ -174,3 +176,18 @@ def test_serving_ends_its_comfyui_when_it_is_told_to_end(tmp_path):
             os.kill(pid, number)
             assert "runs go on" in serving.stdout.read()
         assert not comfyui.is_running()
+
+
+def test_waiting_for_comfyui_looks_up_again_and_again_so_that_no_signal_is_lost():
+    """One that comes between Python's last look and the system's wait would not wake a wait without an end."""
+
+    class Busy:
+        asked: ClassVar[list[float]] = []
+
+        def wait(self, timeout):
+            self.asked.append(timeout)
+            if len(self.asked) < 3:
+                raise subprocess.TimeoutExpired("comfyui", timeout)
+            return 7
+
+    assert wait_for(Busy()) == 7 and len(Busy.asked) == 3 and max(Busy.asked) <= 1.0

@@ -7,6 +7,7 @@ own: keepers and trainers. Out: none of them left. A trainer is asked first, so 
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -67,6 +68,14 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if is_leaving else handler)
+
+
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a child, once it has ended. A signal that comes in the moment before Python asks the system to wait is noticed at
+    the next look only: with a wait that has no end, Ctrl-C would be lost."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=1.0)
 
 
 def end_everything(host: ComfyHost, desk: Desk, *, waiting: Collection[str] = ()) -> list[RunFolder]:
