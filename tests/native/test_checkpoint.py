@@ -177,7 +177,7 @@ def test_old_buffers_and_schedules_beside_the_weights_do_no_harm(sd15_file, tmp_
 
 
 def test_another_family_than_planned_is_refused(sd15_file):
-    with pytest.raises(InvalidInput, match="the plan says sdxl"):
+    with pytest.raises(InvalidInput, match="the plan says Stable Diffusion XL"):
         load_base(sd15_file, family="sdxl", tokenizer_dir=tokenizer_dir())
 
 
