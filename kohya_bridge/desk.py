@@ -34,10 +34,9 @@ from .runs.run_list import RunLine, RunList
 from .runs.run_summary import RunSummary, summarise
 from .runs.unattended import Unattended
 from .runs.unattended import keep as validate_unattended
-from .settings import TrainingSettings
 from .steering.answers import Answers
 from .steering.lending import let_lend
-from .steering.preflight import Check, check_request, numbers_for
+from .steering.preflight import Check, check_request
 from .steering.settling import completion_problems, revoke_completion
 from .steering.slot import Slot
 from .steering.starting import refuse_foreign_plan, startable
@@ -101,10 +100,6 @@ class Desk:
         if before is None:
             return check
         return replace(check, changes=tuple(plan_differences(before[1], check.plan)), compared_with=before[0])
-
-    def numbers_for(self, request: TrainingRequest, *, images: int) -> TrainingSettings | None:
-        """The numbers that a request would be trained with; None where it is wrong, which `check` tells."""
-        return numbers_for(request, self.places, images=images)
 
     def runs(self) -> list[RunSummary]:
         """Every run of the workspace, the newest first. Those that can't be dealt with are among them, with what is wrong."""
@@ -210,11 +205,8 @@ class Desk:
             run.ask("stop", rungs=[{"how": each.how, "seconds": each.seconds} for each in climbed])
             if not supervisor.keeper_lives(run):
                 self.slot.advance()  # gives the trainer a new keeper, who climbs
-        elif stranger := supervisor.named_stranger(run):
-            raise Conflict(
-                f"run.json of run {run.run_id} names process {stranger}, which was not started for this run: nothing was sent to it.",
-                "The folder was copied or received while its run trained; resume it here, or mend or delete it.",
-            )
+        else:
+            supervisor.refuse_stranger(run)
 
     def pause(self, run_id: str) -> None:
         """Hold the trainer at its next step; it keeps the slot. Raises Conflict if the run does not train."""

@@ -112,9 +112,8 @@ def works_for_another(pid: int, run_dir: Path) -> bool:
     if was_started_for(pid, run_dir):
         return False
     try:
-        return bool(
-            psutil.Process(pid).cmdline()
-        )  # asked last: whoever shows it now showed it before as well
+        # Asked last: whoever shows it now showed it before as well.
+        return bool(psutil.Process(pid).cmdline())
     except (psutil.Error, OSError):
         return False
 

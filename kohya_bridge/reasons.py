@@ -16,32 +16,37 @@ from .errors import BridgeError
 
 MOST_LETTERS = 200
 
-_SYSTEM = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the disk takes no file of that size",
-    errno.EROFS: "the disk is read-only",
-    errno.EIO: "the disk failed",
-    errno.ESTALE: "the network disk has lost it",
-    errno.ETIMEDOUT: "there was no answer in time",
-    errno.ECONNREFUSED: "nothing answers there",
-    errno.ECONNRESET: "the connection broke off",
-    errno.EACCES: "access is denied",
-    errno.EPERM: "access is denied",
-    errno.ENOENT: "it is not there",
-    errno.ENOTDIR: "its path leads through a file",
-    errno.EISDIR: "it is a folder",
-    errno.EEXIST: "the name is taken",
-    errno.ENOTEMPTY: "the folder is not empty",
-    errno.ENAMETOOLONG: "the name is too long for this disk",
-    errno.ELOOP: "its links lead in a circle",
-    errno.EXDEV: "it lies on another disk",
-    errno.EBUSY: "another program is using it",
-    errno.ETXTBSY: "another program is using it",
-    errno.EMFILE: "too many files are open",
-    errno.ENFILE: "too many files are open",
-    errno.ENOMEM: "memory ran out",
-}
+_FULL = "Free disk space, and do the same again."
+_ALLOW = "Correct its permissions, or choose another folder."
+_HELD = "Another program holds it: close that, and do the same again."
+NO_CONNECTION = "Check the address and the network, and try again."
+_SYSTEM: dict[int, tuple[str, str]] = {
+    errno.ENOSPC: ("the disk is full", _FULL),
+    errno.EDQUOT: ("the disk quota is used up", _FULL),
+    errno.EFBIG: ("the disk takes no file of that size", "Free disk space, or lift the limit on the size of a file (ulimit -f)."),
+    errno.EROFS: ("the disk is read-only", "The disk is read-only: mount it writable, or choose another folder."),
+    errno.EIO: ("the disk failed", "Check the disk, and keep a copy of what is on it."),
+    errno.ESTALE: ("the network disk has lost it", "Connect the network folder again."),
+    errno.ETIMEDOUT: ("there was no answer in time", NO_CONNECTION),
+    errno.ECONNREFUSED: ("nothing answers there", NO_CONNECTION),
+    errno.ECONNRESET: ("the connection broke off", NO_CONNECTION),
+    errno.EACCES: ("access is denied", _ALLOW),
+    errno.EPERM: ("access is denied", _ALLOW),
+    errno.ENOENT: ("it is not there", "Check the path; somebody may have moved or deleted it meanwhile."),
+    errno.ENOTDIR: ("its path leads through a file", "Choose another path."),
+    errno.EISDIR: ("it is a folder", "Name a file, not a folder."),
+    errno.EEXIST: ("the name is taken", "Take away what is there, or choose another name."),
+    errno.ENOTEMPTY: ("the folder is not empty", "Take away what is in it, or choose another name."),
+    errno.ENAMETOOLONG: ("the name is too long for this disk", "Choose a shorter name, or a folder that lies less deep."),
+    errno.ELOOP: ("its links lead in a circle", "Choose another path."),
+    errno.EXDEV: ("it lies on another disk", "Choose a folder on the same disk."),
+    errno.EBUSY: ("another program is using it", _HELD),
+    errno.ETXTBSY: ("another program is using it", _HELD),
+    errno.EMFILE: ("too many files are open", "Close other programs, or raise the limit (ulimit -n)."),
+    errno.ENFILE: ("too many files are open", "Close other programs."),
+    errno.ENOMEM: ("memory ran out", "Close other programs."),
+}  # fmt: skip
+"""The system's refusals: the reason, and what a person can do about it."""
 _WINDOWS = {32: "another program has it open", 33: "another program has locked it", 206: "the path is too long for Windows"}  # fmt: skip
 
 _PICTURES = (
@@ -136,9 +141,14 @@ def reason_of(error: BaseException) -> str:
     return _first(table, str(error)) or lines[0][:MOST_LETTERS].rstrip(".")
 
 
+def way_out(error: OSError) -> str:
+    """What a person can do about what the system refused, as a sentence."""
+    return _SYSTEM.get(error.errno or 0, ("", "Check the disk and the permissions of the folder."))[1]
+
+
 def _of_the_system(error: OSError) -> str:
     windows = _WINDOWS.get(getattr(error, "winerror", None) or 0, "")
-    words = windows or _SYSTEM.get(error.errno or 0, "") or error.strerror or ""
+    words = windows or _SYSTEM.get(error.errno or 0, ("", ""))[0] or error.strerror or ""
     return words[:1].lower() + words[1:]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import processes
 from .engines.contract import Command, python_module_command
-from .errors import UnusableFile
+from .errors import Conflict, UnusableFile
 from .processes import ProcessMark
 from .reasons import reason_of
 from .run_folder import ChildIdentity, RunFolder
@@ -147,21 +147,23 @@ def _works_for(run: RunFolder, mark: ProcessMark) -> bool:
     return processes.lives(mark) and processes.was_started_for(mark.pid, run.dir)
 
 
-def named_stranger(run: RunFolder) -> int | None:
-    """The living process that `run.json` names as this run's though it was not started for it: of another run, as in a folder that was
-    copied while it trained, or somebody else's. Nothing is ever sent to it."""
+def refuse_stranger(run: RunFolder) -> None:
+    """Raise Conflict where `run.json` names a living process as this run's though it was not started for it: of another run, as in a
+    folder that was copied while it trained, or somebody else's. Nothing is ever sent to it."""
     try:
         identity = run.identity()
     except UnusableFile:
-        return None
+        return
     if identity is None or identity.ended is not None:
-        return None
+        return
     named = [ProcessMark(identity.pid, identity.started, identity.boot_id, identity.start_ticks)]
     named += [ProcessMark(**identity.keeper)] if identity.keeper else []
-    strangers = (
-        each.pid for each in named if processes.lives(each) and processes.works_for_another(each.pid, run.dir)
-    )
-    return next(strangers, None)
+    for each in named:
+        if processes.lives(each) and processes.works_for_another(each.pid, run.dir):
+            raise Conflict(
+                f"run.json of run {run.run_id} names process {each.pid}, which was not started for this run: nothing was sent to it.",
+                "The folder was copied or received while its run trained; resume it here, or mend or delete it.",
+            )
 
 
 def end_strays(run: RunFolder) -> None:

@@ -194,11 +194,12 @@ def _of_the_training_behind(hidden: Any, dataset: Dataset, typed: dict[str, Any]
     """The numbers of the training that this node feeds, so that what is let through here is let through there; of several the one
     with the highest resolution. With none, those of the wired settings, if there are any."""
     from ..kohya_bridge.lint.inspection import training_at
+    from ..kohya_bridge.steering.preflight import numbers_for
     from .kohya_train_node import NODE_ID as TRAIN
     from .kohya_train_node import request_typed
 
     found = [
-        desk().numbers_for(request, images=len(dataset.items))
+        numbers_for(request, desk().places, images=len(dataset.items))
         for node in (hidden.prompt or {}).values()
         if node.get("class_type") == TRAIN and str((node["inputs"].get("dataset") or [""])[0]) == str(hidden.unique_id)
         and (request := request_typed(dataset.slug, node["inputs"], typed))

@@ -47,5 +47,5 @@ def plainly(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 def _told(error: BridgeError | OSError) -> Told:
     log.error("%s", error, exc_info=error)
-    told = error if isinstance(error, BridgeError) else in_words(error)
+    told = in_words(error) if isinstance(error, OSError) else error
     return Told(f"{told.problem}\n{told.fix}".strip())

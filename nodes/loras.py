@@ -10,8 +10,7 @@ from ..kohya_bridge.architectures import architecture
 from ..kohya_bridge.errors import BridgeError, Refused
 from ..kohya_bridge.models.lora_check import lora_problems
 from ..kohya_bridge.models.lora_facts import read_lora_facts
-from ..kohya_bridge.models.lora_keys import names_of_host
-from ..kohya_bridge.models.lora_kinds import read_modules
+from ..kohya_bridge.models.lora_kinds import names_of_host, read_modules
 from ..kohya_bridge.models.safetensors_header import read_header
 
 

@@ -17,9 +17,9 @@ from kohya_bridge.models.lora_keys import (
     is_text_encoders,
     layer,
     modules_of,
-    names_of_host,
     read_key,
 )
+from kohya_bridge.models.lora_kinds import names_of_host
 from tests.architectures import golden
 
 part = st.from_regex(r"[a-z][a-z0-9_]{0,14}|[0-9]{1,2}", fullmatch=True)

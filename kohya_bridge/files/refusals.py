@@ -8,8 +8,7 @@ from typing import NoReturn
 
 from .. import disk
 from ..errors import UnusableFile
-from ..reasons import reason_of
-from ..system_errors import way_out
+from ..reasons import reason_of, way_out
 
 DAMAGED = "It was damaged; bring back an older copy, or move it away."
 REMOVE = "Move it away: in such a folder only plain files and folders of its own are used."

@@ -17,11 +17,9 @@ from ..counted import counted
 from ..errors import BridgeError, InvalidInput
 from ..files import open_named
 from .lora_check import is_finite
-from .lora_keys import KOHYA, PEFT, Part, is_text_encoders, layer, modules_of
+from .lora_keys import KOHYA, PEFT, is_text_encoders, layer
 from .lora_kinds import LORA, Module, kind_of, read_modules
 from .safetensors_header import SafetensorsHeader, read_header, read_tensor
-
-Modules = Mapping[str, Mapping[Part, str]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def read_lora_facts(file: Path) -> LoraFacts:
         alpha=float(rank) if alpha is None and without and rank else alpha,
         kind=kind_of(modules.values()),
         step=_whole(header.metadata, "ss_steps"),
-        family=_family_of(header, _weights_of(header, modules_of(header.tensors))),
+        family=_family_of(header, _weights_of(header, modules.values())),
         number_format=max(set(formats), key=formats.count),
         trains_text_encoder=any(is_text_encoders(module) for module in modules),
         metadata=dict(header.metadata),
@@ -120,13 +118,13 @@ def _family_of(header: SafetensorsHeader, weights: dict[str, tuple[int, ...]]) -
     return next((each.name for each in families if any(m.fit(weights) for m in each.lora_marks)), None)
 
 
-def _weights_of(header: SafetensorsHeader, modules: Modules) -> dict[str, tuple[int, ...]]:
-    """The shapes (out, in) of the weights that the file's updates belong to, by `layer`."""
+def _weights_of(header: SafetensorsHeader, modules: Iterable[Module]) -> dict[str, tuple[int, ...]]:
+    """The shapes (out, in) of the weights that the file's pairs of matrices belong to, by `layer`."""
     found: dict[str, tuple[int, ...]] = {}
-    for module, parts in modules.items():
-        shapes = [header.tensors[parts[part]].shape for part in ("down", "up") if part in parts]
+    for each in modules:
+        shapes = [header.tensors[each.parts[part]].shape for part in ("down", "up") if part in each.parts]
         if len(shapes) == 2 and all(len(shape) >= 2 for shape in shapes):
-            found[layer(module)] = (shapes[1][0], shapes[0][1])
+            found[layer(each.name)] = (shapes[1][0], shapes[0][1])
     return found
 
 

@@ -11,13 +11,11 @@ families: they are read, but lead to other layers. kohya's way has `_` for every
 
 OneTrainer (modules/util/convert_lora_util.py, and the versions before) writes kohya's, ComfyUI's or diffusers' names, all with either pair of
 endings; the model's own paths with nothing before them; Open Model Initiative's (`unet.`, `transformer.`, `clip_l.`, `clip_g.`, `t5.`); and kohya's
-prefixes with dots behind them (`lora_unet.`). ComfyUI has no key for the last three: `names_of_host` finds the one of the same layer.
+prefixes with dots behind them (`lora_unet.`). ComfyUI has no key for the last three: `lora_kinds.names_of_host` finds the one of the same layer.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -34,10 +32,6 @@ _ENDINGS: dict[str, Part] = {
     ".lora_magnitude_vector.default.weight": "dora",
     ALPHA: "alpha",
 }  # fmt: skip
-_OTHER_KINDS = re.compile(
-    r"\.(?:hada_[a-z0-9_]+|lokr_[a-z0-9_]+|oft_[a-zA-Z0-9_.]+|glora_[a-z0-9_.]+|[ab][12]\.weight|diff(?:_b)?)$"
-)
-"""Endings of what is no pair of matrices: LoHa, LoKr, OFT, GLoRA, whole differences."""
 _MODEL = (
     "lora_unet_", "lora_unet.", "lora_transformer_", "lora_transformer.", "lora_prior_unet_", "lycoris_",
     "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",
@@ -122,34 +116,6 @@ def _without_processor(path: str) -> str:
         return path
     path = path.replace(".processor.", ".")
     return f"{path}.0" if path.endswith(".to_out") else path
-
-
-def names_of_host(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """`{name: new name}` for the tensors whose module is none of `known` while one of `known` is the same layer. Two modules that would
-    become one keep their names."""
-    there = set(known)
-    by_layer = {_only_or_first(layer(each)): each for each in sorted(there, reverse=True)}
-    found: dict[str, str] = {}
-    for name in names:
-        module, ending = _parted(name)
-        if module and module not in there and (new := by_layer.get(_only_or_first(layer(module)))):
-            found[name] = new + ending
-    twice = {new for new, number in Counter(found.values()).items() if number > 1}
-    return {name: new for name, new in found.items() if new not in twice}
-
-
-def _only_or_first(layer_name: str) -> str:
-    """The same name for an only text encoder and for the first of several, which files and models of one family call either way."""
-    return f"te1_{layer_name.removeprefix('te_')}" if layer_name.startswith("te_") else layer_name
-
-
-def _parted(name: str) -> tuple[str, str]:
-    """A tensor's module and ending; both empty where it belongs to no module of any kind."""
-    key = read_key(name)
-    if key:
-        return key.module, name.removeprefix(key.module)
-    other = _OTHER_KINDS.search(name)
-    return (name[: other.start()], other[0]) if other else ("", "")
 
 
 def is_text_encoders(module: str) -> bool:

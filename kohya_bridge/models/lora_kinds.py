@@ -6,12 +6,13 @@ the others are LyCORIS' (lycoris-lora 4.1, `lycoris/modules/`), as ComfyUI reads
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..counted import counted
 from ..errors import InvalidInput
-from .lora_keys import read_key
+from .lora_keys import layer, read_key
 
 LORA, LOHA, LOKR, OFT, GLORA, FULL = "LoRA", "LoHa", "LoKr", "OFT", "GLoRA", "full difference"
 KINDS = (LORA, LOHA, LOKR, OFT, GLORA, FULL)
@@ -19,7 +20,7 @@ KINDS = (LORA, LOHA, LOKR, OFT, GLORA, FULL)
 _PARTS = {
     LOHA: ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
     LOKR: ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
-    OFT: ("oft_blocks", "oft_R.weight", "rescale"),
+    OFT: ("oft_blocks", "oft_R.weight", "oft_R.scaled_oft", "rescale"),
     GLORA: ("a1.weight", "a2.weight", "b1.weight", "b2.weight"),
     FULL: ("diff", "diff_b", "w_norm", "b_norm"),
 }
@@ -36,13 +37,13 @@ _NEEDED: Mapping[str, tuple[tuple[frozenset[str], ...], ...]] = {
     FULL: (tuple(frozenset({part}) for part in _PARTS[FULL]),),
 }
 """Of each group one of the sets must be there."""
-_RANK_OF: Mapping[str, tuple[tuple[str, int], ...]] = {
-    LORA: (("down", 0),),
-    LOHA: (("hada_w1_b", 0),),
-    LOKR: (("lokr_w2_b", 0), ("lokr_w1_b", 0)),
-    GLORA: (("a1.weight", 0),),
+_RANK_OF: Mapping[str, tuple[str, ...]] = {
+    LORA: ("down",),
+    LOHA: ("hada_w1_b",),
+    LOKR: ("lokr_w2_b", "lokr_w1_b"),
+    GLORA: ("a1.weight",),
 }
-"""Where the rank stands; a LoKr of whole matrices, and what has none, has none."""
+"""Whose rows are as many as the rank, the first that is there; a LoKr of whole matrices, and what has none, has none."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Module:
 
     def rank(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         """The inner dimension, given the shapes of all tensors by name; None where it has none."""
-        found = (shapes[self.parts[part]] for part, _ in _RANK_OF.get(self.kind, ()) if part in self.parts)
+        found = (shapes[self.parts[part]] for part in _RANK_OF.get(self.kind, ()) if part in self.parts)
         return next((shape[0] for shape in found if len(shape) > 1), None)
 
 
@@ -108,6 +109,25 @@ def refuse_unread(names: Iterable[str], what: str) -> None:
                 f"{what} has {title} in {counted(len(found), 'module')}, such as {found[0]}, which is not read here.",
                 "Take a plain LoRA; ComfyUI itself draws with the other kinds.",
             )
+
+
+def names_of_host(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """`{name: new name}` for the tensors whose module is none of `known` while one of `known` is the same layer. Two modules that would
+    become one keep their names."""
+    there = set(known)
+    by_layer = {_only_or_first(layer(each)): each for each in sorted(there, reverse=True)}
+    found: dict[str, str] = {}
+    for name in names:
+        part = _part_of(name)
+        if part and part[0] not in there and (new := by_layer.get(_only_or_first(layer(part[0])))):
+            found[name] = new + name.removeprefix(part[0])
+    twice = {new for new, number in Counter(found.values()).items() if number > 1}
+    return {name: new for name, new in found.items() if new not in twice}
+
+
+def _only_or_first(layer_name: str) -> str:
+    """The same name for an only text encoder and for the first of several, which files and models of one family call either way."""
+    return f"te1_{layer_name.removeprefix('te_')}" if layer_name.startswith("te_") else layer_name
 
 
 def _part_of(name: str) -> tuple[str, str, str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from tests.host_models import reduced, small_files
@@ -14,7 +13,7 @@ def knows(family: str) -> bool:
     return hasattr(comfy.supported_models, reduced.FAMILIES[family][0])
 
 
-def _model(family: str, model=None, **options):
+def reduced_model(family: str, model=None, **options):
     import torch
 
     from kohya_bridge.engines.native.host_side.model import HostModel
@@ -35,7 +34,7 @@ def gradients(family: str) -> dict:
 
     if not knows(family):
         return {"unknown": True}
-    found = check_gradients(lambda: _model(family), reduced.latents(family), reduced.condition(family))
+    found = check_gradients(lambda: reduced_model(family), reduced.latents(family), reduced.condition(family))
     return {**found.to_json(), "problem": found.problem(rounded=False)}
 
 
@@ -45,7 +44,7 @@ def batched(family: str) -> dict:
 
     if not knows(family):
         return {"unknown": True}
-    model = _model(family)
+    model = reduced_model(family)
     one, other = reduced.condition(family, seed=1), reduced.condition(family, seed=9)
     condition = {name: torch.stack([one[name], other[name]]) for name in one}
     noisy = torch.stack([reduced.latents(family, seed=2), reduced.latents(family, seed=6)])
@@ -85,7 +84,9 @@ def uncured_gradients(family: str) -> dict:
 
     side.copy_before_writing = lambda network: None
     try:
-        found = check_gradients(lambda: _model(family), reduced.latents(family), reduced.condition(family))
+        found = check_gradients(
+            lambda: reduced_model(family), reduced.latents(family), reduced.condition(family)
+        )
     except RuntimeError as error:
         return {"raised": str(error)[:200]}
     return {**found.to_json(), "problem": found.problem(rounded=False)}
@@ -151,14 +152,14 @@ def stored(file: str, plain_file: str = "") -> dict:
     sides = {}
     for name, of in (("stored", tensors), ("plain", plain)):
         model = load_diffusion_model(dict(of), metadata, dtype=torch.float32, name=name)
-        sides[name] = _answered(_model(family, model), family)
+        sides[name] = _answered(reduced_model(family, model), family)
     (said, gradient, kept, weights), (truth, right, _, _) = sides["stored"], sides["plain"]
     side.frozen = lambda layer: (
         layer.forward
     )  # the host's own layers: autograd keeps a cast copy of each weight
     model = load_diffusion_model(dict(tensors), metadata, dtype=torch.float32, name="uncured")
     try:
-        usual = _answered(_model(family, model), family)[2]
+        usual = _answered(reduced_model(family, model), family)[2]
     except (RuntimeError, ValueError):  # two of the formats have no backward of their own
         usual = None
     return {
@@ -201,94 +202,6 @@ def _answered(model, family: str):
 def _place(tensor):
     """Where a tensor's numbers lie; a quantised one's are in a tensor of its own."""
     return getattr(tensor, "_qdata", tensor).untyped_storage().data_ptr()
-
-
-def drawn_with(file: str, lora: str) -> dict:
-    """What the host itself says with a LoRA on the model, through its own loader, against our side with the same weights."""
-    import comfy.lora
-    import comfy.model_patcher
-    import comfy.sd
-    import comfy.utils
-    import torch
-
-    from kohya_bridge.engines.native.host_side.gradients import _Bench
-    from kohya_bridge.engines.native.host_side.loading import load_diffusion_model, read_file
-
-    tensors, metadata = read_file(Path(file))
-    family = metadata[small_files.MARK]
-    state = comfy.utils.load_torch_file(lora, safe_load=True)
-
-    def load():
-        return load_diffusion_model(dict(tensors), metadata, dtype=torch.float32, name="base")
-
-    ours = _Bench(
-        _model(family, load()), reduced.latents(family), reduced.condition(family), recomputed=False
-    )
-    with torch.no_grad():
-        for _, _, master in ours.network.parts["unet"].matrices():
-            master.zero_()
-        _put(ours.network, state)
-        trained = ours.answer()
-    cpu = torch.device("cpu")
-    host = load()
-    patcher = comfy.model_patcher.ModelPatcher(host, load_device=cpu, offload_device=cpu)
-    heard: list[str] = []
-    ear = logging.Handler()
-    ear.emit = lambda record: heard.append(record.getMessage())
-    logging.getLogger().addHandler(ear)
-    patched, _ = comfy.sd.load_lora_for_models(patcher, None, state, 1.0, 0)
-    logging.getLogger().removeHandler(ear)
-    patched.patch_model(device_to=cpu)
-    theirs = _model(family, host)
-    with torch.no_grad():
-        drawn = theirs.predict(ours.noisy, ours.times_B, ours.condition, ours.sizes)
-        base = _model(family, load()).predict(ours.noisy, ours.times_B, ours.condition, ours.sizes)
-    return {
-        "unknown": [each for each in heard if "not loaded" in each.lower()],
-        "patches": len(patched.patches),
-        "modules": sum(key.endswith(".lora_A.weight") for key in state),
-        "difference": float((trained - drawn).abs().max() / drawn.abs().max()),
-        "moved": float((drawn - base).abs().max() / base.abs().max()),
-    }
-
-
-def found_by_name(family: str) -> dict:
-    """How many layers of a model a file in each of OneTrainer's namings finds through `names_of_host`, and how many find another one."""
-    import comfy.lora
-
-    from kohya_bridge.models.lora_keys import names_of_host
-
-    if not knows(family):
-        return {"unknown": True}
-    model = reduced.make(family)
-    known = {
-        name: to for name, to in comfy.lora.model_lora_keys_unet(model, {}).items() if isinstance(name, str)
-    }
-    paths = [
-        name.removesuffix(".weight")
-        for name, weight in model.diffusion_model.named_parameters()
-        if name.endswith(".weight") and weight.dim() > 1
-    ]
-    told = {}
-    for before in ("", "unet.", "transformer.", "lora_unet."):
-        new = names_of_host([f"{before}{path}.lora_down.weight" for path in paths], known)
-        right = wrong = 0
-        for path in paths:
-            name = f"{before}{path}.lora_down.weight"
-            module = new.get(name, name).removesuffix(".lora_down.weight")
-            to = known.get(module)
-            right += to == f"diffusion_model.{path}.weight"
-            wrong += to not in (None, f"diffusion_model.{path}.weight")
-        told[before] = [right, wrong, len(paths)]
-    return told
-
-
-def _put(network, state) -> None:
-    """A file's weights into a network of another rank: its effect, by the matrices' product, through fresh parameters."""
-    for module in network.modules:
-        down, up = state[module.name + module.down].float(), state[module.name + module.up].float()
-        alpha = float(state[module.name + ".alpha"])
-        module.adapter.beside = (down * (alpha / down.shape[0]), up)
 
 
 def doctors_check(files: dict, cache: str, comfyui_dir: str) -> dict:
@@ -454,7 +367,7 @@ def same_as_diffusers(file: str, comfyui_dir: str) -> dict:
         theirs = encoders.caption(caption)
         tensors, metadata = read_file(Path(file))
         host = load_diffusion_model(tensors, metadata, dtype=fp32, name="demo")
-        model = _model("sd15", host)
+        model = reduced_model("sd15", host)
         objective = model.objective(TrainingSettings(), cpu)
         times, noise = torch.tensor([500]), torch.randn(latents.shape, generator=draw)
         noisy = objective.noisy(latents, noise, times)

@@ -42,7 +42,7 @@ class Hosted:
         return self._answer()
 
     def case(self, name: str, **arguments) -> dict:
-        """What `cases.py` finds."""
+        """What `cases.py` or `lora_cases.py` finds."""
         self._count += 1
         into = self.folder / f"case{self._count}.json"
         pid = self._order(case=name, arguments=arguments, into=str(into))["pid"]

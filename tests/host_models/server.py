@@ -19,7 +19,12 @@ from pathlib import Path
 
 def main() -> None:
     comfy_dir, torchvision_dir = Path(sys.argv[1]), sys.argv[2]
-    from tests.host_models import cases, reduced, small_files  # before the host's own `tests` is on the path
+    from tests.host_models import (  # before the host's own `tests` is on the path
+        cases,
+        lora_cases,
+        reduced,
+        small_files,
+    )
 
     began = time.monotonic()
     host = opened(comfy_dir, torchvision_dir)
@@ -36,7 +41,7 @@ def main() -> None:
             continue
         pid = os.fork()
         if not pid:
-            os._exit(obey(order, cases))
+            os._exit(obey(order, (cases, lora_cases)))
         answers.write(json.dumps({"pid": pid}) + "\n")
     os._exit(0)  # nothing to tidy up, and the host's modules take long to let go
 
@@ -54,7 +59,7 @@ def opened(comfy_dir: Path, torchvision_dir: str):
     return open_host(comfy_dir, torch.device("cpu"))
 
 
-def obey(order: dict, cases) -> int:
+def obey(order: dict, cases: tuple) -> int:
     """In a fork: train a run, or answer a case into a file."""
     os.setsid()
     try:
@@ -65,7 +70,8 @@ def obey(order: dict, cases) -> int:
             from kohya_bridge.engines.native.__main__ import main as train
 
             return train([order["run"]])
-        found = getattr(cases, order["case"])(**order["arguments"])
+        (case,) = (getattr(each, order["case"]) for each in cases if hasattr(each, order["case"]))
+        found = case(**order["arguments"])
         Path(order["into"]).write_text(json.dumps(found))
         return 0
     except BaseException:
